@@ -1,1 +1,81 @@
-//! unet-kernels
+//! CPU kernels of a U-Net on plain slices: convolution, batch norm, pooling, upsampling, losses and optimizer updates, forward
+//! and backward, written once per operation and run on the best instruction set that the processor has.
+//!
+//! Activations are channels-last, (N, H, W, C), seen through [`Map`] and [`MapMut`]; weights are PyTorch's OIHW, packed into
+//! [`ConvWeights`] before use. All operations overwrite what they are given to write, unless they say that they add.
+//! They run on the current rayon pool and give the same bits at any number of threads of one [`Tier`].
+//!
+//! ```
+//! use unet_kernels::{ConvShape, Dims, Kernels, Map, MapMut};
+//!
+//! let kernels = Kernels::detect();
+//! let shape = ConvShape::same(3, 8, 3); // 3 channels in, 8 out, 3×3
+//! let weights = kernels.conv_weights(shape, &vec![0.1; shape.weight_len()]);
+//! let (x, mut y) = (vec![1.0f32; 16 * 16 * 3], vec![0.0f32; 16 * 16 * 8]);
+//! let x = Map::new(&x, Dims::new(1, 16, 16, 3))?;
+//! let y_dims = Dims::new(1, 16, 16, 8);
+//! kernels.conv_forward(x.into(), &weights, None, MapMut::new(&mut y, y_dims)?);
+//! assert!((y[(16 + 1) * 8] - 2.7).abs() < 1e-5); // 27 products of 1.0 · 0.1
+//! # Ok::<(), unet_kernels::ShapeError>(())
+//! ```
+
+mod conv;
+mod element;
+mod loss;
+mod norm;
+mod pool;
+pub mod reference;
+mod shape;
+mod tier;
+mod transpose;
+mod update;
+mod upsample;
+
+pub use conv::{ConvShape, ConvWeights};
+pub use element::Element;
+pub use norm::{BatchStats, NormGrads, NormState};
+pub use shape::{Affine, Dims, Map, MapMut, ShapeError, Source};
+pub use tier::{Tier, TierError};
+pub use transpose::TransposeWeights;
+pub use update::{AdamW, RmsProp};
+pub use upsample::Placement;
+
+/// The kernels of one instruction-set tier: a small value to copy around, whose existence proves that the processor runs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernels {
+    tier: Tier,
+}
+
+impl Kernels {
+    /// The fastest kernels that this processor supports.
+    pub fn detect() -> Self {
+        Self { tier: Tier::detect() }
+    }
+
+    /// The kernels of one tier.
+    ///
+    /// # Errors
+    /// The processor does not support it.
+    pub fn with_tier(tier: Tier) -> Result<Self, TierError> {
+        match tier.is_supported() {
+            true => Ok(Self { tier }),
+            false => Err(TierError::Unsupported(tier)),
+        }
+    }
+
+    /// What `UNET_TIER` asks for, or else the fastest.
+    ///
+    /// # Errors
+    /// `UNET_TIER` names no tier, or one that the processor does not support.
+    pub fn from_env() -> Result<Self, TierError> {
+        match std::env::var("UNET_TIER") {
+            Ok(name) => Self::with_tier(name.parse()?),
+            Err(_) => Ok(Self::detect()),
+        }
+    }
+
+    /// The tier they run on.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+}

@@ -1,0 +1,75 @@
+//! Instruction-set tiers: found once at run time, forced by hand for tests and bug reports.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A set of instructions that kernels are written for, slowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Tier {
+    /// What the compiler's baseline has; runs everywhere.
+    Portable,
+    /// x86-64 with AVX2 and FMA: 8 floats at a time.
+    Avx2,
+    /// x86-64 with AVX-512 (F, BW, DQ, VL): 16 floats at a time.
+    Avx512,
+}
+
+/// A tier that cannot be used here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TierError {
+    /// The name is none of a tier.
+    #[error("unknown instruction-set tier '{0}': expected one of portable, avx2, avx512")]
+    Unknown(String),
+    /// The processor lacks it.
+    #[error("this processor does not support the tier '{0}'; the best it supports is '{best}'", best = Tier::detect())]
+    Unsupported(Tier),
+}
+
+impl Tier {
+    /// Every tier there is, slowest first.
+    pub const ALL: [Tier; 3] = [Tier::Portable, Tier::Avx2, Tier::Avx512];
+
+    /// The fastest tier that this processor supports.
+    pub fn detect() -> Tier {
+        Self::ALL.into_iter().rev().find(|t| t.is_supported()).unwrap_or(Tier::Portable)
+    }
+
+    /// Whether this processor can run the tier.
+    pub fn is_supported(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            match self {
+                Tier::Portable => true,
+                Tier::Avx2 => has!("avx2") && has!("fma"),
+                Tier::Avx512 => has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl"),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Tier::Portable
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tier::Portable => "portable",
+            Tier::Avx2 => "avx2",
+            Tier::Avx512 => "avx512",
+        })
+    }
+}
+
+impl FromStr for Tier {
+    type Err = TierError;
+
+    fn from_str(name: &str) -> Result<Self, TierError> {
+        Self::ALL
+            .into_iter()
+            .find(|t| t.to_string() == name.to_ascii_lowercase())
+            .ok_or_else(|| TierError::Unknown(name.to_owned()))
+    }
+}
