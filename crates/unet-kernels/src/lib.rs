@@ -26,6 +26,7 @@ mod norm;
 mod pool;
 pub mod reference;
 mod shape;
+mod simd;
 mod tier;
 mod transpose;
 mod update;

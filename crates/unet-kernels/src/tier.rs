@@ -13,6 +13,9 @@ pub enum Tier {
     Avx2,
     /// x86-64 with AVX-512 (F, BW, DQ, VL): 16 floats at a time.
     Avx512,
+    /// The blocking and the vector width of AVX-512 in portable code, for tests on machines without it. Slow, never chosen.
+    #[doc(hidden)]
+    Emulated16,
 }
 
 /// A tier that cannot be used here.
@@ -27,7 +30,7 @@ pub enum TierError {
 }
 
 impl Tier {
-    /// Every tier there is, slowest first.
+    /// Every tier that a program may choose, slowest first.
     pub const ALL: [Tier; 3] = [Tier::Portable, Tier::Avx2, Tier::Avx512];
 
     /// The fastest tier that this processor supports.
@@ -41,14 +44,14 @@ impl Tier {
         {
             use std::arch::is_x86_feature_detected as has;
             match self {
-                Tier::Portable => true,
+                Tier::Portable | Tier::Emulated16 => true,
                 Tier::Avx2 => has!("avx2") && has!("fma"),
                 Tier::Avx512 => has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl"),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            self == Tier::Portable
+            matches!(self, Tier::Portable | Tier::Emulated16)
         }
     }
 }
@@ -59,6 +62,7 @@ impl fmt::Display for Tier {
             Tier::Portable => "portable",
             Tier::Avx2 => "avx2",
             Tier::Avx512 => "avx512",
+            Tier::Emulated16 => "emulated16",
         })
     }
 }
