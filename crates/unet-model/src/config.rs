@@ -1,0 +1,125 @@
+//! The network's shape as plain numbers: what a checkpoint stores and what every interpreter of the network reads.
+
+use serde::{Deserialize, Serialize};
+
+/// How a decoder block doubles the size of its map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Upsampling {
+    /// Bilinear interpolation with aligned corners; the block's first convolution goes straight to the block's channels.
+    Bilinear,
+    /// Bilinear too, but the block's first convolution only halves the joined channels and the second goes on from there.
+    BilinearWide,
+    /// A learned 2×2 transposed convolution with stride 2, which halves the channels.
+    Transposed,
+}
+
+/// A U-Net of padded 3×3 convolutions, each followed by batch norm and ReLU: its output is as large as its input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UNetConfig {
+    /// Channels of the image.
+    pub in_channels: usize,
+    /// Logits per pixel: 1 for two classes, or one per class.
+    pub out_channels: usize,
+    /// Channels of the first level; each level below has twice as many.
+    pub width: usize,
+    /// Levels below the first, each half as large: 4 in the paper.
+    pub depth: usize,
+    /// How the decoder doubles sizes.
+    pub upsampling: Upsampling,
+    /// Whether the convolutions ahead of batch norm have a bias: it changes no output in training, but older weights have it.
+    pub conv_bias: bool,
+}
+
+/// A configuration that describes no network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {found} is not possible: expected {expected}")]
+pub struct ConfigError {
+    /// The field at fault.
+    pub field: &'static str,
+    /// Its value.
+    pub found: usize,
+    /// What it may be.
+    pub expected: &'static str,
+}
+
+/// Names of the built-in architectures, as `--preset` takes them.
+pub const PRESETS: [&str; 2] = ["tutorial", "milesial"];
+
+impl UNetConfig {
+    /// The article's network: one gray channel in, one logit out, 64 channels, four levels, bilinear.
+    pub const fn tutorial() -> Self {
+        Self { in_channels: 1, out_channels: 1, width: 64, depth: 4, upsampling: Upsampling::Bilinear, conv_bias: true }
+    }
+
+    /// The network of the widely used `milesial/Pytorch-UNet`: transposed convolutions, 64 channels, four levels.
+    pub const fn milesial(in_channels: usize, out_channels: usize) -> Self {
+        Self { in_channels, out_channels, width: 64, depth: 4, upsampling: Upsampling::Transposed, conv_bias: false }
+    }
+
+    /// The built-in architecture of that name, if there is one; channels as in the article.
+    pub fn preset(name: &str) -> Option<Self> {
+        match name {
+            "tutorial" => Some(Self::tutorial()),
+            "milesial" => Some(Self::milesial(1, 1)),
+            _ => None,
+        }
+    }
+
+    /// Checks that the numbers describe a network.
+    ///
+    /// # Errors
+    /// Names the field, its value and what it may be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |ok, field, found, expected| match ok {
+            true => Ok(()),
+            false => Err(ConfigError { field, found, expected }),
+        };
+        check((1..=4096).contains(&self.in_channels), "in_channels", self.in_channels, "1 to 4096")?;
+        check((1..=256).contains(&self.out_channels), "out_channels", self.out_channels, "1 to 256")?;
+        check((1..=1024).contains(&self.width), "width", self.width, "1 to 1024")?;
+        check((1..=6).contains(&self.depth), "depth", self.depth, "1 to 6")
+    }
+
+    /// The factor by which bilinear decoders narrow the deepest level: they have no convolution to halve channels with.
+    const fn narrowing(&self) -> usize {
+        match self.upsampling {
+            Upsampling::Bilinear | Upsampling::BilinearWide => 2,
+            Upsampling::Transposed => 1,
+        }
+    }
+
+    /// Channels after the encoder block of `level` (0 is the first, `depth` the deepest).
+    pub const fn encoder_channels(&self, level: usize) -> usize {
+        let channels = self.width << level;
+        if level == self.depth { channels / self.narrowing() } else { channels }
+    }
+
+    /// Channels after the decoder block that returns to `level`.
+    pub const fn decoder_channels(&self, level: usize) -> usize {
+        let channels = self.width << level;
+        if level == 0 { channels } else { channels / self.narrowing() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_articles_channels() {
+        let c = UNetConfig::tutorial();
+        assert_eq!((0..=4).map(|l| c.encoder_channels(l)).collect::<Vec<_>>(), [64, 128, 256, 512, 512]);
+        assert_eq!((0..4).map(|l| c.decoder_channels(l)).collect::<Vec<_>>(), [64, 64, 128, 256]);
+        let c = UNetConfig::milesial(3, 2);
+        assert_eq!((0..=4).map(|l| c.encoder_channels(l)).collect::<Vec<_>>(), [64, 128, 256, 512, 1024]);
+        assert_eq!((0..4).map(|l| c.decoder_channels(l)).collect::<Vec<_>>(), [64, 128, 256, 512]);
+    }
+
+    #[test]
+    fn impossible_numbers_are_named() {
+        let bad = UNetConfig { width: 0, ..UNetConfig::tutorial() };
+        assert_eq!(bad.validate().unwrap_err().to_string(), "width = 0 is not possible: expected 1 to 1024");
+    }
+}
