@@ -38,7 +38,7 @@ pub use norm::{BatchStats, NormGrads, NormState};
 pub use shape::{Affine, Dims, Map, MapMut, ShapeError, Source};
 pub use tier::{Tier, TierError};
 pub use transpose::TransposeWeights;
-pub use update::{AdamW, RmsProp};
+pub use update::{Adam, AdamW, RmsProp, Sgd};
 pub use upsample::Placement;
 
 /// The kernels of one instruction-set tier: a small value to copy around, whose existence proves that the processor runs them.
