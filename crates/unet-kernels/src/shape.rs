@@ -189,7 +189,7 @@ impl<'a, T: Element> MapMut<'a, T> {
 }
 
 /// What an operation reads: a map as it lies, or a raw convolution output that is normalised and rectified on the way in,
-/// `max(0, scale[c]·x + shift[c])`, so that the activation itself need not be stored.
+/// `max(0, scale[c]·x + shift[c])` (a NaN stays one), so that the activation itself need not be stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a, T> {
     /// The values in memory.
@@ -214,7 +214,11 @@ impl<'a, T: Element> Source<'a, T> {
         let x = self.map.pixel(p)[c].to_f32();
         match self.norm {
             None => x,
-            Some(a) => (a.scale[c].mul_add(x, a.shift[c])).max(0.0),
+            // Not `max(0.0)`, which would turn a NaN into a zero and hide a run that has diverged.
+            Some(a) => match a.scale[c].mul_add(x, a.shift[c]) {
+                v if v < 0.0 => 0.0,
+                v => v,
+            },
         }
     }
 }
