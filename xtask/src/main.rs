@@ -1,2 +1,45 @@
-//! Entry point.
-fn main() {}
+//! `cargo xtask`: what a developer of this project runs besides cargo itself.
+//!
+//! Takes a subcommand (`fetch-data`, `tidy`, `ci`, …), runs it from the workspace root whatever the current folder is, and prints
+//! an error once, with its causes. Nothing in the workspace depends on this crate.
+#![forbid(unsafe_code)]
+
+mod ci;
+mod consumers;
+mod fetch;
+mod process;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Developer automation: data, checks, benchmarks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check that a change has to pass
+    Ci(ci::Args),
+    /// Check the invariants of the workspace: layers, unsafe, file heads and lengths, pinned dependencies
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Ci(args) => ci::run(&args),
+        Command::Tidy => tidy::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Fetching.
+pub mod manifest;
+pub mod sha256;
