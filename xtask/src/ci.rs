@@ -34,7 +34,11 @@ const STEPS: [Step; 6] = [
     Step { name: "clippy", what: "no warnings, all targets", run: clippy },
     Step { name: "docs", what: "the documentation builds without warnings", run: docs },
     Step { name: "test", what: "unit, integration and documentation tests; the examples build", run: test },
-    Step { name: "consumers", what: "each library crate works linked alone, from outside the workspace", run: consumers::check },
+    Step {
+        name: "consumers",
+        what: "each library crate works linked alone, from outside the workspace",
+        run: consumers::check,
+    },
 ];
 
 /// Runs the chosen steps.
@@ -51,7 +55,9 @@ pub fn run(args: &Args) -> Result<()> {
     for (index, step) in chosen.iter().enumerate() {
         eprintln!("[{}/{}] {}: {}", index + 1, chosen.len(), step.name, step.what);
         let started = Instant::now();
-        (step.run)(&root).with_context(|| format!("the step `{0}` failed; run it alone with `cargo xtask ci --only {0}`", step.name))?;
+        (step.run)(&root).with_context(|| {
+            format!("the step `{0}` failed; run it alone with `cargo xtask ci --only {0}`", step.name)
+        })?;
         eprintln!("[{}/{}] {}: passed in {:.1} s", index + 1, chosen.len(), step.name, started.elapsed().as_secs_f64());
     }
     eprintln!("ci: {} step(s) passed in {:.1} s", chosen.len(), begin.elapsed().as_secs_f64());
@@ -64,7 +70,9 @@ fn choose<'a>(steps: &'a [Step], only: &[String], skip: &[String]) -> Result<Vec
     if let Some(unknown) = only.iter().chain(skip).find(|name| !steps.iter().any(|step| step.name == **name)) {
         bail!("no step is called `{unknown}`; there are: {}", names());
     }
-    let wanted = |step: &&Step| (only.is_empty() || only.iter().any(|name| name == step.name)) && !skip.iter().any(|name| name == step.name);
+    let wanted = |step: &&Step| {
+        (only.is_empty() || only.iter().any(|name| name == step.name)) && !skip.iter().any(|name| name == step.name)
+    };
     Ok(steps.iter().filter(wanted).collect())
 }
 
@@ -73,11 +81,23 @@ fn format(root: &Path) -> Result<()> {
 }
 
 fn clippy(root: &Path) -> Result<()> {
-    process::run(workspace::cargo(root).args(["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+    process::run(workspace::cargo(root).args([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]))
 }
 
 fn docs(root: &Path) -> Result<()> {
-    process::run(workspace::cargo(root).args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))
+    process::run(
+        workspace::cargo(root)
+            .args(["doc", "--locked", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "--deny warnings"),
+    )
 }
 
 /// `cargo test` builds the examples as well.

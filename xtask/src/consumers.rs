@@ -18,13 +18,16 @@ pub fn check(root: &Path) -> Result<()> {
     for krate in workspace::LIBRARIES {
         let examples = examples(&root.join("crates").join(krate))?;
         if examples.is_empty() {
-            bail!("{krate} has no example: add crates/{krate}/examples/NAME.rs, a small program that uses the crate alone");
+            bail!(
+                "{krate} has no example: add crates/{krate}/examples/NAME.rs, a small program that uses the crate alone"
+            );
         }
         let package = target.join("consumers").join(krate);
         write_package(root, &tree, krate, &examples, &package)?;
         let mut build = workspace::cargo(&package);
         build.args(["build", "--quiet"]).env("CARGO_TARGET_DIR", &target);
-        process::run(&mut build).with_context(|| format!("{krate} does not work linked alone (the package is {})", package.display()))?;
+        process::run(&mut build)
+            .with_context(|| format!("{krate} does not work linked alone (the package is {})", package.display()))?;
         eprintln!("  {krate}: {} example(s) build outside the workspace", examples.len());
     }
     Ok(())
@@ -69,8 +72,13 @@ fn write_package(root: &Path, tree: &Tree, krate: &str, examples: &[PathBuf], pa
 /// The Cargo.toml of the consumer of `krate` whose sources use the identifiers in `named`.
 fn manifest(root: &Path, tree: &Tree, krate: &str, named: &BTreeSet<String>) -> Result<String> {
     let shared = tree.workspace.table.get("workspace").and_then(|workspace| workspace.get("dependencies"));
-    let shared = shared.and_then(toml::Value::as_table).context("the root Cargo.toml has no [workspace.dependencies]")?;
-    let own = tree.crates.iter().find(|member| member.name == krate).with_context(|| format!("no crate is called {krate}"))?;
+    let shared =
+        shared.and_then(toml::Value::as_table).context("the root Cargo.toml has no [workspace.dependencies]")?;
+    let own = tree
+        .crates
+        .iter()
+        .find(|member| member.name == krate)
+        .with_context(|| format!("no crate is called {krate}"))?;
     let own = own.manifest.table.get("dependencies").and_then(toml::Value::as_table);
     let allowed = own.into_iter().flat_map(toml::Table::keys).filter(|name| named.contains(&name.replace('-', "_")));
 
@@ -108,7 +116,8 @@ mod tests {
         let root = workspace::root().expect("in the workspace");
         let tree = Tree::read(&root).expect("readable");
         let named = ["rand", "tempfile", "println"].map(str::to_owned).into();
-        let manifest: toml::Table = manifest(&root, &tree, "unet-data", &named).expect("made").parse().expect("valid TOML");
+        let manifest: toml::Table =
+            manifest(&root, &tree, "unet-data", &named).expect("made").parse().expect("valid TOML");
         let dependencies: Vec<_> = manifest["dependencies"].as_table().expect("a table").keys().collect();
         assert_eq!(dependencies, ["rand", "unet-data"], "tempfile is for development only");
         let path = manifest["dependencies"]["unet-data"]["path"].as_str().expect("a path");

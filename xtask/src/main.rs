@@ -24,6 +24,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Fetch a data set into data/, verified file by file
+    FetchData(fetch::Args),
     /// Run every check that a change has to pass
     Ci(ci::Args),
     /// Check the invariants of the workspace: layers, unsafe, file heads and lengths, pinned dependencies
@@ -32,6 +34,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::FetchData(args) => fetch::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Tidy => tidy::run(),
     };

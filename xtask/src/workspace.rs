@@ -14,9 +14,7 @@ pub fn root() -> Result<PathBuf> {
     let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
         .map(PathBuf::from)
         .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
-    let root = manifest_dir
-        .parent()
-        .with_context(|| format!("{} has no parent folder", manifest_dir.display()))?;
+    let root = manifest_dir.parent().with_context(|| format!("{} has no parent folder", manifest_dir.display()))?;
     if !root.join("crates").is_dir() {
         bail!(
             "{} is not the workspace's root (no crates/ there); run this as `cargo xtask …` inside a checkout",
@@ -46,6 +44,7 @@ pub fn target_dir(root: &Path) -> Result<PathBuf> {
     if !output.status.success() {
         bail!("`cargo metadata` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).context("`cargo metadata` printed something unexpected")?;
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).context("`cargo metadata` printed something unexpected")?;
     Ok(metadata.target_directory)
 }

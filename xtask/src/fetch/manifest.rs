@@ -78,7 +78,8 @@ impl Dataset {
             if !file.path.split('/').all(plain) {
                 bail!("the path \"{}\" is not relative, below the destination, and written with `/`", file.path);
             }
-            let hash = file.sha256.len() == 64 && file.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            let hash =
+                file.sha256.len() == 64 && file.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             if !hash {
                 bail!("{}: sha256 is not 64 lower-case hexadecimal digits", file.path);
             }
@@ -95,7 +96,9 @@ mod tests {
     use super::*;
 
     fn with(files: &str) -> Result<Manifest> {
-        Manifest::parse(&format!("[a]\ntitle = \"A\"\nterms = \"free\"\nsources = [\"https://example.org/a\"]\nfiles = [{files}]\n"))
+        Manifest::parse(&format!(
+            "[a]\ntitle = \"A\"\nterms = \"free\"\nsources = [\"https://example.org/a\"]\nfiles = [{files}]\n"
+        ))
     }
 
     fn entry(path: &str) -> String {

@@ -21,7 +21,18 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for krate in WITHOUT_CANDLE {
         let mut tree = workspace::cargo(root);
-        tree.args(["tree", "--locked", "--package", krate, "--edges", "normal,build,dev", "--target", "all", "--prefix", "none"]);
+        tree.args([
+            "tree",
+            "--locked",
+            "--package",
+            krate,
+            "--edges",
+            "normal,build,dev",
+            "--target",
+            "all",
+            "--prefix",
+            "none",
+        ]);
         findings.extend(candle_in(krate, &process::capture(&mut tree)?));
     }
     Ok(findings)

@@ -15,12 +15,14 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
 fn head(source: &Source) -> Option<Finding> {
     let opens = source.text.lines().next().and_then(|line| line.strip_prefix("//!"));
     let says_something = opens.is_some_and(|text| !text.trim().is_empty());
-    (!says_something).then(|| Finding::new(&source.path, 1, "open the file with `//!`: what it is, what it takes, what it yields"))
+    (!says_something)
+        .then(|| Finding::new(&source.path, 1, "open the file with `//!`: what it is, what it takes, what it yields"))
 }
 
 fn length(source: &Source) -> Option<Finding> {
     let lines = source.code.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
-    let reason = source.text.lines().take_while(|line| line.starts_with("//!")).find_map(|line| line.strip_prefix(REASON));
+    let reason =
+        source.text.lines().take_while(|line| line.starts_with("//!")).find_map(|line| line.strip_prefix(REASON));
     let explained = reason.is_some_and(|text| !text.trim().is_empty());
     (lines > MAX_LINES && !explained).then(|| {
         let message = format!(

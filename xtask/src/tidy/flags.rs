@@ -8,10 +8,16 @@ use super::{Finding, Tree};
 pub fn check(tree: &Tree) -> Vec<Finding> {
     let Some(page) = &tree.cli_page else { return Vec::new() };
     let mut findings = Vec::new();
-    for source in tree.sources_of("unet-cli").filter(|source| source.path.components().any(|part| part.as_os_str() == "src")) {
+    for source in
+        tree.sources_of("unet-cli").filter(|source| source.path.components().any(|part| part.as_os_str() == "src"))
+    {
         for (line, flag) in long_flags(source) {
             if !mentions(page, &flag) {
-                findings.push(Finding::new(&source.path, line, format!("docs/cli.md does not mention --{flag}: describe it there")));
+                findings.push(Finding::new(
+                    &source.path,
+                    line,
+                    format!("docs/cli.md does not mention --{flag}: describe it there"),
+                ));
             }
         }
     }
@@ -36,7 +42,8 @@ fn long_flags(source: &Source) -> Vec<(usize, String)> {
         let Some(end) = closing(code, open) else { continue };
         let Some(long_at) = top_level_word(&code[open..end], "long") else { continue };
         let after = open + long_at + "long".len();
-        let explicit = code[after..end].trim_start().starts_with('=').then(|| quoted(&source.text[after..end])).flatten();
+        let explicit =
+            code[after..end].trim_start().starts_with('=').then(|| quoted(&source.text[after..end])).flatten();
         let name = explicit.or_else(|| field_behind(&code[end..]).map(|field| field.replace('_', "-")));
         if let Some(name) = name {
             flags.push((code[..start].matches('\n').count() + 1, name));
@@ -128,17 +135,21 @@ struct Train {
 
     fn missing(page: &str) -> Vec<String> {
         let manifest = "[package]\nname = \"unet-cli\"\n";
-        let changes = [("crates/unet-cli/Cargo.toml", manifest), ("crates/unet-cli/src/args.rs", ARGS), ("docs/cli.md", page)];
+        let changes =
+            [("crates/unet-cli/Cargo.toml", manifest), ("crates/unet-cli/src/args.rs", ARGS), ("docs/cli.md", page)];
         check(&fixture_with(&changes)).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn flags_missing_from_the_page_are_found_with_their_lines() {
-        assert_eq!(missing("nothing"), [
-            "crates/unet-cli/src/args.rs:3: docs/cli.md does not mention --batch-size: describe it there",
-            "crates/unet-cli/src/args.rs:6: docs/cli.md does not mention --out: describe it there",
-            "crates/unet-cli/src/args.rs:8: docs/cli.md does not mention --seed: describe it there",
-        ]);
+        assert_eq!(
+            missing("nothing"),
+            [
+                "crates/unet-cli/src/args.rs:3: docs/cli.md does not mention --batch-size: describe it there",
+                "crates/unet-cli/src/args.rs:6: docs/cli.md does not mention --out: describe it there",
+                "crates/unet-cli/src/args.rs:8: docs/cli.md does not mention --seed: describe it there",
+            ]
+        );
         assert_eq!(missing("[--batch-size N] `--out` --seed"), Vec::<String>::new());
     }
 

@@ -107,10 +107,7 @@ impl Lexer<'_> {
     /// Steps over an identifier; if it is the prefix of a literal (`r`, `b`, `br`, `c`, `cr`), blanks the literal instead.
     fn word(&mut self) {
         let rest = &self.bytes[self.at..];
-        let len = rest
-            .iter()
-            .position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))
-            .unwrap_or(rest.len());
+        let len = rest.iter().position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_')).unwrap_or(rest.len());
         let hashes = rest[len..].iter().take_while(|&&byte| byte == b'#').count();
         let quoted = rest.get(len + hashes) == Some(&b'"');
         match &rest[..len] {
@@ -148,9 +145,10 @@ mod tests {
 
     #[test]
     fn lifetimes_and_raw_identifiers_are_code() {
-        assert_eq!(words("fn f<'a>(x: &'a str) -> &'static u8 { r#type }"), [
-            "fn", "f", "a", "x", "a", "str", "static", "u8", "r", "type"
-        ]);
+        assert_eq!(
+            words("fn f<'a>(x: &'a str) -> &'static u8 { r#type }"),
+            ["fn", "f", "a", "x", "a", "str", "static", "u8", "r", "type"]
+        );
     }
 
     #[test]

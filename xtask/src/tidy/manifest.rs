@@ -84,7 +84,11 @@ mod tests {
             let manifest = format!("[package]\nname = \"unet-data\"\n{header}\n{entry}\n");
             let findings = check(&fixture_with(&[("crates/unet-data/Cargo.toml", &manifest)]));
             assert_eq!(findings.len(), 1, "{entry}");
-            assert!(findings[0].to_string().starts_with("crates/unet-data/Cargo.toml:4: write `rayon"), "{}", findings[0]);
+            assert!(
+                findings[0].to_string().starts_with("crates/unet-data/Cargo.toml:4: write `rayon"),
+                "{}",
+                findings[0]
+            );
         }
     }
 

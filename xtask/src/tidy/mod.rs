@@ -76,7 +76,8 @@ pub fn run() -> Result<()> {
 
 /// The rules that need nothing but the files.
 fn check(tree: &Tree) -> Vec<Finding> {
-    let rules: [fn(&Tree) -> Vec<Finding>; 5] = [layers::check, safety::check, files::check, manifest::check, flags::check];
+    let rules: [fn(&Tree) -> Vec<Finding>; 5] =
+        [layers::check, safety::check, files::check, manifest::check, flags::check];
     rules.iter().flat_map(|rule| rule(tree)).collect()
 }
 

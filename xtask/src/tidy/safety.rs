@@ -12,7 +12,11 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in tree.sources.iter().filter(|source| source.krate.as_deref() != Some(MAY_BE_UNSAFE)) {
         for (line, _) in lex::identifiers(&source.code).filter(|(_, word)| *word == "unsafe") {
-            findings.push(Finding::new(&source.path, line, "`unsafe` is for unet-kernels alone: move this there, behind a safe function"));
+            findings.push(Finding::new(
+                &source.path,
+                line,
+                "`unsafe` is for unet-kernels alone: move this there, behind a safe function",
+            ));
         }
         if is_crate_root(source) && !source.code.lines().any(|line| line.trim() == FORBID) {
             findings.push(Finding::new(&source.path, 1, format!("the crate's root lacks `{FORBID}`")));

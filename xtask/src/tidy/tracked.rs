@@ -13,8 +13,14 @@ const MAX_BYTES: u64 = 4 << 20;
 /// What may lie below `data/`.
 const DATA_FILES: [&str; 2] = ["data/README.md", "data/datasets.toml"];
 /// Folders that only exist on somebody's machine, put together so that this file does not hold them.
-const MACHINE_FOLDERS: [&str; 6] =
-    [concat!("/", "home/"), concat!("/", "Users/"), concat!("/", "root/"), concat!("/", "work/"), concat!("/", "mnt/"), concat!("C:\\", "Users\\")];
+const MACHINE_FOLDERS: [&str; 6] = [
+    concat!("/", "home/"),
+    concat!("/", "Users/"),
+    concat!("/", "root/"),
+    concat!("/", "work/"),
+    concat!("/", "mnt/"),
+    concat!("C:\\", "Users\\"),
+];
 
 /// The tracked files that exist, relative to `root`; none if `root` is not in a git checkout.
 pub fn tracked_files(root: &Path) -> Result<Option<Vec<PathBuf>>> {
@@ -57,16 +63,28 @@ fn check_file(path: &Path, bytes: &[u8], payload: &HashSet<String>) -> Vec<Findi
     if name.starts_with("runs/") || (name.starts_with("data/") && !DATA_FILES.contains(&name.as_str())) {
         findings.push(Finding::new(path, 0, "data and runs are not part of the repository: `git rm --cached` it"));
     } else if payload.contains(&sha256::of_bytes(bytes)) {
-        findings.push(Finding::new(path, 0, "is a file of a data set (see data/datasets.toml), whose terms do not let us pass it on"));
+        findings.push(Finding::new(
+            path,
+            0,
+            "is a file of a data set (see data/datasets.toml), whose terms do not let us pass it on",
+        ));
     }
     if bytes.len() as u64 > MAX_BYTES {
-        let message = format!("{:.1} MiB; files over {} MiB do not belong into the repository", bytes.len() as f64 / 1048576.0, MAX_BYTES >> 20);
+        let message = format!(
+            "{:.1} MiB; files over {} MiB do not belong into the repository",
+            bytes.len() as f64 / 1048576.0,
+            MAX_BYTES >> 20
+        );
         findings.push(Finding::new(path, 0, message));
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         for (index, line) in text.lines().enumerate() {
             if let Some(folder) = MACHINE_FOLDERS.iter().find(|folder| holds_folder(line, folder)) {
-                findings.push(Finding::new(path, index + 1, format!("names a folder of one machine ({folder}…): use a relative path or a setting")));
+                findings.push(Finding::new(
+                    path,
+                    index + 1,
+                    format!("names a folder of one machine ({folder}…): use a relative path or a setting"),
+                ));
             }
         }
     }

@@ -82,7 +82,8 @@ impl Tree {
 
 impl Manifest {
     fn read(root: &Path, path: PathBuf) -> Result<Self> {
-        let text = std::fs::read_to_string(root.join(&path)).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(root.join(&path)).with_context(|| format!("cannot read {}", path.display()))?;
         let table = text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
         Ok(Self { path, text, table })
     }
@@ -108,7 +109,8 @@ impl Manifest {
 
 impl Source {
     fn read(root: &Path, path: PathBuf, crates: &[Crate]) -> Result<Self> {
-        let text = std::fs::read_to_string(root.join(&path)).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(root.join(&path)).with_context(|| format!("cannot read {}", path.display()))?;
         let krate = crates.iter().find(|krate| path.starts_with(&krate.dir)).map(|krate| krate.name.clone());
         let code = lex::blank(&text);
         Ok(Self { path, krate, text, code })
