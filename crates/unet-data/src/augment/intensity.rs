@@ -1,0 +1,111 @@
+//! Brightness, contrast, gamma and noise, on values scaled to 0–1 and back: what a microscope's settings change, never the mask.
+
+use rand::{Rng, RngCore};
+
+use super::config::AugmentConfig;
+use crate::{Image, Pixels};
+
+/// Changes raw values in place; `source` tells their range (for floating-point images it is that of the values).
+pub(super) fn apply(c: &AugmentConfig, values: &mut [f32], source: &Image, rng: &mut impl Rng) {
+    let mut come_up =
+        |magnitude: f32| magnitude > 0.0 && rng.random::<f32>() < c.intensity_probability;
+    let (brightness, contrast) = (come_up(c.brightness), come_up(c.contrast));
+    let (gamma, noise) = (come_up(c.gamma), come_up(c.noise));
+    if !(brightness || contrast || gamma || noise) {
+        return;
+    }
+    let mut within = |limit: f32| limit * (2.0 * rng.random::<f32>() - 1.0);
+    let shift = if brightness {
+        within(c.brightness)
+    } else {
+        0.0
+    };
+    let factor = if contrast {
+        within(c.contrast).exp()
+    } else {
+        1.0
+    };
+    let exponent = if gamma { within(c.gamma).exp() } else { 1.0 };
+    let sigma = if noise {
+        c.noise * rng.random::<f32>()
+    } else {
+        0.0
+    };
+    let Some((low, high)) = range(values, source) else {
+        return;
+    };
+
+    let scale = 1.0 / (high - low);
+    let mean = (values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64) as f32;
+    let mean = (mean - low) * scale;
+    for v in values.iter_mut() {
+        let mut u = (*v - low) * scale;
+        u = ((u - mean) * factor + mean + shift).clamp(0.0, 1.0);
+        if exponent != 1.0 {
+            u = u.powf(exponent);
+        }
+        if sigma > 0.0 {
+            u = (u + sigma * quick_normal(rng)).clamp(0.0, 1.0);
+        }
+        *v = low + u * (high - low);
+    }
+}
+
+/// Smallest and largest possible value; `None` where there is no range to speak of.
+fn range(values: &[f32], source: &Image) -> Option<(f32, f32)> {
+    let (low, high) = match source.pixels() {
+        Pixels::F32(_) => values
+            .iter()
+            .fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v))),
+        _ => (0.0, source.max_value()),
+    };
+    (low < high).then_some((low, high))
+}
+
+/// A nearly normal draw of mean 0 and deviation 1: the sum of four uniform ones, cheap enough for every pixel.
+pub(crate) fn quick_normal(rng: &mut impl RngCore) -> f32 {
+    let bits = rng.next_u64();
+    let sum = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48);
+    (sum as f32 * (1.0 / 65536.0) - 2.0 + 2.0 / 65536.0) * 1.732_050_8
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, rng};
+
+    #[test]
+    fn quick_draws_have_mean_zero_and_deviation_one() {
+        let mut r = rng(3, 0, 0, Purpose::Augment);
+        let draws: Vec<f64> = (0..100_000)
+            .map(|_| f64::from(quick_normal(&mut r)))
+            .collect();
+        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+        let var = draws.iter().map(|d| d * d).sum::<f64>() / draws.len() as f64;
+        assert!(
+            mean.abs() < 0.015 && (var - 1.0).abs() < 0.02,
+            "{mean} {var}"
+        );
+    }
+
+    #[test]
+    fn values_stay_in_the_range_of_their_depth() {
+        let c = AugmentConfig {
+            intensity_probability: 1.0,
+            brightness: 1.0,
+            contrast: 1.0,
+            gamma: 1.0,
+            noise: 1.0,
+            ..Default::default()
+        };
+        let image =
+            Image::new(256, 1, 1, Pixels::U16((0..256).map(|i| i * 257).collect())).unwrap();
+        for i in 0..20 {
+            let mut values = image.to_f32();
+            apply(&c, &mut values, &image, &mut rng(4, 0, i, Purpose::Augment));
+            assert!(values.iter().all(|v| (0.0..=65535.0).contains(v)));
+            assert_ne!(values, image.to_f32());
+        }
+    }
+}

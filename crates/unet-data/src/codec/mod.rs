@@ -1,0 +1,236 @@
+//! Image files: what a path holds ([`probe`], headers only), its pixels ([`read`], [`read_page`]), and writers that never
+//! leave half a file ([`write_png`], [`write_tiff`], [`TiffWriter`]).
+//!
+//! The format is told by a file's first bytes, not by its name. Every reader checks the announced dimensions against
+//! [`MAX_IMAGE_BYTES`] and against the file's own size before it allocates.
+
+mod atomic;
+mod raster;
+mod tiff;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+pub use self::atomic::write_atomic;
+pub use self::raster::write_png;
+pub use self::tiff::{TiffWriter, write_tiff};
+use crate::{DataError, Image};
+
+/// The most bytes one decoded image may take: 2 GiB.
+pub const MAX_IMAGE_BYTES: u64 = 2 << 30;
+
+/// No format here packs pixels tighter than this (LZW reaches 2700:1, Deflate 1032:1): a header that announces more is damaged.
+const MAX_COMPRESSION: u64 = 4096;
+
+/// File-name endings that listings take for images.
+pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
+
+/// A supported file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// Portable Network Graphics.
+    Png,
+    /// JPEG (lossy: fine for images, wrong for masks).
+    Jpeg,
+    /// Windows bitmap.
+    Bmp,
+    /// TIFF and BigTIFF, one page or many.
+    Tiff,
+}
+
+impl Format {
+    /// The format's usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::Bmp => "BMP",
+            Self::Tiff => "TIFF",
+        }
+    }
+
+    /// The format that a file beginning with these bytes has.
+    pub fn of_bytes(head: &[u8]) -> Option<Self> {
+        match head {
+            [0x89, b'P', b'N', b'G', ..] => Some(Self::Png),
+            [0xFF, 0xD8, 0xFF, ..] => Some(Self::Jpeg),
+            [b'B', b'M', ..] => Some(Self::Bmp),
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Self::Tiff),
+            _ => None,
+        }
+    }
+}
+
+/// What a file's headers say, without decoding a pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// The file's format.
+    pub format: Format,
+    /// Width in pixels (of the first page).
+    pub width: usize,
+    /// Height in pixels (of the first page).
+    pub height: usize,
+    /// Channels that [`read`] would give: alpha not counted.
+    pub channels: usize,
+    /// Bits per value that [`read`] would give: 8, 16 or 32.
+    pub bit_depth: u32,
+    /// Pages: 1 but for TIFF stacks.
+    pub pages: usize,
+    /// Whether there is an alpha channel, which [`read`] drops.
+    pub alpha: bool,
+}
+
+/// Decodes the file's only (or first) page.
+///
+/// # Errors
+/// A [`DataError`] naming the file where it cannot be opened, is empty, damaged, too large or of an unsupported kind.
+pub fn read(path: &Path) -> Result<Image, DataError> {
+    read_page(path, 0)
+}
+
+/// Decodes page `page`, counted from 0; formats other than TIFF have one page.
+///
+/// # Errors
+/// As [`read`], and [`DataError::NoSuchPage`].
+pub fn read_page(path: &Path, page: usize) -> Result<Image, DataError> {
+    let format = format_of(path)?;
+    if format == Format::Tiff {
+        return tiff::read_page(path, page);
+    }
+    if page > 0 {
+        return Err(DataError::NoSuchPage {
+            path: path.to_owned(),
+            page,
+            pages: 1,
+        });
+    }
+    raster::read(path, format)
+}
+
+/// How many pages the file has: 1 but for TIFF stacks.
+///
+/// # Errors
+/// As [`read`].
+pub fn page_count(path: &Path) -> Result<usize, DataError> {
+    match format_of(path)? {
+        Format::Tiff => tiff::page_count(path),
+        _ => Ok(1),
+    }
+}
+
+/// What the headers say; decodes nothing and allocates nothing of the image's size.
+///
+/// # Errors
+/// As [`read`]; damage further on in the file goes unnoticed here.
+pub fn probe(path: &Path) -> Result<Probe, DataError> {
+    let first = probe_page(path, 0)?;
+    Ok(Probe {
+        pages: page_count(path)?,
+        ..first
+    })
+}
+
+/// What the headers of page `page` say; `pages` counts those up to and including this one.
+///
+/// # Errors
+/// As [`probe`], and [`DataError::NoSuchPage`].
+pub fn probe_page(path: &Path, page: usize) -> Result<Probe, DataError> {
+    match format_of(path)? {
+        Format::Tiff => tiff::probe_page(path, page),
+        _ if page > 0 => Err(DataError::NoSuchPage {
+            path: path.to_owned(),
+            page,
+            pages: 1,
+        }),
+        format => raster::probe(path, format),
+    }
+}
+
+/// Whether a listing takes this file for an image, by its ending (case ignored); hidden files (`.name`) never are.
+pub fn is_image_path(path: &Path) -> bool {
+    let hidden = path
+        .file_name()
+        .is_none_or(|n| n.to_string_lossy().starts_with('.'));
+    let extension = path
+        .extension()
+        .map(|e| e.to_string_lossy().to_ascii_lowercase());
+    !hidden && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+}
+
+/// The format by the first bytes; an empty or foreign file is an error.
+fn format_of(path: &Path) -> Result<Format, DataError> {
+    let mut file = File::open(path).map_err(|e| DataError::io(path, "open", e))?;
+    let mut head = Vec::with_capacity(8);
+    file.by_ref()
+        .take(8)
+        .read_to_end(&mut head)
+        .map_err(|e| DataError::io(path, "read", e))?;
+    if head.is_empty() {
+        return Err(DataError::EmptyFile {
+            path: path.to_owned(),
+        });
+    }
+    Format::of_bytes(&head).ok_or_else(|| DataError::UnknownFormat {
+        path: path.to_owned(),
+        found: head
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<Vec<_>>()
+            .join(" "),
+    })
+}
+
+/// Refuses dimensions beyond the limit, and such as the file's size cannot hold; gives the number of values.
+fn check_dimensions(
+    path: &Path,
+    (width, height): (u64, u64),
+    samples: u64,
+    depth: u64,
+) -> Result<usize, DataError> {
+    let values = width.saturating_mul(height).saturating_mul(samples);
+    let bytes = values.saturating_mul(depth.div_ceil(8));
+    if bytes > MAX_IMAGE_BYTES {
+        return Err(DataError::TooLarge {
+            path: path.to_owned(),
+            width,
+            height,
+            bytes,
+            limit: MAX_IMAGE_BYTES,
+        });
+    }
+    let file_bytes = std::fs::metadata(path)
+        .map_err(|e| DataError::io(path, "open", e))?
+        .len();
+    if bytes > (64 << 10) + file_bytes.saturating_mul(MAX_COMPRESSION) {
+        return Err(DataError::Implausible {
+            path: path.to_owned(),
+            width,
+            height,
+            file_bytes,
+        });
+    }
+    usize::try_from(values).map_err(|_| DataError::TooLarge {
+        path: path.to_owned(),
+        width,
+        height,
+        bytes,
+        limit: MAX_IMAGE_BYTES,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listings_take_known_endings_in_any_case_and_no_hidden_files() {
+        for yes in ["a.png", "B.TIF", "c.Tiff", "d.JPG", "e.jpeg", "f.bmp"] {
+            assert!(is_image_path(Path::new(yes)), "{yes}");
+        }
+        for no in [".a.png", "._b.tif", "c.txt", "png", "d.png.part", ""] {
+            assert!(!is_image_path(Path::new(no)), "{no}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! PNG, JPEG and BMP through the `image` crate: 8- and 16-bit gray, gray+alpha, RGB, RGBA in; PNG out.
+//!
+//! Gray of fewer than 8 bits and palettes arrive expanded to 8-bit gray or RGB. CMYK JPEG is converted to RGB by the decoder.
+
+use std::io::{BufRead, Cursor, Seek};
+use std::path::Path;
+
+use image::{
+    ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader,
+    Limits,
+};
+
+use super::{Format, MAX_IMAGE_BYTES, Probe, check_dimensions, write_atomic};
+use crate::{DataError, Image, Pixels};
+
+/// Decodes the whole file.
+pub(super) fn read(path: &Path, format: Format) -> Result<Image, DataError> {
+    let bytes = std::fs::read(path).map_err(|e| DataError::io(path, "read", e))?;
+    let decoder = open(path, format, Cursor::new(&bytes))?;
+    let (color, (w, h)) = (decoder.color_type(), decoder.dimensions());
+    let (channels, depth) = layout(path, color)?;
+    let samples = u64::from(color.channel_count());
+    let values = check_dimensions(path, (w.into(), h.into()), samples, depth.into())?;
+    if format == Format::Jpeg && !jpeg_is_complete(&bytes) {
+        return Err(DataError::decode(
+            path,
+            format.name(),
+            "the end-of-image marker is missing",
+        ));
+    }
+    let mut raw = vec![0u8; values * (depth as usize / 8)];
+    decoder
+        .read_image(&mut raw)
+        .map_err(|e| DataError::decode(path, format.name(), e))?;
+    let pixels = if depth == 16 {
+        Pixels::U16(
+            raw.chunks_exact(2)
+                .map(|b| u16::from_ne_bytes([b[0], b[1]]))
+                .collect(),
+        )
+    } else {
+        Pixels::U8(raw)
+    };
+    let image = Image::new(
+        w as usize,
+        h as usize,
+        usize::from(color.channel_count()),
+        pixels,
+    )?;
+    Ok(if channels < usize::from(color.channel_count()) {
+        image.drop_alpha()
+    } else {
+        image
+    })
+}
+
+/// What the header says.
+pub(super) fn probe(path: &Path, format: Format) -> Result<Probe, DataError> {
+    let file = std::fs::File::open(path).map_err(|e| DataError::io(path, "open", e))?;
+    let decoder = open(path, format, std::io::BufReader::new(file))?;
+    let (color, (width, height)) = (decoder.color_type(), decoder.dimensions());
+    let (channels, bit_depth) = layout(path, color)?;
+    check_dimensions(
+        path,
+        (width.into(), height.into()),
+        color.channel_count().into(),
+        bit_depth.into(),
+    )?;
+    let (width, height) = (width as usize, height as usize);
+    Ok(Probe {
+        format,
+        width,
+        height,
+        channels,
+        bit_depth,
+        pages: 1,
+        alpha: color.has_alpha(),
+    })
+}
+
+fn open<'a, R: BufRead + Seek + 'a>(
+    path: &Path,
+    format: Format,
+    reader: R,
+) -> Result<impl ImageDecoder + 'a, DataError> {
+    let image_format = match format {
+        Format::Jpeg => ImageFormat::Jpeg,
+        Format::Bmp => ImageFormat::Bmp,
+        _ => ImageFormat::Png,
+    };
+    let mut reader = ImageReader::with_format(reader, image_format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_IMAGE_BYTES);
+    reader.limits(limits);
+    reader.into_decoder().map_err(|e| match e {
+        ImageError::Limits(_) => DataError::decode(
+            path,
+            format.name(),
+            "the header asks for more memory than the limit of 2 GiB",
+        ),
+        e => DataError::decode(path, format.name(), e),
+    })
+}
+
+/// Channels without alpha, and bits per value.
+fn layout(path: &Path, color: ColorType) -> Result<(usize, u32), DataError> {
+    match color {
+        ColorType::L8 | ColorType::La8 => Ok((1, 8)),
+        ColorType::L16 | ColorType::La16 => Ok((1, 16)),
+        ColorType::Rgb8 | ColorType::Rgba8 => Ok((3, 8)),
+        ColorType::Rgb16 | ColorType::Rgba16 => Ok((3, 16)),
+        other => Err(DataError::Pixels {
+            path: path.to_owned(),
+            found: format!("{other:?}"),
+            expected: "8- or 16-bit gray or RGB, with or without alpha",
+        }),
+    }
+}
+
+/// Whether an end-of-image marker follows the first scan: the decoder itself fills what is missing with gray and says nothing.
+///
+/// Within a scan each 0xFF byte is followed by 0x00 or a restart marker, so FF D9 can be nothing else there.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&[0xFF, marker]) = bytes.get(at..at + 2) {
+        match marker {
+            0xDA => return bytes[at..].windows(2).any(|w| w == [0xFF, 0xD9]),
+            0xFF => at += 1,
+            0x01 | 0xD0..=0xD8 => at += 2,
+            _ => match bytes.get(at + 2..at + 4) {
+                Some(&[high, low]) => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+        }
+    }
+    false
+}
+
+/// Writes an 8- or 16-bit gray or RGB image, whole or not at all.
+///
+/// # Errors
+/// [`DataError::Pixels`] for floating-point values or other channel counts, [`DataError::Io`] where writing fails.
+pub fn write_png(path: &Path, image: &Image) -> Result<(), DataError> {
+    let (raw, depth) = match image.pixels() {
+        Pixels::U8(v) => (std::borrow::Cow::Borrowed(v.as_slice()), 8),
+        Pixels::U16(v) => (
+            v.iter()
+                .flat_map(|v| v.to_ne_bytes())
+                .collect::<Vec<_>>()
+                .into(),
+            16,
+        ),
+        Pixels::F32(_) => (Vec::new().into(), 32),
+    };
+    let color = match (image.channels(), depth) {
+        (1, 8) => ExtendedColorType::L8,
+        (3, 8) => ExtendedColorType::Rgb8,
+        (1, 16) => ExtendedColorType::L16,
+        (3, 16) => ExtendedColorType::Rgb16,
+        (channels, depth) => {
+            return Err(DataError::Pixels {
+                path: path.to_owned(),
+                found: format!("{channels} channel(s) of {depth} bits"),
+                expected: "8- or 16-bit gray or RGB for PNG (TIFF holds everything)",
+            });
+        }
+    };
+    let side = |n: usize| {
+        u32::try_from(n)
+            .map_err(|_| DataError::config("image side", n, "at most 4294967295 pixels"))
+    };
+    let (width, height) = (side(image.width())?, side(image.height())?);
+    write_atomic(path, |writer| {
+        let encoder = image::codecs::png::PngEncoder::new(writer);
+        encoder
+            .write_image(&raw, width, height, color)
+            .map_err(|e| match e {
+                ImageError::IoError(source) => DataError::io(path, "write", source),
+                e => DataError::io(path, "write", std::io::Error::other(e)),
+            })
+    })
+}

@@ -1,0 +1,110 @@
+//! Images to predict on: files, folders and stacks in, a flat list of pages out, each loaded when asked for.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::listing::{self, IMAGE_NAMES};
+use super::paired::page_id;
+use crate::{DataError, Image, codec};
+
+/// Endings of the names that predictions are written under.
+const OUTPUT_SUFFIXES: [&str; 4] = ["_mask", "_prob", "_overlay", "_instances"];
+
+/// One page of one input file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputImage {
+    /// The file's stem, with the page where there are several.
+    pub id: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The page in it, from 0.
+    pub page: usize,
+    /// How many pages the file has.
+    pub pages: usize,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Channels, alpha not counted.
+    pub channels: usize,
+}
+
+impl InputImage {
+    /// Decodes the page.
+    ///
+    /// # Errors
+    /// As [`codec::read_page`].
+    pub fn load(&self) -> Result<Image, DataError> {
+        codec::read_page(&self.path, self.page)
+    }
+}
+
+/// Lists the pages of files and folders in the order given, folders in natural order, each file once.
+///
+/// A folder stands for the images directly in it; where it has none, for those of its `image`, `images` or `imgs` folder. In a
+/// folder, `NAME_mask`, `NAME_prob`, `NAME_overlay` and `NAME_instances` beside a `NAME` are taken for earlier predictions and left
+/// out. Headers are read, pixels are not.
+///
+/// # Errors
+/// [`DataError::NotFound`], [`DataError::NoImages`], and what [`codec::probe`] gives.
+pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
+    let mut files = Vec::new();
+    for path in paths {
+        let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?;
+        if meta.is_dir() {
+            files.extend(in_folder(path)?)
+        } else {
+            files.push(path.clone())
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut inputs = Vec::new();
+    for path in files.into_iter().filter(|p| seen.insert(p.clone())) {
+        let stem = listing::stem(&path);
+        let pages = codec::page_count(&path)?;
+        for page in 0..pages {
+            let probe = codec::probe_page(&path, page)?;
+            let (width, height, channels) = (probe.width, probe.height, probe.channels);
+            inputs.push(InputImage {
+                id: page_id(&stem, page, pages),
+                path: path.clone(),
+                page,
+                pages,
+                width,
+                height,
+                channels,
+            });
+        }
+    }
+    if inputs.is_empty() {
+        return Err(DataError::NoImages {
+            path: paths.first().cloned().unwrap_or_default(),
+        });
+    }
+    Ok(inputs)
+}
+
+fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = listing::images(folder)?;
+    if files.is_empty()
+        && let Some(inner) = listing::only(folder, |p| {
+            listing::is_one_of(&listing::name(p), &IMAGE_NAMES) && p.is_dir()
+        })?
+    {
+        files = listing::images(&inner)?;
+    }
+    let stems: BTreeSet<String> = files.iter().map(|p| listing::stem(p)).collect();
+    files.retain(|p| {
+        let stem = listing::stem(p);
+        !OUTPUT_SUFFIXES.iter().any(|s| {
+            stem.strip_suffix(s)
+                .is_some_and(|base| stems.contains(base))
+        })
+    });
+    if files.is_empty() {
+        return Err(DataError::NoImages {
+            path: folder.to_owned(),
+        });
+    }
+    Ok(files)
+}

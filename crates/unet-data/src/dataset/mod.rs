@@ -1,0 +1,116 @@
+//! [`Dataset`]: a numbered collection of images with masks, loaded one at a time; [`open`] finds out what a folder holds.
+//!
+//! Understood layouts, in this order: a folder of images beside a folder of masks, two TIFF stacks, and a folder that has either of
+//! them in its `train/`. [`open_images`] lists images without masks, for prediction.
+
+mod folder;
+mod inputs;
+mod listing;
+mod paired;
+mod stack;
+pub mod synthetic;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use self::inputs::{InputImage, open_images};
+pub use self::listing::natural_order;
+pub use self::paired::PairedFiles;
+use crate::{ClassTable, DataError, Sample};
+
+/// A numbered collection of images with masks: all of the same number of channels, sizes may differ.
+pub trait Dataset: Send + Sync {
+    /// Its name in messages: the path, or what was built in.
+    fn name(&self) -> String;
+
+    /// How many samples there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name of sample `index`: its file's stem, for a stack with the page.
+    fn id(&self, index: usize) -> String;
+
+    /// The image file of sample `index`; for generated ones a name that stands for it.
+    fn path(&self, index: usize) -> PathBuf;
+
+    /// Width and height of sample `index` in pixels, without decoding it.
+    ///
+    /// # Errors
+    /// Where `index` is out of range.
+    fn size(&self, index: usize) -> Result<(usize, usize), DataError>;
+
+    /// Channels of every image.
+    fn channels(&self) -> usize;
+
+    /// The classes of the masks.
+    fn classes(&self) -> &ClassTable;
+
+    /// Decodes sample `index`, mask included.
+    ///
+    /// # Errors
+    /// What decoding gives, and [`DataError::Config`] where `index` is out of range.
+    fn load(&self, index: usize) -> Result<Sample, DataError>;
+
+    /// Whether neighbouring samples are neighbouring slices of one volume.
+    fn is_stack(&self) -> bool;
+
+    /// What the user may want to know: alpha channels left out, files skipped. A sentence each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Opens the dataset in `path` and looks at all of it: pairs, sizes, channels and, in parallel, every mask's values.
+///
+/// # Errors
+/// A [`DataError`] that names the files and what is wrong with them.
+pub fn open(path: &Path) -> Result<Arc<dyn Dataset>, DataError> {
+    Ok(Arc::new(PairedFiles::inspect(find_pairs(path)?)?))
+}
+
+/// Opens the dataset in `path` with classes known already (from a checkpoint): the masks may lack some of them, but hold no others.
+///
+/// The masks are not looked at now; a foreign value is an error when its sample is loaded.
+///
+/// # Errors
+/// As [`open`], but for mask values.
+pub fn open_with_classes(path: &Path, classes: ClassTable) -> Result<Arc<dyn Dataset>, DataError> {
+    Ok(Arc::new(PairedFiles::with_classes(
+        find_pairs(path)?,
+        classes,
+    )?))
+}
+
+/// The pairs of the first layout that fits.
+fn find_pairs(path: &Path) -> Result<paired::Pairs, DataError> {
+    let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?;
+    if !meta.is_dir() {
+        return Err(DataError::NoDataset {
+            path: path.to_owned(),
+            found: "it is a file, not a folder".to_owned(),
+        });
+    }
+    for root in [path.to_owned(), path.join("train")] {
+        if root.is_dir() {
+            if let Some(pairs) = folder::find(&root)? {
+                return Ok(pairs);
+            }
+            if let Some(pairs) = stack::find(&root)? {
+                return Ok(pairs);
+            }
+        }
+    }
+    Err(DataError::NoDataset {
+        path: path.to_owned(),
+        found: listing::describe(path)?,
+    })
+}
+
+/// The error for an index beyond the dataset.
+fn out_of_range(index: usize, len: usize) -> DataError {
+    DataError::config("sample index", index, format!("less than {len}"))
+}

@@ -1,0 +1,266 @@
+//! [`PairedFiles`]: pages of image files paired with pages of mask files; what both a folder and two stacks come down to.
+//!
+//! Opening probes every header (sizes, channels) and decodes every mask once, in parallel, to find the classes.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::{Dataset, out_of_range};
+use crate::labels::ValueCensus;
+use crate::{ClassTable, DataError, Image, Sample, codec};
+
+/// One page of an image file and the page of the mask file that belongs to it.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    pub(super) id: String,
+    pub(super) image: PathBuf,
+    pub(super) mask: PathBuf,
+    pub(super) page: usize,
+}
+
+/// What discovery found, not yet looked into.
+#[derive(Debug)]
+pub(super) struct Pairs {
+    pub(super) root: PathBuf,
+    pub(super) pairs: Vec<Pair>,
+    pub(super) is_stack: bool,
+}
+
+/// The pages of one image file with those of its mask file; a single page keeps the stem as its name, page 3 is `STEM_003`.
+pub(super) fn pages(stem: &str, image: &Path, mask: &Path) -> Result<Vec<Pair>, DataError> {
+    let (image_pages, mask_pages) = (codec::page_count(image)?, codec::page_count(mask)?);
+    if image_pages != mask_pages {
+        let (images, masks) = (image.to_owned(), mask.to_owned());
+        return Err(DataError::PageCount {
+            images,
+            image_pages,
+            masks,
+            mask_pages,
+        });
+    }
+    let pair = |page| Pair {
+        id: page_id(stem, page, image_pages),
+        image: image.to_owned(),
+        mask: mask.to_owned(),
+        page,
+    };
+    Ok((0..image_pages).map(pair).collect())
+}
+
+/// The name of one page of a file.
+pub(super) fn page_id(stem: &str, page: usize, pages: usize) -> String {
+    if pages == 1 {
+        stem.to_owned()
+    } else {
+        format!("{stem}_{page:03}")
+    }
+}
+
+/// A dataset of image files with mask files.
+#[derive(Debug)]
+pub struct PairedFiles {
+    root: PathBuf,
+    pairs: Vec<Pair>,
+    sizes: Vec<(usize, usize)>,
+    channels: usize,
+    classes: ClassTable,
+    is_stack: bool,
+    notes: Vec<String>,
+}
+
+/// What one pair's headers (and mask) say.
+struct Look {
+    size: (usize, usize),
+    channels: usize,
+    alpha: bool,
+    census: ValueCensus,
+}
+
+impl PairedFiles {
+    /// Looks at all pairs, masks included, and finds the classes.
+    pub(super) fn inspect(found: Pairs) -> Result<Self, DataError> {
+        Self::build(found, None)
+    }
+
+    /// Looks at all headers; the classes are given.
+    pub(super) fn with_classes(found: Pairs, classes: ClassTable) -> Result<Self, DataError> {
+        Self::build(found, Some(classes))
+    }
+
+    fn build(found: Pairs, classes: Option<ClassTable>) -> Result<Self, DataError> {
+        let with_values = classes.is_none();
+        let looks: Vec<Look> = found
+            .pairs
+            .par_iter()
+            .map(|pair| look(pair, with_values))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        let (first, pair) = match (looks.first(), found.pairs.first()) {
+            (Some(look), Some(pair)) => (look, pair),
+            _ => return Err(DataError::NoImages { path: found.root }),
+        };
+        let channels = first.channels;
+        if let Some((look, odd)) = looks
+            .iter()
+            .zip(&found.pairs)
+            .find(|(l, _)| l.channels != channels)
+        {
+            return Err(DataError::Channels {
+                path: odd.image.clone(),
+                found: look.channels,
+                first: pair.image.clone(),
+                expected: channels,
+            });
+        }
+        let alpha = looks.iter().filter(|l| l.alpha).count();
+        let sizes = looks.iter().map(|l| l.size).collect();
+        let classes = match classes {
+            Some(classes) => classes,
+            None => ClassTable::from_census(&found.root, &merged(looks))?,
+        };
+        let mut notes = Vec::new();
+        if alpha > 0 {
+            notes.push(format!(
+                "{alpha} of {} images have an alpha channel, which is left out",
+                found.pairs.len()
+            ));
+        }
+        Ok(Self {
+            root: found.root,
+            pairs: found.pairs,
+            sizes,
+            channels,
+            classes,
+            is_stack: found.is_stack,
+            notes,
+        })
+    }
+
+    fn pair(&self, index: usize) -> Result<&Pair, DataError> {
+        self.pairs
+            .get(index)
+            .ok_or_else(|| out_of_range(index, self.pairs.len()))
+    }
+}
+
+impl Dataset for PairedFiles {
+    fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn id(&self, index: usize) -> String {
+        self.pairs
+            .get(index)
+            .map(|p| p.id.clone())
+            .unwrap_or_default()
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        self.pairs
+            .get(index)
+            .map(|p| p.image.clone())
+            .unwrap_or_default()
+    }
+
+    fn size(&self, index: usize) -> Result<(usize, usize), DataError> {
+        self.sizes
+            .get(index)
+            .copied()
+            .ok_or_else(|| out_of_range(index, self.pairs.len()))
+    }
+
+    fn channels(&self) -> usize {
+        self.channels
+    }
+
+    fn classes(&self) -> &ClassTable {
+        &self.classes
+    }
+
+    fn load(&self, index: usize) -> Result<Sample, DataError> {
+        let pair = self.pair(index)?;
+        let image = codec::read_page(&pair.image, pair.page)?;
+        let mask = codec::read_page(&pair.mask, pair.page)?;
+        check_sizes(pair, &image, &mask)?;
+        if image.channels() != self.channels {
+            let first = self.path(0);
+            return Err(DataError::Channels {
+                path: pair.image.clone(),
+                found: image.channels(),
+                first,
+                expected: self.channels,
+            });
+        }
+        let mask = self.classes.to_labels(&mask, &pair.mask)?;
+        Ok(Sample {
+            id: pair.id.clone(),
+            image,
+            mask: Some(mask),
+        })
+    }
+
+    fn is_stack(&self) -> bool {
+        self.is_stack
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+}
+
+/// Image headers, the mask's too; the mask's pixels where the classes are still to be found.
+fn look(pair: &Pair, with_values: bool) -> Result<Look, DataError> {
+    let image = codec::probe_page(&pair.image, pair.page)?;
+    let mut census = ValueCensus::default();
+    let mask_size = if with_values {
+        let mask = codec::read_page(&pair.mask, pair.page)?;
+        census.add(&mask, &pair.mask)?;
+        (mask.width(), mask.height())
+    } else {
+        let mask = codec::probe_page(&pair.mask, pair.page)?;
+        (mask.width, mask.height)
+    };
+    let size = (image.width, image.height);
+    if size != mask_size {
+        return Err(DataError::PairSize {
+            image: pair.image.clone(),
+            image_size: size,
+            mask: pair.mask.clone(),
+            mask_size,
+        });
+    }
+    Ok(Look {
+        size,
+        channels: image.channels,
+        alpha: image.alpha,
+        census,
+    })
+}
+
+fn merged(looks: Vec<Look>) -> ValueCensus {
+    let mut all = ValueCensus::default();
+    looks.into_iter().for_each(|look| all.merge(look.census));
+    all
+}
+
+fn check_sizes(pair: &Pair, image: &Image, mask: &Image) -> Result<(), DataError> {
+    let (image_size, mask_size) = (
+        (image.width(), image.height()),
+        (mask.width(), mask.height()),
+    );
+    if image_size == mask_size {
+        return Ok(());
+    }
+    Err(DataError::PairSize {
+        image: pair.image.clone(),
+        image_size,
+        mask: pair.mask.clone(),
+        mask_size,
+    })
+}

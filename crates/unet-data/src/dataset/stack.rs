@@ -1,0 +1,41 @@
+//! Two multi-page TIFF stacks side by side: `images.tif` and `labels.tif`, under any of the names that folders may have.
+
+use std::path::Path;
+
+use super::listing::{self, IMAGE_NAMES, MASK_NAMES};
+use super::paired::{Pairs, pages};
+use crate::DataError;
+
+/// The pages of the two stacks in `root`, where there are two; an image stack alone is an error.
+pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
+    let stack = |names: &'static [&'static str]| {
+        listing::only(root, |p| {
+            let extension = p
+                .extension()
+                .map(|e| e.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            listing::is_one_of(&extension, &["tif", "tiff"])
+                && listing::is_one_of(&listing::stem(p), names)
+                && p.is_file()
+        })
+    };
+    let Some(images) = stack(&IMAGE_NAMES)? else {
+        return Ok(None);
+    };
+    let Some(masks) = stack(&MASK_NAMES)? else {
+        let found = format!(
+            "a stack {} without a stack of masks beside it",
+            listing::name(&images)
+        );
+        return Err(DataError::NoDataset {
+            path: root.to_owned(),
+            found,
+        });
+    };
+    let pairs = pages(&listing::stem(&images), &images, &masks)?;
+    Ok(Some(Pairs {
+        root: root.to_owned(),
+        pairs,
+        is_stack: true,
+    }))
+}

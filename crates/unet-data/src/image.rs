@@ -1,0 +1,197 @@
+//! [`Image`]: the pixels of one decoded image, in the type they were stored in, interleaved (H, W, C), nothing lost but alpha.
+
+use crate::DataError;
+
+/// Pixel values, row-major, channels interleaved: index `(y · width + x) · channels + c`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Pixels {
+    /// 8 bits, 0–255.
+    U8(Vec<u8>),
+    /// 16 bits, 0–65535.
+    U16(Vec<u16>),
+    /// Floating point, any range.
+    F32(Vec<f32>),
+}
+
+impl Pixels {
+    /// How many values there are: height · width · channels.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(v) => v.len(),
+            Self::U16(v) => v.len(),
+            Self::F32(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Value `i` as a float, unscaled.
+    pub fn get(&self, i: usize) -> Option<f32> {
+        match self {
+            Self::U8(v) => v.get(i).map(|&v| f32::from(v)),
+            Self::U16(v) => v.get(i).map(|&v| f32::from(v)),
+            Self::F32(v) => v.get(i).copied(),
+        }
+    }
+}
+
+/// One decoded image: (H, W, C), at least one pixel and one channel, as many values as the dimensions say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    width: usize,
+    height: usize,
+    channels: usize,
+    pixels: Pixels,
+    alpha_dropped: bool,
+}
+
+impl Image {
+    /// An image from its parts; `pixels` holds height · width · channels values in (H, W, C) order.
+    ///
+    /// # Errors
+    /// [`DataError::Buffer`] where a dimension is zero or the length does not fit.
+    pub fn new(
+        width: usize,
+        height: usize,
+        channels: usize,
+        pixels: Pixels,
+    ) -> Result<Self, DataError> {
+        let expected = width
+            .checked_mul(height)
+            .and_then(|n| n.checked_mul(channels))
+            .unwrap_or(usize::MAX);
+        if expected == 0 || expected != pixels.len() {
+            return Err(DataError::Buffer {
+                width,
+                height,
+                channels,
+                expected,
+                found: pixels.len(),
+            });
+        }
+        Ok(Self {
+            width,
+            height,
+            channels,
+            pixels,
+            alpha_dropped: false,
+        })
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Values per pixel: 1 gray, 3 RGB, or any other number.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The values in their stored type.
+    pub fn pixels(&self) -> &Pixels {
+        &self.pixels
+    }
+
+    /// Bits per value: 8, 16 or 32 (floating point).
+    pub fn bit_depth(&self) -> u32 {
+        match self.pixels {
+            Pixels::U8(_) => 8,
+            Pixels::U16(_) => 16,
+            Pixels::F32(_) => 32,
+        }
+    }
+
+    /// The largest value of the stored type: 255, 65535, or 1 for floating point, whose unit is its own.
+    pub fn max_value(&self) -> f32 {
+        match self.pixels {
+            Pixels::U8(_) => 255.0,
+            Pixels::U16(_) => 65535.0,
+            Pixels::F32(_) => 1.0,
+        }
+    }
+
+    /// Whether the file had an alpha channel that was left out (the note a caller may show).
+    pub fn alpha_dropped(&self) -> bool {
+        self.alpha_dropped
+    }
+
+    /// The raw values as floats, (H, W, C), unscaled.
+    pub fn to_f32(&self) -> Vec<f32> {
+        match &self.pixels {
+            Pixels::U8(v) => v.iter().map(|&v| f32::from(v)).collect(),
+            Pixels::U16(v) => v.iter().map(|&v| f32::from(v)).collect(),
+            Pixels::F32(v) => v.clone(),
+        }
+    }
+
+    /// Bytes that the pixels take in memory.
+    pub fn bytes(&self) -> usize {
+        self.pixels.len() * (self.bit_depth() as usize / 8)
+    }
+
+    /// The same image without its last channel (alpha); one of a single channel is returned as it is.
+    pub(crate) fn drop_alpha(self) -> Self {
+        if self.channels < 2 {
+            return self;
+        }
+        let c = self.channels;
+        let pixels = match &self.pixels {
+            Pixels::U8(v) => Pixels::U8(without_last(v, c)),
+            Pixels::U16(v) => Pixels::U16(without_last(v, c)),
+            Pixels::F32(v) => Pixels::F32(without_last(v, c)),
+        };
+        Self {
+            channels: c - 1,
+            pixels,
+            alpha_dropped: true,
+            ..self
+        }
+    }
+}
+
+fn without_last<T: Copy>(values: &[T], channels: usize) -> Vec<T> {
+    values
+        .chunks_exact(channels)
+        .flat_map(|p| p.iter().take(channels - 1).copied())
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_of_the_wrong_length_is_refused() {
+        let e = Image::new(3, 2, 1, Pixels::U8(vec![0; 5])).unwrap_err();
+        assert!(matches!(
+            e,
+            DataError::Buffer {
+                expected: 6,
+                found: 5,
+                ..
+            }
+        ));
+        assert!(Image::new(0, 2, 1, Pixels::U8(vec![])).is_err());
+        assert!(Image::new(usize::MAX, 3, 1, Pixels::U8(vec![0])).is_err());
+    }
+
+    #[test]
+    fn dropping_alpha_keeps_the_colours_and_says_so() {
+        let rgba = Image::new(2, 1, 4, Pixels::U8(vec![1, 2, 3, 255, 4, 5, 6, 0])).unwrap();
+        let rgb = rgba.drop_alpha();
+        assert_eq!(rgb.pixels(), &Pixels::U8(vec![1, 2, 3, 4, 5, 6]));
+        assert_eq!(rgb.channels(), 3);
+        assert!(rgb.alpha_dropped());
+    }
+}
