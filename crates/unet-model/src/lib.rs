@@ -1,11 +1,15 @@
 //! The U-Net: one definition of the network, its named parameters, and the interpreters that run it.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod config;
 mod error;
+mod model;
 pub mod params;
 pub mod unet;
 
+pub use backend::cpu::{CpuPredictor, CpuTrainer, Gradients, Pass};
 pub use config::{UNetConfig, Upsampling};
 pub use error::ModelError;
+pub use model::{NORM_EPS, NORM_MOMENTUM, UNet};
 pub use params::{ParamKind, ParamSpec, Parameters};

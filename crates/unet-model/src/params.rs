@@ -85,6 +85,7 @@ impl Listing {
 
 impl Backend for Listing {
     type Map = ();
+    type Logits = ();
     type Error = std::convert::Infallible;
 
     fn conv_norm_relu(&mut self, l: &ConvNorm, (): ()) -> Result<(), Self::Error> {

@@ -50,6 +50,8 @@ pub struct Head {
 pub trait Backend {
     /// A feature map, or whatever stands for one.
     type Map;
+    /// The network's result.
+    type Logits;
     /// What can go wrong.
     type Error;
 
@@ -75,7 +77,7 @@ pub trait Backend {
     ///
     /// # Errors
     /// The interpreter's own.
-    fn head(&mut self, layer: &Head, x: Self::Map) -> Result<Self::Map, Self::Error>;
+    fn head(&mut self, layer: &Head, x: Self::Map) -> Result<Self::Logits, Self::Error>;
 }
 
 /// Runs the network described by `config` on `x`: (N, H, W, in_channels) to (N, H, W, out_channels), in whatever layout the
@@ -83,7 +85,7 @@ pub trait Backend {
 ///
 /// # Errors
 /// The backend's own.
-pub fn forward<B: Backend>(config: &UNetConfig, b: &mut B, x: B::Map) -> Result<B::Map, B::Error> {
+pub fn forward<B: Backend>(config: &UNetConfig, b: &mut B, x: B::Map) -> Result<B::Logits, B::Error> {
     // Encoder: level 0 at full size, each level below at half of it.
     let mut skips = Vec::with_capacity(config.depth);
     let block = |name: String, cin, mid, cout| Block { name, cin, mid, cout, bias: config.conv_bias };

@@ -1,0 +1,181 @@
+//! Training, backward: pops the tape, computes each operation's gradients, and frees its map as soon as no operation still to be
+//! popped reads it.
+
+use unet_kernels::{ConvShape, Dims, Element, Map, MapMut, NormGrads, ShapeError};
+
+use super::Gradients;
+use super::arena::Buffer;
+use super::ops::{Context, centred};
+use super::train::{INPUT, Op, Tape};
+use crate::ModelError;
+use crate::unet::{ConvNorm, Head, Up};
+
+/// A forward pass whose backward pass is still to come.
+#[derive(Debug)]
+pub struct Pass<'a, T = f32> {
+    context: &'a mut Context<T>,
+    tape: Tape<T>,
+    logits_dims: Dims,
+}
+
+/// The gradient by a map: dense, or the first channels of a wider buffer.
+#[derive(Debug)]
+struct Grad<T> {
+    values: Buffer<T>,
+    dims: Dims,
+    stride: usize,
+}
+
+impl<T: Element> Grad<T> {
+    fn map(&self) -> Result<Map<'_, T>, ShapeError> {
+        Map::strided(self.values.get(), self.dims, self.stride)
+    }
+
+    fn map_mut(&mut self) -> Result<MapMut<'_, T>, ShapeError> {
+        MapMut::strided(self.values.get_mut(), self.dims, self.stride)
+    }
+}
+
+impl<'a, T: Element> Pass<'a, T> {
+    pub(super) fn new(context: &'a mut Context<T>, tape: Tape<T>, logits_dims: Dims) -> Self {
+        Self { context, tape, logits_dims }
+    }
+
+    /// The logits, (N, H, W, out_channels).
+    pub fn logits(&self) -> &[f32] {
+        &self.tape.logits
+    }
+
+    /// Their extents.
+    pub fn logits_dims(&self) -> Dims {
+        self.logits_dims
+    }
+
+    /// Computes every parameter's gradient from that of the logits, (N, H, W, out_channels).
+    ///
+    /// # Errors
+    /// `dlogits` is not as long as the logits.
+    pub fn backward(self, dlogits: &[f32], out: &mut Gradients) -> Result<(), ModelError> {
+        if dlogits.len() != self.logits_dims.len() {
+            let (expected, found) = (self.logits_dims.len(), dlogits.len());
+            return Err(ModelError::Length { name: "the logits' gradient".into(), expected, found });
+        }
+        let Self { context, mut tape, logits_dims } = self;
+        let ops = std::mem::take(&mut tape.ops);
+        let mut grads = Vec::new();
+        grads.resize_with(ops.len() + 1, || None);
+        let mut backward = Backward { context, tape, grads, out };
+        for op in ops.into_iter().rev() {
+            match op {
+                Op::Head { layer, x } => backward.head(&layer, x, Map::new(dlogits, logits_dims)?)?,
+                Op::ConvNorm { layer, x, y } => backward.conv_norm_relu(&layer, x, y)?,
+                Op::MaxPool { x, y } => backward.max_pool(x, y)?,
+                Op::UpConcat { up, x, skip, y } => backward.up_concat(&up, x, skip, y)?,
+            }
+        }
+        let input = backward.tape.take(INPUT)?;
+        backward.context.free(input);
+        Ok(())
+    }
+}
+
+struct Backward<'a, 'o, T> {
+    context: &'a mut Context<T>,
+    tape: Tape<T>,
+    /// By map.
+    grads: Vec<Option<Grad<T>>>,
+    out: &'o mut Gradients,
+}
+
+impl<T: Element> Backward<'_, '_, T> {
+    fn take_grad(&mut self, id: usize) -> Result<Grad<T>, ModelError> {
+        let missing =
+            || ModelError::Candle(candle_core::Error::Msg("a gradient is missing on the tape: this is a bug".into()));
+        self.grads[id].take().ok_or_else(missing)
+    }
+
+    fn dense(&mut self, dims: Dims) -> Grad<T> {
+        Grad { values: self.context.arena.take(dims.len()), dims, stride: dims.c }
+    }
+
+    fn head(&mut self, layer: &Head, x: usize, dlogits: Map<'_, f32>) -> Result<(), ModelError> {
+        let shape = ConvShape::same(layer.cin, layer.cout, 1);
+        let kernels = self.context.kernels;
+        let mut dx = self.dense(self.tape.value(x)?.dims);
+        let source = self.tape.value(x)?.source()?;
+        self.out.write_pair(&layer.path, (shape.weight_len(), layer.cout), |dw, db| {
+            kernels.conv_grad_weight(source, dlogits, shape, dw);
+            kernels.conv_grad_bias(dlogits, db);
+        });
+        kernels.conv_grad_input(dlogits, self.context.layers.conv(&layer.path)?, dx.map_mut()?);
+        self.grads[x] = Some(dx);
+        Ok(())
+    }
+
+    fn conv_norm_relu(&mut self, layer: &ConvNorm, x: usize, y: usize) -> Result<(), ModelError> {
+        let kernels = self.context.kernels;
+        let mut d = self.take_grad(y)?;
+        let raw = self.tape.take(y)?;
+        if let Some(state) = &raw.norm {
+            let (map, dz) = (raw.map()?, d.map_mut()?);
+            self.out.write_pair(&layer.norm, (layer.cout, layer.cout), |gamma, beta| {
+                kernels.norm_relu_backward(map, state, dz, NormGrads { gamma, beta });
+            });
+        }
+        self.context.free(raw);
+        // From here on `d` is the gradient by the raw convolution output.
+        let shape = ConvShape::same(layer.cin, layer.cout, 3);
+        let (input, dy) = (self.tape.value(x)?, d.map()?);
+        let (source, dims) = (input.source()?, input.dims);
+        self.out.write(format!("{}.weight", layer.conv), shape.weight_len(), |dw| {
+            kernels.conv_grad_weight(source, dy, shape, dw);
+        });
+        if layer.bias {
+            self.out.write(format!("{}.bias", layer.conv), layer.cout, |db| db.fill(0.0));
+        }
+        if x != INPUT {
+            let mut dx = self.dense(dims);
+            kernels.conv_grad_input(d.map()?, self.context.layers.conv(&layer.conv)?, dx.map_mut()?);
+            self.grads[x] = Some(dx);
+        }
+        self.context.arena.give(d.values);
+        Ok(())
+    }
+
+    /// The pooled map's other reader, the skip connection, has already left its share of the gradient.
+    fn max_pool(&mut self, x: usize, y: usize) -> Result<(), ModelError> {
+        let dy = self.take_grad(y)?;
+        let mut dx = self.take_grad(x)?;
+        self.context.kernels.max_pool_backward(self.tape.value(x)?.source()?, dy.map()?, dx.map_mut()?);
+        self.grads[x] = Some(dx);
+        let pooled = self.tape.take(y)?;
+        self.context.free(pooled);
+        self.context.arena.give(dy.values);
+        Ok(())
+    }
+
+    fn up_concat(&mut self, up: &Up, x: usize, skip: usize, y: usize) -> Result<(), ModelError> {
+        let kernels = self.context.kernels;
+        let joined = self.tape.take(y)?;
+        self.context.free(joined);
+        let dy = self.take_grad(y)?;
+        let mut dx = self.dense(self.tape.value(x)?.dims);
+        let (input, skip_dims) = (self.tape.value(x)?, self.tape.value(skip)?.dims);
+        let up_dims = skip_dims.with_channels(dy.dims.c - skip_dims.c);
+        let doubled = Map::strided(&dy.values.get()[skip_dims.c..], up_dims, dy.stride)?;
+        let place = centred(input.dims, skip_dims);
+        match up {
+            Up::Bilinear => kernels.upsample_backward(doubled, dx.map_mut()?, place),
+            Up::Transposed { path, cin, cout } => {
+                let source = input.source()?;
+                self.out.write_pair(path, (4 * cin * cout, *cout), |dw, db| {
+                    kernels.transpose_grad_weight(source, doubled, place, dw, db);
+                });
+                kernels.transpose_grad_input(doubled, self.context.layers.transposed(path)?, dx.map_mut()?, place);
+            }
+        }
+        self.grads[x] = Some(dx);
+        self.grads[skip] = Some(Grad { dims: skip_dims, ..dy });
+        Ok(())
+    }
+}

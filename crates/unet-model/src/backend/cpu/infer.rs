@@ -1,0 +1,112 @@
+//! Inference: batch norm is the running statistics' scale and shift, applied by whatever reads the map; a map's buffer goes to
+//! the next one as soon as the network has read it, and to the next image after that.
+
+use std::collections::BTreeMap;
+
+use unet_kernels::{Dims, Element, Kernels, NormState};
+
+use super::ops::Context;
+use super::{Stored, check_input};
+use crate::params::Parameters;
+use crate::unet::{Backend, ConvNorm, Head, Up, forward};
+use crate::{ModelError, NORM_EPS, ParamKind, UNet, UNetConfig};
+
+/// Runs the network on the CPU, without gradients. Its memory does not grow from image to image.
+#[derive(Debug)]
+pub struct CpuPredictor<T = f32> {
+    config: UNetConfig,
+    context: Context<T>,
+    norms: BTreeMap<String, NormState>,
+    logits: Vec<f32>,
+}
+
+impl<T: Element> CpuPredictor<T> {
+    /// Takes over the model's weights as they are now.
+    ///
+    /// # Errors
+    /// The model's parameters are not f32 on the CPU.
+    pub fn new(kernels: Kernels, model: &UNet) -> Result<Self, ModelError> {
+        let (config, context) = (model.config().clone(), Context::new(kernels));
+        let mut predictor = Self { config, context, norms: BTreeMap::new(), logits: Vec::new() };
+        predictor.refresh(model)?;
+        Ok(predictor)
+    }
+
+    /// Takes over the model's weights again, after they have changed.
+    ///
+    /// # Errors
+    /// The model's parameters are not f32 on the CPU, or it is another network.
+    pub fn refresh(&mut self, model: &UNet) -> Result<(), ModelError> {
+        let params = model.params();
+        self.context.layers.refresh(self.context.kernels, params)?;
+        for spec in params.specs().iter().filter(|s| s.kind == ParamKind::RunningMean) {
+            let norm = spec.name.trim_end_matches(".running_mean");
+            self.norms.insert(norm.to_owned(), running_norm(params, norm, self.context.layers.bias(&conv_of(norm)))?);
+        }
+        Ok(())
+    }
+
+    /// The logits (N, H, W, out_channels) of `x`, (N, H, W, in_channels) and normalised as the model was trained.
+    ///
+    /// # Errors
+    /// Other channels than the model's, or a height or width below 2^depth.
+    pub fn run(&mut self, x: &[f32], dims: Dims) -> Result<&[f32], ModelError> {
+        check_input(&self.config, dims, x.len())?;
+        let Self { config, context, norms, logits } = self;
+        let x = context.input(x, dims);
+        forward(config, &mut Infer { context, norms, logits }, x)?;
+        Ok(&self.logits)
+    }
+}
+
+/// The path of the convolution ahead of a norm: `…double_conv.4` follows `…double_conv.3`.
+fn conv_of(norm: &str) -> String {
+    let (block, at) = norm.rsplit_once('.').unwrap_or((norm, ""));
+    format!("{block}.{}", at.parse::<usize>().map_or(0, |at| at.saturating_sub(1)))
+}
+
+/// The running statistics as a scale and a shift. They are those of the convolution with its bias, which ours leaves out.
+fn running_norm(params: &Parameters, norm: &str, bias: Option<&[f32]>) -> Result<NormState, ModelError> {
+    let get = |what: &str| params.to_vec(&format!("{norm}.{what}"));
+    let mut mean = get("running_mean")?;
+    if let Some(bias) = bias {
+        mean.iter_mut().zip(bias).for_each(|(m, b)| *m -= b);
+    }
+    Ok(NormState::new(&mean, &get("running_var")?, &get("weight")?, &get("bias")?, NORM_EPS))
+}
+
+struct Infer<'a, T> {
+    context: &'a mut Context<T>,
+    norms: &'a BTreeMap<String, NormState>,
+    logits: &'a mut Vec<f32>,
+}
+
+impl<T: Element> Backend for Infer<'_, T> {
+    type Map = Stored<T>;
+    type Logits = ();
+    type Error = ModelError;
+
+    fn conv_norm_relu(&mut self, layer: &ConvNorm, x: Stored<T>) -> Result<Stored<T>, ModelError> {
+        let mut y = self.context.conv(&layer.conv, &x)?;
+        self.context.free(x);
+        y.norm = self.norms.get(&layer.norm).cloned();
+        Ok(y)
+    }
+
+    fn max_pool(&mut self, x: &Stored<T>) -> Result<Stored<T>, ModelError> {
+        self.context.max_pool(x)
+    }
+
+    fn up_concat(&mut self, up: &Up, x: Stored<T>, skip: Stored<T>) -> Result<Stored<T>, ModelError> {
+        let y = self.context.up_concat(up, &x, &skip)?;
+        self.context.free(x);
+        self.context.free(skip);
+        Ok(y)
+    }
+
+    fn head(&mut self, layer: &Head, x: Stored<T>) -> Result<(), ModelError> {
+        self.context.head(layer, &x, self.logits)?;
+        self.context.free(x);
+        Ok(())
+    }
+}

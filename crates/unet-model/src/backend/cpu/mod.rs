@@ -1,0 +1,54 @@
+//! The CPU interpreters over `unet-kernels`: channels-last, buffers reused from call to call. [`CpuTrainer`] keeps a tape for the
+//! backward pass, [`CpuPredictor`] frees what it has read.
+//!
+//! A convolution's output is stored raw. Its batch norm and ReLU are a scale and a shift per channel that whatever reads it
+//! applies on the way in, so that an activation is written out only where the skip connection needs it.
+
+mod arena;
+mod backward;
+mod gradients;
+mod infer;
+mod layers;
+mod ops;
+mod train;
+
+pub use backward::Pass;
+pub use gradients::Gradients;
+pub use infer::CpuPredictor;
+pub use train::CpuTrainer;
+
+use unet_kernels::{Dims, Element, Map, NormState, ShapeError, Source};
+
+use crate::{ModelError, UNetConfig};
+use arena::Buffer;
+
+/// A stored feature map: values as they are, or raw ones with the batch norm and ReLU still to be applied.
+#[derive(Debug)]
+struct Stored<T> {
+    values: Buffer<T>,
+    dims: Dims,
+    norm: Option<NormState>,
+}
+
+impl<T: Element> Stored<T> {
+    fn map(&self) -> Result<Map<'_, T>, ShapeError> {
+        Map::new(self.values.get(), self.dims)
+    }
+
+    fn source(&self) -> Result<Source<'_, T>, ShapeError> {
+        Ok(Source { map: self.map()?, norm: self.norm.as_ref().map(NormState::affine) })
+    }
+}
+
+/// Checks that the network can take an input of these extents, `values` long.
+fn check_input(config: &UNetConfig, dims: Dims, values: usize) -> Result<(), ModelError> {
+    let least = 1 << config.depth;
+    let fits = dims.n > 0 && dims.h >= least && dims.w >= least && dims.c == config.in_channels && values == dims.len();
+    if fits {
+        return Ok(());
+    }
+    Err(ModelError::Input {
+        expected: format!("N × H × W × {} with H and W of at least {least}", config.in_channels),
+        found: format!("{} × {} × {} × {} in {values} values", dims.n, dims.h, dims.w, dims.c),
+    })
+}

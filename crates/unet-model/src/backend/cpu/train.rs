@@ -1,0 +1,152 @@
+//! Training, forward: runs the network with the batch's statistics and writes the tape that the backward pass reads.
+
+use unet_kernels::{BatchStats, Dims, Element, Kernels, NormState};
+
+use super::backward::Pass;
+use super::ops::Context;
+use super::{Stored, check_input};
+use crate::params::Parameters;
+use crate::unet::{Backend, ConvNorm, Head, Up, forward};
+use crate::{ModelError, NORM_EPS, NORM_MOMENTUM, UNet};
+
+/// Trains the network on the CPU. Holds packed weights and buffers from step to step; `T` is how activations are stored.
+#[derive(Debug)]
+pub struct CpuTrainer<T = f32> {
+    context: Context<T>,
+}
+
+/// Maps by their number, and the operations that made them.
+#[derive(Debug)]
+pub struct Tape<T> {
+    values: Vec<Option<Stored<T>>>,
+    /// In the order in which they ran.
+    pub ops: Vec<Op>,
+    /// (N, H, W, out_channels).
+    pub logits: Vec<f32>,
+}
+
+/// An operation that ran, with the numbers of the maps that it read and made.
+#[derive(Debug)]
+pub enum Op {
+    /// Convolution, batch norm, ReLU.
+    ConvNorm { layer: ConvNorm, x: usize, y: usize },
+    /// 2×2 max-pool.
+    MaxPool { x: usize, y: usize },
+    /// Doubling and joining.
+    UpConcat { up: Up, x: usize, skip: usize, y: usize },
+    /// The logits.
+    Head { layer: Head, x: usize },
+}
+
+/// The network's input on the tape: nobody asks for its gradient.
+pub const INPUT: usize = 0;
+
+impl<T: Element> CpuTrainer<T> {
+    /// A trainer with no buffers yet.
+    pub fn new(kernels: Kernels) -> Self {
+        Self { context: Context::new(kernels) }
+    }
+
+    /// Runs the network in training mode: batch norm uses the batch's statistics and moves the model's running ones. `x` is
+    /// (N, H, W, in_channels).
+    ///
+    /// # Errors
+    /// Other channels than the model's, or a height or width below 2^depth.
+    pub fn forward(&mut self, model: &mut UNet, x: &[f32], dims: Dims) -> Result<Pass<'_, T>, ModelError> {
+        check_input(model.config(), dims, x.len())?;
+        self.context.layers.refresh(self.context.kernels, model.params())?;
+        let input = self.context.input(x, dims);
+        let config = model.config().clone();
+        let tape = Tape { values: vec![Some(input)], ops: Vec::new(), logits: Vec::new() };
+        let mut recorder = Recorder { context: &mut self.context, params: model.params_mut(), tape };
+        forward(&config, &mut recorder, INPUT)?;
+        let tape = recorder.tape;
+        Ok(Pass::new(&mut self.context, tape, dims.with_channels(config.out_channels)))
+    }
+}
+
+impl<T: Element> Tape<T> {
+    /// Numbers a map and notes the operation that made it.
+    fn push(&mut self, value: Stored<T>, op: impl FnOnce(usize) -> Op) -> usize {
+        let id = self.values.len();
+        self.values.push(Some(value));
+        self.ops.push(op(id));
+        id
+    }
+
+    /// A map that is still there: an operation's operands are freed only after the operation itself was popped.
+    pub fn value(&self, id: usize) -> Result<&Stored<T>, ModelError> {
+        self.values[id].as_ref().ok_or_else(freed)
+    }
+
+    /// The same map, to free.
+    pub fn take(&mut self, id: usize) -> Result<Stored<T>, ModelError> {
+        self.values[id].take().ok_or_else(freed)
+    }
+}
+
+fn freed() -> ModelError {
+    ModelError::Candle(candle_core::Error::Msg("a feature map was freed before its last use: this is a bug".into()))
+}
+
+struct Recorder<'a, T> {
+    context: &'a mut Context<T>,
+    params: &'a mut Parameters,
+    tape: Tape<T>,
+}
+
+impl<T: Element> Backend for Recorder<'_, T> {
+    type Map = usize;
+    type Logits = ();
+    type Error = ModelError;
+
+    fn conv_norm_relu(&mut self, layer: &ConvNorm, x: usize) -> Result<usize, ModelError> {
+        let mut y = self.context.conv(&layer.conv, self.tape.value(x)?)?;
+        let stats = self.context.kernels.batch_stats(y.map()?);
+        let bias = self.context.layers.bias(&layer.conv);
+        let params = &mut *self.params;
+        let (gamma, beta) =
+            (params.to_vec(&format!("{}.weight", layer.norm))?, params.to_vec(&format!("{}.bias", layer.norm))?);
+        y.norm = Some(NormState::new(&stats.mean, &stats.var, &gamma, &beta, NORM_EPS));
+        move_running(params, &layer.norm, &stats, bias)?;
+        Ok(self.tape.push(y, |y| Op::ConvNorm { layer: layer.clone(), x, y }))
+    }
+
+    fn max_pool(&mut self, x: &usize) -> Result<usize, ModelError> {
+        let y = self.context.max_pool(self.tape.value(*x)?)?;
+        Ok(self.tape.push(y, |y| Op::MaxPool { x: *x, y }))
+    }
+
+    fn up_concat(&mut self, up: &Up, x: usize, skip: usize) -> Result<usize, ModelError> {
+        let y = self.context.up_concat(up, self.tape.value(x)?, self.tape.value(skip)?)?;
+        Ok(self.tape.push(y, |y| Op::UpConcat { up: up.clone(), x, skip, y }))
+    }
+
+    fn head(&mut self, layer: &Head, x: usize) -> Result<(), ModelError> {
+        let mut logits = std::mem::take(&mut self.tape.logits);
+        self.context.head(layer, self.tape.value(x)?, &mut logits)?;
+        self.tape.logits = logits;
+        self.tape.ops.push(Op::Head { layer: layer.clone(), x });
+        Ok(())
+    }
+}
+
+/// Moves the running statistics towards the batch's (PyTorch's rule: unbiased variance, momentum 0.1). The mean is that of the
+/// convolution with its bias, which ours leaves out.
+fn move_running(
+    params: &mut Parameters,
+    norm: &str,
+    stats: &BatchStats,
+    bias: Option<&[f32]>,
+) -> Result<(), ModelError> {
+    let unbias = stats.count as f32 / stats.count.saturating_sub(1).max(1) as f32;
+    params.write(&format!("{norm}.running_mean"), |running| {
+        for (c, r) in running.iter_mut().enumerate() {
+            let mean = stats.mean[c] + bias.map_or(0.0, |b| b[c]);
+            *r += NORM_MOMENTUM * (mean - *r);
+        }
+    })?;
+    params.write(&format!("{norm}.running_var"), |running| {
+        running.iter_mut().zip(&stats.var).for_each(|(r, v)| *r += NORM_MOMENTUM * (v * unbias - *r));
+    })
+}

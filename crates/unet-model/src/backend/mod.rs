@@ -1,0 +1,3 @@
+//! The interpreters of the network: each implements the operations of [`crate::unet::Backend`] once.
+
+pub mod cpu;

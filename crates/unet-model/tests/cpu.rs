@@ -1,0 +1,94 @@
+//! The CPU interpreters against themselves: gradients by finite differences of the loss, memory reused from step to step.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use unet_kernels::{Dims, Kernels};
+use unet_model::{CpuPredictor, CpuTrainer, Gradients, ParamKind, Parameters, UNet, UNetConfig, Upsampling};
+
+/// A small network with arbitrary, unequal weights.
+fn network(upsampling: Upsampling) -> UNet {
+    let config = UNetConfig { width: 4, depth: 2, upsampling, ..UNetConfig::tutorial() };
+    let mut seed = 7u32;
+    let mut draw = move || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let params = Parameters::new(&config, |spec| {
+        let scale = (3.0 / spec.fan_in.max(1) as f32).sqrt();
+        (0..spec.len())
+            .map(|_| match spec.kind {
+                ParamKind::Kernel | ParamKind::Bias => draw() * scale,
+                ParamKind::NormScale | ParamKind::RunningVar => 1.0 + 0.3 * draw(),
+                ParamKind::NormShift | ParamKind::RunningMean => 0.3 * draw(),
+            })
+            .collect()
+    });
+    UNet::from_parameters(config, params.unwrap()).unwrap()
+}
+
+fn image(dims: Dims) -> Vec<f32> {
+    (0..dims.len()).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) + (i as f32 * 0.1).sin()).collect()
+}
+
+/// Σ sin(logit): a loss with gradient cos(logit), neither flat nor steep anywhere.
+fn loss(trainer: &mut CpuTrainer, model: &mut UNet, x: &[f32], dims: Dims, grads: Option<&mut Gradients>) -> f64 {
+    let pass = trainer.forward(model, x, dims).unwrap();
+    let value = pass.logits().iter().map(|l| f64::from(*l).sin()).sum();
+    if let Some(grads) = grads {
+        let d: Vec<f32> = pass.logits().iter().map(|l| l.cos()).collect();
+        pass.backward(&d, grads).unwrap();
+    }
+    value
+}
+
+#[test]
+fn gradients_are_the_slope_of_the_loss() {
+    for (upsampling, dims) in [
+        (Upsampling::Bilinear, Dims::new(2, 17, 20, 1)),
+        (Upsampling::BilinearWide, Dims::new(2, 16, 19, 1)),
+        (Upsampling::Transposed, Dims::new(2, 19, 18, 1)),
+    ] {
+        let (mut model, x) = (network(upsampling), image(dims));
+        let mut trainer = CpuTrainer::new(Kernels::detect());
+        let mut grads = Gradients::new();
+        loss(&mut trainer, &mut model, &x, dims, Some(&mut grads));
+        let names: Vec<String> = model.params().trained().map(|s| s.name.clone()).collect();
+        assert_eq!(grads.iter().count(), names.len());
+        for name in names {
+            let (values, g) = (model.params().to_vec(&name).unwrap(), grads.get(&name).unwrap().to_vec());
+            let norm = g.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            if norm == 0.0 {
+                assert!(name.ends_with(".bias"), "{name} has no gradient");
+                continue;
+            }
+            // Short enough that few ReLUs and maxima change their minds on the way, long enough for f32.
+            let step = (5e-3 / norm).min(1e-3) / norm;
+            let mut at = |sign: f64| {
+                let moved: Vec<f32> =
+                    values.iter().zip(&g).map(|(v, g)| v + (sign * step * f64::from(*g)) as f32).collect();
+                model.params_mut().set(&name, &moved).unwrap();
+                loss(&mut trainer, &mut model, &x, dims, None)
+            };
+            let slope = (at(1.0) - at(-1.0)) / (2.0 * step * norm);
+            model.params_mut().set(&name, &values).unwrap();
+            assert!((slope - norm).abs() < 0.05 * norm + 1e-2, "{upsampling:?} {name}: slope {slope}, gradient {norm}");
+        }
+    }
+}
+
+#[test]
+fn a_second_step_and_a_second_image_repeat_the_first() {
+    let dims = Dims::new(1, 16, 16, 1);
+    let (mut model, x) = (network(Upsampling::Bilinear), image(dims));
+    let mut trainer = CpuTrainer::<f32>::new(Kernels::detect());
+    let (mut first, mut second) = (Gradients::new(), Gradients::new());
+    loss(&mut trainer, &mut model, &x, dims, Some(&mut first));
+    loss(&mut trainer, &mut model, &x, dims, Some(&mut second));
+    assert_eq!(first, second, "stale buffers leak into the next step");
+
+    let mut predictor = CpuPredictor::<f32>::new(Kernels::detect(), &model).unwrap();
+    let once = predictor.run(&x, dims).unwrap().to_vec();
+    assert_eq!(once, predictor.run(&x, dims).unwrap());
+    assert_eq!(once.len(), dims.len());
+    assert!(predictor.run(&x[..100], Dims::new(1, 10, 10, 1)).is_ok(), "any size from 2^depth on");
+    assert!(predictor.run(&x[..30], Dims::new(1, 3, 10, 1)).is_err());
+}
