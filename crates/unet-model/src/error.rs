@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::weights::WeightsProblem;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
         /// What is missing, unexpected, malformed, and what to do.
-        problem: String,
+        problem: WeightsProblem,
     },
     /// A file that cannot be read or written.
     #[error("{path}: {source}")]

@@ -1,12 +1,16 @@
 //! The U-Net: one definition of the network, its named parameters, and the interpreters that run it.
 #![forbid(unsafe_code)]
 
+pub mod atomic;
 pub mod backend;
 pub mod config;
 mod error;
+pub mod geometry;
+pub mod init;
 mod model;
 pub mod params;
 pub mod unet;
+pub mod weights;
 
 pub use backend::cpu::{CpuPredictor, CpuTrainer, Gradients, Pass};
 pub use config::{UNetConfig, Upsampling};
