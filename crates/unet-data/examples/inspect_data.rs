@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use unet_data::{
-    AugmentConfig, DataError, Dataset, Loader, LoaderConfig, Normalization, Synthetic,
-    SyntheticConfig, ValSpec,
+    AugmentConfig, DataError, Dataset, Loader, LoaderConfig, Normalization, Synthetic, SyntheticConfig, ValSpec,
 };
 
 fn main() -> Result<(), DataError> {
@@ -18,12 +17,7 @@ fn main() -> Result<(), DataError> {
         Some(path) if path.as_os_str() != "synthetic" => unet_data::open(&path)?,
         _ => Arc::new(Synthetic::new(SyntheticConfig::default())?),
     };
-    let values: Vec<u32> = dataset
-        .classes()
-        .classes()
-        .iter()
-        .map(|c| c.value)
-        .collect();
+    let values: Vec<u32> = dataset.classes().classes().iter().map(|c| c.value).collect();
     println!(
         "{}: {} images of {} channel(s), mask values {values:?}",
         dataset.name(),
@@ -39,11 +33,7 @@ fn main() -> Result<(), DataError> {
 
     let split = "20%".parse::<ValSpec>()?.split(dataset.len())?;
     let normalization = Normalization::mean_std_of(dataset.as_ref(), &split.train)?;
-    println!(
-        "{} for training, {} held out, {normalization:?}",
-        split.train.len(),
-        split.val.len()
-    );
+    println!("{} for training, {} held out, {normalization:?}", split.train.len(), split.val.len());
     let config = LoaderConfig {
         batch_size: 4,
         patch: Some(256),
@@ -59,19 +49,9 @@ fn main() -> Result<(), DataError> {
         for batch in loader.epoch(epoch) {
             let batch = batch?;
             patches += batch.n;
-            println!(
-                "epoch {epoch}: ({}, {}, {}, {}) of {}",
-                batch.n,
-                batch.h,
-                batch.w,
-                batch.c,
-                batch.ids.join(", ")
-            );
+            println!("epoch {epoch}: ({}, {}, {}, {}) of {}", batch.n, batch.h, batch.w, batch.c, batch.ids.join(", "));
         }
-        println!(
-            "epoch {epoch}: {:.0} patches a second",
-            patches as f64 / start.elapsed().as_secs_f64()
-        );
+        println!("epoch {epoch}: {:.0} patches a second", patches as f64 / start.elapsed().as_secs_f64());
     }
     Ok(())
 }
@@ -82,9 +62,7 @@ fn preview(dataset: &dyn Dataset, folder: &Path) -> Result<(), DataError> {
         let sample = dataset.load(i)?;
         unet_data::codec::write_png(&folder.join(format!("{}.png", sample.id)), &sample.image)?;
         if let Some(mask) = sample.mask {
-            let mask = dataset
-                .classes()
-                .to_image(&mask.labels, mask.width, mask.height)?;
+            let mask = dataset.classes().to_image(&mask.labels, mask.width, mask.height)?;
             unet_data::codec::write_png(&folder.join(format!("{}_mask.png", sample.id)), &mask)?;
         }
     }

@@ -47,15 +47,7 @@ impl Batch {
         let n = patches.len();
         if n == 1 {
             let p = patches.into_iter().next()?; // a batch of one takes the buffers as they are
-            return Some(Self {
-                n,
-                h,
-                w,
-                c,
-                images: p.image,
-                labels: p.labels,
-                ids: vec![p.id],
-            });
+            return Some(Self { n, h, w, c, images: p.image, labels: p.labels, ids: vec![p.id] });
         }
         let mut batch = Self {
             n,
@@ -81,14 +73,7 @@ mod tests {
     use super::*;
 
     fn patch(h: usize, value: f32) -> Patch {
-        Patch {
-            h,
-            w: 2,
-            c: 1,
-            image: vec![value; h * 2],
-            labels: vec![value as u8; h * 2],
-            id: value.to_string(),
-        }
+        Patch { h, w: 2, c: 1, image: vec![value; h * 2], labels: vec![value as u8; h * 2], id: value.to_string() }
     }
 
     #[test]

@@ -274,9 +274,7 @@ pub enum DataError {
         expected: usize,
     },
     /// A worker thread ended without an answer.
-    #[error(
-        "a loader thread failed while preparing batch {batch}; this is a bug in the dataset or in the loader"
-    )]
+    #[error("a loader thread failed while preparing batch {batch}; this is a bug in the dataset or in the loader")]
     Worker {
         /// The batch in its epoch, from 0.
         batch: usize,
@@ -287,37 +285,19 @@ impl DataError {
     /// An [`DataError::Io`] about `path`, or [`DataError::NotFound`] where that is what it means.
     pub(crate) fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
         if source.kind() == std::io::ErrorKind::NotFound && matches!(action, "open" | "list") {
-            return Self::NotFound {
-                path: path.to_owned(),
-            };
+            return Self::NotFound { path: path.to_owned() };
         }
-        Self::Io {
-            path: path.to_owned(),
-            action,
-            source,
-        }
+        Self::Io { path: path.to_owned(), action, source }
     }
 
     /// A [`DataError::Decode`] about `path`.
     pub(crate) fn decode(path: &Path, format: &'static str, reason: impl ToString) -> Self {
-        Self::Decode {
-            path: path.to_owned(),
-            format,
-            reason: reason.to_string(),
-        }
+        Self::Decode { path: path.to_owned(), format, reason: reason.to_string() }
     }
 
     /// A [`DataError::Config`].
-    pub(crate) fn config(
-        setting: &'static str,
-        found: impl ToString,
-        expected: impl Into<String>,
-    ) -> Self {
-        Self::Config {
-            setting,
-            found: found.to_string(),
-            expected: expected.into(),
-        }
+    pub(crate) fn config(setting: &'static str, found: impl ToString, expected: impl Into<String>) -> Self {
+        Self::Config { setting, found: found.to_string(), expected: expected.into() }
     }
 }
 
@@ -326,31 +306,15 @@ fn list(paths: &[PathBuf]) -> String {
     if paths.is_empty() {
         return String::new();
     }
-    let named: Vec<String> = paths
-        .iter()
-        .take(NAMED)
-        .map(|p| p.display().to_string())
-        .collect();
+    let named: Vec<String> = paths.iter().take(NAMED).map(|p| p.display().to_string()).collect();
     let more = paths.len().saturating_sub(NAMED);
-    let tail = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!(" ({}{tail})", named.join(", "))
 }
 
 /// `0, 1, 7 and 12 more`.
 fn values(found: &[f64]) -> String {
-    let named: Vec<String> = found
-        .iter()
-        .take(2 * NAMED)
-        .map(ToString::to_string)
-        .collect();
+    let named: Vec<String> = found.iter().take(2 * NAMED).map(ToString::to_string).collect();
     let more = found.len().saturating_sub(2 * NAMED);
-    if more > 0 {
-        format!("{} and {more} more", named.join(", "))
-    } else {
-        named.join(", ")
-    }
+    if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
 }

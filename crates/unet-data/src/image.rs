@@ -54,32 +54,12 @@ impl Image {
     ///
     /// # Errors
     /// [`DataError::Buffer`] where a dimension is zero or the length does not fit.
-    pub fn new(
-        width: usize,
-        height: usize,
-        channels: usize,
-        pixels: Pixels,
-    ) -> Result<Self, DataError> {
-        let expected = width
-            .checked_mul(height)
-            .and_then(|n| n.checked_mul(channels))
-            .unwrap_or(usize::MAX);
+    pub fn new(width: usize, height: usize, channels: usize, pixels: Pixels) -> Result<Self, DataError> {
+        let expected = width.checked_mul(height).and_then(|n| n.checked_mul(channels)).unwrap_or(usize::MAX);
         if expected == 0 || expected != pixels.len() {
-            return Err(DataError::Buffer {
-                width,
-                height,
-                channels,
-                expected,
-                found: pixels.len(),
-            });
+            return Err(DataError::Buffer { width, height, channels, expected, found: pixels.len() });
         }
-        Ok(Self {
-            width,
-            height,
-            channels,
-            pixels,
-            alpha_dropped: false,
-        })
+        Ok(Self { width, height, channels, pixels, alpha_dropped: false })
     }
 
     /// Width in pixels.
@@ -150,20 +130,12 @@ impl Image {
             Pixels::U16(v) => Pixels::U16(without_last(v, c)),
             Pixels::F32(v) => Pixels::F32(without_last(v, c)),
         };
-        Self {
-            channels: c - 1,
-            pixels,
-            alpha_dropped: true,
-            ..self
-        }
+        Self { channels: c - 1, pixels, alpha_dropped: true, ..self }
     }
 }
 
 fn without_last<T: Copy>(values: &[T], channels: usize) -> Vec<T> {
-    values
-        .chunks_exact(channels)
-        .flat_map(|p| p.iter().take(channels - 1).copied())
-        .collect()
+    values.chunks_exact(channels).flat_map(|p| p.iter().take(channels - 1).copied()).collect()
 }
 
 #[cfg(test)]
@@ -174,14 +146,7 @@ mod tests {
     #[test]
     fn a_buffer_of_the_wrong_length_is_refused() {
         let e = Image::new(3, 2, 1, Pixels::U8(vec![0; 5])).unwrap_err();
-        assert!(matches!(
-            e,
-            DataError::Buffer {
-                expected: 6,
-                found: 5,
-                ..
-            }
-        ));
+        assert!(matches!(e, DataError::Buffer { expected: 6, found: 5, .. }));
         assert!(Image::new(0, 2, 1, Pixels::U8(vec![])).is_err());
         assert!(Image::new(usize::MAX, 3, 1, Pixels::U8(vec![0])).is_err());
     }

@@ -47,15 +47,7 @@ impl ClassTable {
                 "2 to 256 different values of at most 65535",
             ));
         }
-        Ok(Self {
-            classes: sorted
-                .into_iter()
-                .map(|value| Class {
-                    value,
-                    name: value.to_string(),
-                })
-                .collect(),
-        })
+        Ok(Self { classes: sorted.into_iter().map(|value| Class { value, name: value.to_string() }).collect() })
     }
 
     /// The table that a dataset's mask values stand for: {0, 255} and {0, 1} are two classes each.
@@ -75,7 +67,8 @@ impl ClassTable {
             values => {
                 let to_one = values.contains(&1.0) && !values.contains(&255.0);
                 let high = if to_one { 1.0 } else { 255.0 };
-                let wanted = "0 and 255, or 0 and 1; save the masks without smoothing, compression losses (JPEG) or colours";
+                let wanted =
+                    "0 and 255, or 0 and 1; save the masks without smoothing, compression losses (JPEG) or colours";
                 Err(census.error(path, |v| v != 0.0 && v != high, wanted))
             }
         }
@@ -130,24 +123,15 @@ impl ClassTable {
     /// [`DataError::Buffer`] where the length does not fit, [`DataError::Config`] for an index beyond the table.
     pub fn to_image(&self, labels: &[u8], width: usize, height: usize) -> Result<Image, DataError> {
         let value = |&label: &u8| {
-            let value = self
-                .value_of(usize::from(label))
-                .and_then(|v| u16::try_from(v).ok());
-            value.ok_or_else(|| {
-                DataError::config("class index", label, format!("less than {}", self.len()))
-            })
+            let value = self.value_of(usize::from(label)).and_then(|v| u16::try_from(v).ok());
+            value.ok_or_else(|| DataError::config("class index", label, format!("less than {}", self.len())))
         };
         let values: Vec<u16> = labels.iter().map(value).collect::<Result<_, _>>()?;
         let narrow: Option<Vec<u8>> = match self.classes.last() {
             Some(class) if class.value > 255 => None,
             _ => values.iter().map(|&v| u8::try_from(v).ok()).collect(),
         };
-        Image::new(
-            width,
-            height,
-            1,
-            narrow.map_or(Pixels::U16(values), Pixels::U8),
-        )
+        Image::new(width, height, 1, narrow.map_or(Pixels::U16(values), Pixels::U8))
     }
 
     fn map(&self, values: impl Iterator<Item = f64>) -> Option<Vec<u8>> {
@@ -167,11 +151,7 @@ impl ClassTable {
         let mut census = ValueCensus::default();
         census.add_values(mask, path);
         let known: Vec<String> = self.classes.iter().map(|c| c.value.to_string()).collect();
-        census.error(
-            path,
-            |_| false,
-            &format!("only the class values {}", known.join(", ")),
-        )
+        census.error(path, |_| false, &format!("only the class values {}", known.join(", ")))
     }
 }
 
@@ -223,10 +203,7 @@ impl ValueCensus {
                 continue;
             }
             last = v;
-            let entry = self
-                .seen
-                .entry(order_key(v))
-                .or_insert_with(|| (v, Vec::new()));
+            let entry = self.seen.entry(order_key(v)).or_insert_with(|| (v, Vec::new()));
             if entry.1.len() < WITNESSES && entry.1.last().is_none_or(|p| p != path) {
                 entry.1.push(path.to_owned());
             }
@@ -235,31 +212,18 @@ impl ValueCensus {
 
     /// The error for values that are not understood; the files named are those that hold values for which `odd` is true.
     fn error(&self, path: &Path, odd: impl Fn(f64) -> bool, expected: &str) -> DataError {
-        let mut files: Vec<PathBuf> = self
-            .seen
-            .values()
-            .filter(|(v, _)| odd(*v))
-            .flat_map(|(_, p)| p.clone())
-            .collect();
+        let mut files: Vec<PathBuf> =
+            self.seen.values().filter(|(v, _)| odd(*v)).flat_map(|(_, p)| p.clone()).collect();
         files.sort();
         files.dedup();
-        DataError::MaskValues {
-            path: path.to_owned(),
-            found: self.values(),
-            files,
-            expected: expected.to_owned(),
-        }
+        DataError::MaskValues { path: path.to_owned(), found: self.values(), files, expected: expected.to_owned() }
     }
 }
 
 /// An integer that orders like the float.
 fn order_key(v: f64) -> u64 {
     let bits = (v + 0.0).to_bits();
-    if bits >> 63 == 1 {
-        !bits
-    } else {
-        bits | (1 << 63)
-    }
+    if bits >> 63 == 1 { !bits } else { bits | (1 << 63) }
 }
 
 fn check_gray(mask: &Image, path: &Path) -> Result<(), DataError> {
@@ -302,14 +266,9 @@ mod tests {
         for high in [1u8, 255] {
             let table = table_of(&[high, 0, 0, high]).unwrap();
             assert_eq!(table.len(), 2);
-            let labels = table
-                .to_labels(&gray(&[0, high, high]), Path::new("m"))
-                .unwrap();
+            let labels = table.to_labels(&gray(&[0, high, high]), Path::new("m")).unwrap();
             assert_eq!(labels.labels, [0, 1, 1]);
-            assert_eq!(
-                table.to_image(&labels.labels, 3, 1).unwrap(),
-                gray(&[0, high, high])
-            );
+            assert_eq!(table.to_image(&labels.labels, 3, 1).unwrap(), gray(&[0, high, high]));
         }
     }
 
@@ -317,10 +276,7 @@ mod tests {
     fn other_values_are_named_with_their_files() {
         let e = table_of(&[0, 255, 254, 1]).unwrap_err();
         let text = e.to_string();
-        assert!(
-            matches!(&e, DataError::MaskValues { found, .. } if found == &[0.0, 1.0, 254.0, 255.0]),
-            "{text}"
-        );
+        assert!(matches!(&e, DataError::MaskValues { found, .. } if found == &[0.0, 1.0, 254.0, 255.0]), "{text}");
         assert!(text.contains("254") && text.contains("m.png"), "{text}");
         assert!(table_of(&[0, 0]).is_err());
     }
@@ -328,13 +284,8 @@ mod tests {
     #[test]
     fn a_value_outside_the_table_is_an_error_not_a_class() {
         let table = ClassTable::from_values(&[0, 255]).unwrap();
-        let e = table
-            .to_labels(&gray(&[0, 7, 255]), Path::new("x.png"))
-            .unwrap_err();
-        assert!(
-            e.to_string().contains("x.png") && e.to_string().contains('7'),
-            "{e}"
-        );
+        let e = table.to_labels(&gray(&[0, 7, 255]), Path::new("x.png")).unwrap_err();
+        assert!(e.to_string().contains("x.png") && e.to_string().contains('7'), "{e}");
         let fraction = Image::new(2, 1, 1, Pixels::F32(vec![0.0, 0.5])).unwrap();
         assert!(table.to_labels(&fraction, Path::new("x.tif")).is_err());
     }
@@ -343,10 +294,7 @@ mod tests {
     fn a_gray_mask_saved_as_rgb_is_read_and_a_coloured_one_refused() {
         let table = ClassTable::from_values(&[0, 255]).unwrap();
         let rgb = Image::new(2, 1, 3, Pixels::U8(vec![0, 0, 0, 255, 255, 255])).unwrap();
-        assert_eq!(
-            table.to_labels(&rgb, Path::new("x")).unwrap().labels,
-            [0, 1]
-        );
+        assert_eq!(table.to_labels(&rgb, Path::new("x")).unwrap().labels, [0, 1]);
         let red = Image::new(2, 1, 3, Pixels::U8(vec![0, 0, 0, 255, 0, 0])).unwrap();
         let e = table.to_labels(&red, Path::new("x")).unwrap_err();
         assert!(matches!(e, DataError::ColouredMask { x: 1, y: 0, .. }));
@@ -355,9 +303,6 @@ mod tests {
     #[test]
     fn sixteen_bit_values_write_sixteen_bit_masks() {
         let table = ClassTable::from_values(&[0, 1000]).unwrap();
-        assert_eq!(
-            table.to_image(&[1, 0], 2, 1).unwrap().pixels(),
-            &Pixels::U16(vec![1000, 0])
-        );
+        assert_eq!(table.to_image(&[1, 0], 2, 1).unwrap().pixels(), &Pixels::U16(vec![1000, 0]));
     }
 }

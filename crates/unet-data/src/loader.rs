@@ -108,11 +108,7 @@ impl Loader {
     /// # Errors
     /// [`DataError::Config`] for settings that make no sense, [`DataError::MixedSizes`] for whole images of different sizes in batches
     /// of more than one.
-    pub fn new(
-        dataset: Arc<dyn Dataset>,
-        indices: Vec<usize>,
-        config: LoaderConfig,
-    ) -> Result<Self, DataError> {
+    pub fn new(dataset: Arc<dyn Dataset>, indices: Vec<usize>, config: LoaderConfig) -> Result<Self, DataError> {
         config.validate()?;
         if indices.is_empty() {
             return Err(DataError::config("samples to load", 0, "at least one"));
@@ -126,9 +122,7 @@ impl Loader {
         let threads = if config.threads > 0 {
             config.threads
         } else {
-            std::thread::available_parallelism()
-                .map_or(1, usize::from)
-                .min(4)
+            std::thread::available_parallelism().map_or(1, usize::from).min(4)
         };
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -144,18 +138,8 @@ impl Loader {
             })?;
         let augmenter = Augmenter::new(config.augment.clone())?;
         let cache = indices.iter().map(|_| OnceLock::new()).collect();
-        let shared = Shared {
-            dataset,
-            indices,
-            config,
-            augmenter,
-            cache,
-            cached_bytes: AtomicUsize::new(0),
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-            pool,
-        })
+        let shared = Shared { dataset, indices, config, augmenter, cache, cached_bytes: AtomicUsize::new(0) };
+        Ok(Self { shared: Arc::new(shared), pool })
     }
 
     /// The configuration.
@@ -170,16 +154,12 @@ impl Loader {
 
     /// Samples drawn in an epoch.
     pub fn samples_per_epoch(&self) -> usize {
-        self.shared
-            .config
-            .samples_per_epoch
-            .unwrap_or(self.shared.indices.len())
+        self.shared.config.samples_per_epoch.unwrap_or(self.shared.indices.len())
     }
 
     /// Batches of an epoch.
     pub fn batches_per_epoch(&self) -> usize {
-        self.samples_per_epoch()
-            .div_ceil(self.shared.config.batch_size)
+        self.samples_per_epoch().div_ceil(self.shared.config.batch_size)
     }
 
     /// The batches of epoch `epoch`.
@@ -188,11 +168,7 @@ impl Loader {
     }
 
     /// The batches of epoch `epoch` from batch `first_batch` on: those that [`Loader::epoch`] gives after as many.
-    pub fn epoch_from(
-        &self,
-        epoch: u64,
-        first_batch: usize,
-    ) -> impl Iterator<Item = Result<Batch, DataError>> + '_ {
+    pub fn epoch_from(&self, epoch: u64, first_batch: usize) -> impl Iterator<Item = Result<Batch, DataError>> + '_ {
         Epoch {
             loader: self,
             epoch,
@@ -210,12 +186,7 @@ impl Loader {
         for round in 0..draws.div_ceil(n) {
             let mut positions: Vec<usize> = (0..n).collect();
             if self.shared.config.shuffle {
-                positions.shuffle(&mut rng(
-                    self.shared.config.seed,
-                    epoch,
-                    round as u64,
-                    Purpose::Order,
-                ));
+                positions.shuffle(&mut rng(self.shared.config.seed, epoch, round as u64, Purpose::Order));
             }
             order.extend(positions);
         }
@@ -240,11 +211,7 @@ impl Epoch<'_> {
     fn start_next(&mut self) {
         let (batch, size) = (self.next, self.loader.shared.config.batch_size);
         let draws = batch * size..((batch + 1) * size).min(self.order.len());
-        let (shared, order, epoch) = (
-            Arc::clone(&self.loader.shared),
-            Arc::clone(&self.order),
-            self.epoch,
-        );
+        let (shared, order, epoch) = (Arc::clone(&self.loader.shared), Arc::clone(&self.order), self.epoch);
         let cancelled = Arc::clone(&self.cancelled);
         let (sender, receiver) = sync_channel(1);
         self.loader.pool.spawn_fifo(move || {
@@ -287,12 +254,7 @@ impl Drop for Epoch<'_> {
 }
 
 impl Shared {
-    fn batch(
-        &self,
-        epoch: u64,
-        draws: std::ops::Range<usize>,
-        order: &[usize],
-    ) -> Result<Batch, DataError> {
+    fn batch(&self, epoch: u64, draws: std::ops::Range<usize>, order: &[usize]) -> Result<Batch, DataError> {
         let positions = &order[draws.clone()];
         let patches: Vec<Patch> = draws
             .into_par_iter()
@@ -310,20 +272,10 @@ impl Shared {
         let mut rng = rng(self.config.seed, epoch, draw as u64, Purpose::Augment);
         let mut drawn = self.augmenter.draw(&sample, self.config.patch, &mut rng);
         let c = sample.image.channels();
-        self.config
-            .normalization
-            .apply_to(&mut drawn.image, c, sample.image.max_value())?;
-        let labels = drawn.labels.ok_or_else(|| DataError::NoMask {
-            path: self.dataset.path(self.indices[position]),
-        })?;
-        Ok(Patch {
-            h: drawn.height,
-            w: drawn.width,
-            c,
-            image: drawn.image,
-            labels,
-            id: sample.id.clone(),
-        })
+        self.config.normalization.apply_to(&mut drawn.image, c, sample.image.max_value())?;
+        let labels =
+            drawn.labels.ok_or_else(|| DataError::NoMask { path: self.dataset.path(self.indices[position]) })?;
+        Ok(Patch { h: drawn.height, w: drawn.width, c, image: drawn.image, labels, id: sample.id.clone() })
     }
 
     /// The decoded sample, from the cache where it fits.
@@ -333,14 +285,8 @@ impl Shared {
         }
         let sample = Arc::new(self.dataset.load(self.indices[position])?);
         let bytes = sample.bytes();
-        let fits = |used: usize| {
-            used.checked_add(bytes)
-                .filter(|&sum| sum <= self.config.cache_bytes)
-        };
-        let reserved = self
-            .cached_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .is_ok();
+        let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.config.cache_bytes);
+        let reserved = self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
         if reserved && self.cache[position].set(Arc::clone(&sample)).is_err() {
             self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed); // another thread was faster with the same sample
         }
@@ -351,11 +297,9 @@ impl Shared {
         let indices: Vec<usize> = positions.iter().map(|&p| self.indices[p]).collect();
         match check_equal_sizes(self.dataset.as_ref(), &indices) {
             Err(e) => e,
-            Ok(()) => DataError::config(
-                "images of one batch",
-                "different channels",
-                "the same number of channels in each",
-            ),
+            Ok(()) => {
+                DataError::config("images of one batch", "different channels", "the same number of channels in each")
+            }
         }
     }
 }
@@ -368,12 +312,7 @@ fn check_equal_sizes(dataset: &dyn Dataset, indices: &[usize]) -> Result<(), Dat
     for &i in rest {
         let found = dataset.size(i)?;
         if found != expected {
-            return Err(DataError::MixedSizes {
-                path: dataset.path(i),
-                found,
-                first: dataset.path(first),
-                expected,
-            });
+            return Err(DataError::MixedSizes { path: dataset.path(i), found, first: dataset.path(first), expected });
         }
     }
     Ok(())

@@ -38,12 +38,7 @@ impl Normalization {
     ///
     /// # Errors
     /// As [`Normalization::apply`].
-    pub fn apply_to(
-        &self,
-        values: &mut [f32],
-        channels: usize,
-        max_value: f32,
-    ) -> Result<(), DataError> {
+    pub fn apply_to(&self, values: &mut [f32], channels: usize, max_value: f32) -> Result<(), DataError> {
         match self {
             Self::Raw => {}
             Self::Unit => {
@@ -52,10 +47,7 @@ impl Normalization {
             }
             Self::MeanStd { mean, std } => {
                 if mean.len() != channels || std.len() != channels {
-                    return Err(DataError::NormalizationChannels {
-                        found: channels,
-                        expected: mean.len(),
-                    });
+                    return Err(DataError::NormalizationChannels { found: channels, expected: mean.len() });
                 }
                 let scale: Vec<f32> = std.iter().map(|s| 1.0 / s).collect();
                 for pixel in values.chunks_exact_mut(channels) {
@@ -76,26 +68,12 @@ impl Normalization {
     /// Whatever loading gives; [`DataError::Config`] for no index at all.
     pub fn mean_std_of(dataset: &dyn Dataset, indices: &[usize]) -> Result<Self, DataError> {
         let c = dataset.channels();
-        let sums: Vec<Moments> = indices
-            .par_iter()
-            .map(|&i| dataset.load(i).map(|s| Moments::of(&s.image, c)))
-            .collect::<Result<_, _>>()?;
-        let total = sums
-            .into_iter()
-            .reduce(Moments::join)
-            .filter(|m| m.count > 0.0);
-        let total = total.ok_or_else(|| {
-            DataError::config("images for the mean", 0, "at least one training image")
-        })?;
-        let std = total
-            .m2
-            .iter()
-            .map(|m| (m / total.count).sqrt())
-            .map(|s| if s > 1e-6 { s as f32 } else { 1.0 });
-        Ok(Self::MeanStd {
-            mean: total.mean.iter().map(|&m| m as f32).collect(),
-            std: std.collect(),
-        })
+        let sums: Vec<Moments> =
+            indices.par_iter().map(|&i| dataset.load(i).map(|s| Moments::of(&s.image, c))).collect::<Result<_, _>>()?;
+        let total = sums.into_iter().reduce(Moments::join).filter(|m| m.count > 0.0);
+        let total = total.ok_or_else(|| DataError::config("images for the mean", 0, "at least one training image"))?;
+        let std = total.m2.iter().map(|m| (m / total.count).sqrt()).map(|s| if s > 1e-6 { s as f32 } else { 1.0 });
+        Ok(Self::MeanStd { mean: total.mean.iter().map(|&m| m as f32).collect(), std: std.collect() })
     }
 }
 
@@ -123,25 +101,10 @@ impl Moments {
     fn join(self, other: Self) -> Self {
         let count = self.count + other.count;
         let share = other.count / count;
-        let delta: Vec<f64> = self
-            .mean
-            .iter()
-            .zip(&other.mean)
-            .map(|(a, b)| b - a)
-            .collect();
-        let mean = self
-            .mean
-            .iter()
-            .zip(&delta)
-            .map(|(m, d)| m + d * share)
-            .collect();
-        let m2 = self
-            .m2
-            .iter()
-            .zip(&other.m2)
-            .zip(&delta)
-            .map(|((a, b), d)| a + b + d * d * self.count * share)
-            .collect();
+        let delta: Vec<f64> = self.mean.iter().zip(&other.mean).map(|(a, b)| b - a).collect();
+        let mean = self.mean.iter().zip(&delta).map(|(m, d)| m + d * share).collect();
+        let m2 =
+            self.m2.iter().zip(&other.m2).zip(&delta).map(|((a, b), d)| a + b + d * d * self.count * share).collect();
         Self { count, mean, m2 }
     }
 }
@@ -164,29 +127,15 @@ mod tests {
     #[test]
     fn mean_std_works_per_channel_and_checks_their_number() {
         let image = Image::new(1, 1, 3, Pixels::U8(vec![10, 20, 30])).unwrap();
-        let n = Normalization::MeanStd {
-            mean: vec![10.0, 10.0, 10.0],
-            std: vec![1.0, 5.0, 10.0],
-        };
+        let n = Normalization::MeanStd { mean: vec![10.0, 10.0, 10.0], std: vec![1.0, 5.0, 10.0] };
         assert_eq!(n.apply(&image).unwrap(), [0.0, 2.0, 2.0]);
         let gray = Image::new(1, 1, 1, Pixels::U8(vec![10])).unwrap();
-        assert!(matches!(
-            n.apply(&gray),
-            Err(DataError::NormalizationChannels {
-                found: 1,
-                expected: 3
-            })
-        ));
+        assert!(matches!(n.apply(&gray), Err(DataError::NormalizationChannels { found: 1, expected: 3 })));
     }
 
     #[test]
     fn joined_moments_equal_those_of_all_values() {
-        let of = |v: &[u8]| {
-            Moments::of(
-                &Image::new(v.len(), 1, 1, Pixels::U8(v.to_vec())).unwrap(),
-                1,
-            )
-        };
+        let of = |v: &[u8]| Moments::of(&Image::new(v.len(), 1, 1, Pixels::U8(v.to_vec())).unwrap(), 1);
         let joined = of(&[1, 2, 3]).join(of(&[10, 250])).join(of(&[7]));
         let all = of(&[1, 2, 3, 10, 250, 7]);
         assert!((joined.mean[0] - all.mean[0]).abs() < 1e-12);

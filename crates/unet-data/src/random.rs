@@ -22,10 +22,7 @@ pub(crate) enum Purpose {
 /// The generator of (seed, epoch, index) for one purpose: the four numbers are its 256-bit key.
 pub(crate) fn rng(seed: u64, epoch: u64, index: u64, purpose: Purpose) -> ChaCha8Rng {
     let mut key = [0u8; 32];
-    for (bytes, n) in key
-        .chunks_exact_mut(8)
-        .zip([seed, epoch, index, purpose as u64])
-    {
+    for (bytes, n) in key.chunks_exact_mut(8).zip([seed, epoch, index, purpose as u64]) {
         bytes.copy_from_slice(&n.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)

@@ -21,19 +21,9 @@ impl LabelMap {
     pub fn new(width: usize, height: usize, labels: Vec<u8>) -> Result<Self, DataError> {
         let expected = width.saturating_mul(height);
         if expected != labels.len() {
-            return Err(DataError::Buffer {
-                width,
-                height,
-                channels: 1,
-                expected,
-                found: labels.len(),
-            });
+            return Err(DataError::Buffer { width, height, channels: 1, expected, found: labels.len() });
         }
-        Ok(Self {
-            width,
-            height,
-            labels,
-        })
+        Ok(Self { width, height, labels })
     }
 }
 

@@ -54,9 +54,7 @@ impl ValSpec {
         let val: Vec<usize> = match self {
             Self::None => Vec::new(),
             Self::Range(r) if r.start >= r.end || r.end > len => {
-                return bad(format!(
-                    "a range within 0..{len} that is not empty (the data has {len} images)"
-                ));
+                return bad(format!("a range within 0..{len} that is not empty (the data has {len} images)"));
             }
             Self::Range(r) => r.clone().collect(),
             Self::Percent(p) => (len - held_out(len, p / 100.0)..len).collect(),
@@ -72,9 +70,7 @@ impl ValSpec {
         val.iter().for_each(|&i| held[i] = true);
         let train: Vec<usize> = (0..len).filter(|&i| !held[i]).collect();
         if train.is_empty() {
-            return bad(format!(
-                "at least one image left for training (the data has {len})"
-            ));
+            return bad(format!("at least one image left for training (the data has {len})"));
         }
         Ok(Split { train, val })
     }
@@ -101,20 +97,13 @@ impl FromStr for ValSpec {
         if let Some(rest) = t.strip_prefix("random:") {
             let (share, seed) = rest.split_once(':').unwrap_or((rest, "0"));
             let fraction = percent(share).ok_or_else(error)? / 100.0;
-            return Ok(Self::Random {
-                fraction,
-                seed: seed.trim().parse().map_err(|_| error())?,
-            });
+            return Ok(Self::Random { fraction, seed: seed.trim().parse().map_err(|_| error())? });
         }
         if let Some((a, b)) = t.split_once("..") {
             let (Ok(a), Ok(b)) = (a.trim().parse(), b.trim().parse()) else {
                 return Err(error());
             };
-            return if a < b {
-                Ok(Self::Range(a..b))
-            } else {
-                Err(error())
-            };
+            return if a < b { Ok(Self::Range(a..b)) } else { Err(error()) };
         }
         percent(t).map(Self::Percent).ok_or_else(error)
     }
@@ -156,14 +145,8 @@ mod tests {
 
     #[test]
     fn what_is_typed_is_what_is_held_out() {
-        assert_eq!(
-            spec("24..30").split(30).unwrap().val,
-            (24..30).collect::<Vec<_>>()
-        );
-        assert_eq!(
-            spec("20%").split(30).unwrap().val,
-            (24..30).collect::<Vec<_>>()
-        );
+        assert_eq!(spec("24..30").split(30).unwrap().val, (24..30).collect::<Vec<_>>());
+        assert_eq!(spec("20%").split(30).unwrap().val, (24..30).collect::<Vec<_>>());
         assert_eq!(spec("1%").split(30).unwrap().val, [29]);
         assert_eq!(spec("none").split(3).unwrap().train, [0, 1, 2]);
         let random = spec("random:20%:7").split(30).unwrap();
@@ -181,19 +164,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_forms_that_work() {
-        for text in [
-            "",
-            "30",
-            "5..5",
-            "9..3",
-            "0%",
-            "100%",
-            "-1%",
-            "nan%",
-            "random:",
-            "random:20%:x",
-            "a..b",
-        ] {
+        for text in ["", "30", "5..5", "9..3", "0%", "100%", "-1%", "nan%", "random:", "random:20%:x", "a..b"] {
             let e = text.parse::<ValSpec>().unwrap_err();
             assert!(e.to_string().contains("24..30"), "{text}: {e}");
         }

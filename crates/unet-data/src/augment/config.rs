@@ -55,18 +55,12 @@ impl AugmentConfig {
 
     /// The article's: as it is, mirrored horizontally, vertically, or both.
     pub fn flips() -> Self {
-        Self {
-            symmetry: Symmetry::Flips,
-            ..Self::default()
-        }
+        Self { symmetry: Symmetry::Flips, ..Self::default() }
     }
 
     /// The eight symmetries of the square.
     pub fn d4() -> Self {
-        Self {
-            symmetry: Symmetry::D4,
-            ..Self::default()
-        }
+        Self { symmetry: Symmetry::D4, ..Self::default() }
     }
 
     /// The full set: for few images and a quick recipe.
@@ -98,11 +92,7 @@ impl AugmentConfig {
             ("augment.scale", self.scale, 2.0),
             ("augment.shear", self.shear, 2.0),
             ("augment.elastic_sigma", self.elastic_sigma, 1000.0),
-            (
-                "augment.intensity_probability",
-                self.intensity_probability,
-                1.0,
-            ),
+            ("augment.intensity_probability", self.intensity_probability, 1.0),
             ("augment.brightness", self.brightness, 1.0),
             ("augment.contrast", self.contrast, 2.0),
             ("augment.gamma", self.gamma, 2.0),
@@ -110,19 +100,11 @@ impl AugmentConfig {
         ];
         for (setting, value, most) in ranges {
             if !(0.0..=most).contains(&value) {
-                return Err(DataError::config(
-                    setting,
-                    value,
-                    format!("a number from 0 to {most}"),
-                ));
+                return Err(DataError::config(setting, value, format!("a number from 0 to {most}")));
             }
         }
         if self.elastic_sigma > 0.0 && !(2.0..=100_000.0).contains(&self.elastic_spacing) {
-            return Err(DataError::config(
-                "augment.elastic_spacing",
-                self.elastic_spacing,
-                "at least 2 pixels",
-            ));
+            return Err(DataError::config("augment.elastic_spacing", self.elastic_spacing, "at least 2 pixels"));
         }
         Ok(())
     }
@@ -135,27 +117,12 @@ mod tests {
 
     #[test]
     fn presets_are_valid_and_bad_numbers_are_named() {
-        for preset in [
-            AugmentConfig::none(),
-            AugmentConfig::flips(),
-            AugmentConfig::d4(),
-            AugmentConfig::strong(),
-        ] {
+        for preset in [AugmentConfig::none(), AugmentConfig::flips(), AugmentConfig::d4(), AugmentConfig::strong()] {
             preset.validate().unwrap();
         }
-        let e = AugmentConfig {
-            noise: f32::NAN,
-            ..AugmentConfig::none()
-        }
-        .validate()
-        .unwrap_err();
+        let e = AugmentConfig { noise: f32::NAN, ..AugmentConfig::none() }.validate().unwrap_err();
         assert!(e.to_string().contains("augment.noise"), "{e}");
-        let e = AugmentConfig {
-            elastic_sigma: 5.0,
-            ..AugmentConfig::none()
-        }
-        .validate()
-        .unwrap_err();
+        let e = AugmentConfig { elastic_sigma: 5.0, ..AugmentConfig::none() }.validate().unwrap_err();
         assert!(e.to_string().contains("elastic_spacing"), "{e}");
     }
 }

@@ -17,24 +17,12 @@ pub(super) struct Field {
 
 impl Field {
     /// Displacements with standard deviation `sigma` pixels on a grid of `spacing` pixels.
-    pub(super) fn draw(
-        (width, height): (usize, usize),
-        spacing: f32,
-        sigma: f32,
-        rng: &mut impl Rng,
-    ) -> Self {
+    pub(super) fn draw((width, height): (usize, usize), spacing: f32, sigma: f32, rng: &mut impl Rng) -> Self {
         let points = |n: usize| (n as f32 / spacing).ceil() as usize + 4;
         let (columns, rows) = (points(width), points(height));
-        let nodes = (0..columns * rows)
-            .map(|_| (sigma * normal(rng), sigma * normal(rng)))
-            .collect();
+        let nodes = (0..columns * rows).map(|_| (sigma * normal(rng), sigma * normal(rng))).collect();
         let taps = (0..width).map(|x| tap(x, spacing)).collect();
-        Self {
-            columns,
-            spacing,
-            nodes,
-            taps,
-        }
+        Self { columns, spacing, nodes, taps }
     }
 
     /// The displacements of output row `y`, written over `out`.
@@ -48,10 +36,7 @@ impl Field {
             }
         }
         for (value, (first, weights)) in out.iter_mut().zip(&self.taps) {
-            *value = weights
-                .iter()
-                .zip(&line[*first..])
-                .fold((0.0, 0.0), |s, (w, n)| (s.0 + w * n.0, s.1 + w * n.1));
+            *value = weights.iter().zip(&line[*first..]).fold((0.0, 0.0), |s, (w, n)| (s.0 + w * n.0, s.1 + w * n.1));
         }
     }
 }

@@ -36,29 +36,15 @@ struct Warp {
 
 impl Geometry {
     /// Draws a cut of side `patch` (or all of the `source` size) and its transformation.
-    pub(super) fn draw(
-        c: &AugmentConfig,
-        source: (usize, usize),
-        patch: Option<usize>,
-        rng: &mut impl Rng,
-    ) -> Self {
+    pub(super) fn draw(c: &AugmentConfig, source: (usize, usize), patch: Option<usize>, rng: &mut impl Rng) -> Self {
         let out = patch.map_or(source, |side| (side, side));
         let mut place = |have: usize, want: usize| {
-            if have > want {
-                rng.random_range(0..=(have - want) as u64) as i64
-            } else {
-                -(((want - have) / 2) as i64)
-            }
+            if have > want { rng.random_range(0..=(have - want) as u64) as i64 } else { -(((want - have) / 2) as i64) }
         };
         let origin = (place(source.0, out.0), place(source.1, out.1));
         let turn = Turn::draw(c.symmetry, out.0 == out.1, rng);
         let warp = Warp::draw(c, out, turn, rng);
-        Self {
-            out,
-            origin,
-            turn,
-            warp,
-        }
+        Self { out, origin, turn, warp }
     }
 
     /// Width and height of the output.
@@ -91,21 +77,11 @@ impl Geometry {
         out
     }
 
-    fn sample<T: Copy>(
-        &self,
-        v: &[T],
-        size: (usize, usize),
-        c: usize,
-        to_f32: impl Fn(T) -> f32 + Copy,
-    ) -> Vec<f32> {
+    fn sample<T: Copy>(&self, v: &[T], size: (usize, usize), c: usize, to_f32: impl Fn(T) -> f32 + Copy) -> Vec<f32> {
         let mut out = Vec::with_capacity(self.out.0 * self.out.1 * c);
         match &self.warp {
-            None => self.each_source(size, |i| {
-                out.extend(v[i * c..(i + 1) * c].iter().map(|&v| to_f32(v)))
-            }),
-            Some(warp) => {
-                self.each_coordinate(warp, |x, y| bilinear(v, size, c, (x, y), to_f32, &mut out))
-            }
+            None => self.each_source(size, |i| out.extend(v[i * c..(i + 1) * c].iter().map(|&v| to_f32(v)))),
+            Some(warp) => self.each_coordinate(warp, |x, y| bilinear(v, size, c, (x, y), to_f32, &mut out)),
         }
         out
     }
@@ -113,27 +89,15 @@ impl Geometry {
     /// Calls `f` with the source pixel index of each output pixel, row by row; exact maps only.
     fn each_source(&self, (w, h): (usize, usize), mut f: impl FnMut(usize)) {
         let (ow, oh) = self.out;
-        let Turn {
-            transpose,
-            flip_x,
-            flip_y,
-        } = self.turn;
+        let Turn { transpose, flip_x, flip_y } = self.turn;
         let (us, vs) = if transpose { (oh, ow) } else { (ow, oh) };
-        let xs: Vec<usize> = (0..us as i64)
-            .map(|u| mirror(self.origin.0 + u, w))
-            .collect();
-        let ys: Vec<usize> = (0..vs as i64)
-            .map(|v| mirror(self.origin.1 + v, h))
-            .collect();
+        let xs: Vec<usize> = (0..us as i64).map(|u| mirror(self.origin.0 + u, w)).collect();
+        let ys: Vec<usize> = (0..vs as i64).map(|v| mirror(self.origin.1 + v, h)).collect();
         for y in 0..oh {
             let y = if flip_y { oh - 1 - y } else { y };
             for x in 0..ow {
                 let x = if flip_x { ow - 1 - x } else { x };
-                f(if transpose {
-                    ys[x] * w + xs[y]
-                } else {
-                    ys[y] * w + xs[x]
-                });
+                f(if transpose { ys[x] * w + xs[y] } else { ys[y] * w + xs[x] });
             }
         }
     }
@@ -142,10 +106,7 @@ impl Geometry {
     fn each_coordinate(&self, warp: &Warp, mut f: impl FnMut(f32, f32)) {
         let (ow, oh) = self.out;
         let centre = ((ow as f32 - 1.0) / 2.0, (oh as f32 - 1.0) / 2.0);
-        let source = (
-            self.origin.0 as f32 + centre.0,
-            self.origin.1 as f32 + centre.1,
-        );
+        let source = (self.origin.0 as f32 + centre.0, self.origin.1 as f32 + centre.1);
         let [xx, xy, yx, yy] = warp.matrix;
         let mut bend = vec![(0.0f32, 0.0f32); ow];
         for y in 0..oh {
@@ -155,10 +116,7 @@ impl Geometry {
             let dy = y as f32 - centre.1;
             for (x, (bx, by)) in bend.iter().enumerate() {
                 let dx = x as f32 - centre.0;
-                f(
-                    source.0 + xx * dx + xy * dy + bx,
-                    source.1 + yx * dx + yy * dy + by,
-                );
+                f(source.0 + xx * dx + xy * dy + bx, source.1 + yx * dx + yy * dy + by);
             }
         }
     }
@@ -171,33 +129,20 @@ impl Turn {
             Symmetry::Flips => rng.random_range(0..4),
             Symmetry::D4 => rng.random_range(0..8),
         };
-        Self {
-            flip_x: bits & 1 != 0,
-            flip_y: bits & 2 != 0,
-            transpose: bits & 4 != 0 && square,
-        }
+        Self { flip_x: bits & 1 != 0, flip_y: bits & 2 != 0, transpose: bits & 4 != 0 && square }
     }
 
     /// The 2×2 matrix from output offsets to source offsets.
     fn matrix(self) -> [f32; 4] {
         let fx = if self.flip_x { -1.0 } else { 1.0 };
         let fy = if self.flip_y { -1.0 } else { 1.0 };
-        if self.transpose {
-            [0.0, fy, fx, 0.0]
-        } else {
-            [fx, 0.0, 0.0, fy]
-        }
+        if self.transpose { [0.0, fy, fx, 0.0] } else { [fx, 0.0, 0.0, fy] }
     }
 }
 
 impl Warp {
     /// Draws rotation, scale, shear and elastic field; `None` where none of them came up.
-    fn draw(
-        c: &AugmentConfig,
-        out: (usize, usize),
-        turn: Turn,
-        rng: &mut impl Rng,
-    ) -> Option<Self> {
+    fn draw(c: &AugmentConfig, out: (usize, usize), turn: Turn, rng: &mut impl Rng) -> Option<Self> {
         let affine = c.rotate_degrees > 0.0 || c.scale > 0.0 || c.shear > 0.0;
         let affine = affine && rng.random::<f32>() < c.warp_probability;
         let matrix = if affine {
@@ -205,12 +150,7 @@ impl Warp {
             let (sin, cos) = within(c.rotate_degrees).to_radians().sin_cos();
             let (scale, shear) = (within(c.scale).exp(), within(c.shear));
             // rotation · shear along x · scale
-            let a = [
-                scale * cos,
-                scale * (cos * shear - sin),
-                scale * sin,
-                scale * (sin * shear + cos),
-            ];
+            let a = [scale * cos, scale * (cos * shear - sin), scale * sin, scale * (sin * shear + cos)];
             product(a, turn.matrix())
         } else {
             turn.matrix()
@@ -222,12 +162,7 @@ impl Warp {
 }
 
 fn product(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-    [
-        a[0] * b[0] + a[1] * b[2],
-        a[0] * b[1] + a[1] * b[3],
-        a[2] * b[0] + a[3] * b[2],
-        a[2] * b[1] + a[3] * b[3],
-    ]
+    [a[0] * b[0] + a[1] * b[2], a[0] * b[1] + a[1] * b[3], a[2] * b[0] + a[3] * b[2], a[2] * b[1] + a[3] * b[3]]
 }
 
 /// Index `i` of a line of `n` values continued by mirroring, the border value not repeated: … 2 1 0 1 2 … n−1 n−2 …

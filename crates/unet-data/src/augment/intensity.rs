@@ -7,30 +7,17 @@ use crate::{Image, Pixels};
 
 /// Changes raw values in place; `source` tells their range (for floating-point images it is that of the values).
 pub(super) fn apply(c: &AugmentConfig, values: &mut [f32], source: &Image, rng: &mut impl Rng) {
-    let mut come_up =
-        |magnitude: f32| magnitude > 0.0 && rng.random::<f32>() < c.intensity_probability;
+    let mut come_up = |magnitude: f32| magnitude > 0.0 && rng.random::<f32>() < c.intensity_probability;
     let (brightness, contrast) = (come_up(c.brightness), come_up(c.contrast));
     let (gamma, noise) = (come_up(c.gamma), come_up(c.noise));
     if !(brightness || contrast || gamma || noise) {
         return;
     }
     let mut within = |limit: f32| limit * (2.0 * rng.random::<f32>() - 1.0);
-    let shift = if brightness {
-        within(c.brightness)
-    } else {
-        0.0
-    };
-    let factor = if contrast {
-        within(c.contrast).exp()
-    } else {
-        1.0
-    };
+    let shift = if brightness { within(c.brightness) } else { 0.0 };
+    let factor = if contrast { within(c.contrast).exp() } else { 1.0 };
     let exponent = if gamma { within(c.gamma).exp() } else { 1.0 };
-    let sigma = if noise {
-        c.noise * rng.random::<f32>()
-    } else {
-        0.0
-    };
+    let sigma = if noise { c.noise * rng.random::<f32>() } else { 0.0 };
     let Some((low, high)) = range(values, source) else {
         return;
     };
@@ -54,9 +41,7 @@ pub(super) fn apply(c: &AugmentConfig, values: &mut [f32], source: &Image, rng: 
 /// Smallest and largest possible value; `None` where there is no range to speak of.
 fn range(values: &[f32], source: &Image) -> Option<(f32, f32)> {
     let (low, high) = match source.pixels() {
-        Pixels::F32(_) => values
-            .iter()
-            .fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v))),
+        Pixels::F32(_) => values.iter().fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v))),
         _ => (0.0, source.max_value()),
     };
     (low < high).then_some((low, high))
@@ -78,15 +63,10 @@ mod tests {
     #[test]
     fn quick_draws_have_mean_zero_and_deviation_one() {
         let mut r = rng(3, 0, 0, Purpose::Augment);
-        let draws: Vec<f64> = (0..100_000)
-            .map(|_| f64::from(quick_normal(&mut r)))
-            .collect();
+        let draws: Vec<f64> = (0..100_000).map(|_| f64::from(quick_normal(&mut r))).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         let var = draws.iter().map(|d| d * d).sum::<f64>() / draws.len() as f64;
-        assert!(
-            mean.abs() < 0.015 && (var - 1.0).abs() < 0.02,
-            "{mean} {var}"
-        );
+        assert!(mean.abs() < 0.015 && (var - 1.0).abs() < 0.02, "{mean} {var}");
     }
 
     #[test]
@@ -99,8 +79,7 @@ mod tests {
             noise: 1.0,
             ..Default::default()
         };
-        let image =
-            Image::new(256, 1, 1, Pixels::U16((0..256).map(|i| i * 257).collect())).unwrap();
+        let image = Image::new(256, 1, 1, Pixels::U16((0..256).map(|i| i * 257).collect())).unwrap();
         for i in 0..20 {
             let mut values = image.to_f32();
             apply(&c, &mut values, &image, &mut rng(4, 0, i, Purpose::Augment));

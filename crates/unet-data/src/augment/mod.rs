@@ -60,11 +60,6 @@ impl Augmenter {
         let labels = sample.mask.as_ref().map(|mask| geometry.labels(mask));
         intensity::apply(&self.config, &mut values, image, rng);
         let (width, height) = geometry.size();
-        Augmented {
-            width,
-            height,
-            image: values,
-            labels,
-        }
+        Augmented { width, height, image: values, labels }
     }
 }

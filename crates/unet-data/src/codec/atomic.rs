@@ -20,9 +20,7 @@ where
     let temporary = Temporary::create(path)?;
     let mut writer = BufWriter::new(temporary.file());
     fill(&mut writer)?;
-    writer
-        .flush()
-        .map_err(|e| DataError::io(path, "write", e))?;
+    writer.flush().map_err(|e| DataError::io(path, "write", e))?;
     drop(writer);
     temporary.commit()
 }
@@ -41,34 +39,14 @@ impl Temporary {
     pub(super) fn create(target: &Path) -> Result<Self, DataError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let name = target.file_name().ok_or_else(|| {
-            let source = std::io::Error::new(
-                std::io::ErrorKind::InvalidInput,
-                "the path has no file name",
-            );
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path has no file name");
             DataError::io(target, "write", source)
         })?;
         let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = target.with_file_name(format!(
-            ".{}.{}.{n}.tmp",
-            name.to_string_lossy(),
-            std::process::id()
-        ));
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path);
-        let file = file.map_err(|e| DataError::Io {
-            path: target.to_owned(),
-            action: "create",
-            source: e,
-        })?;
-        Ok(Self {
-            target: target.to_owned(),
-            path,
-            file: std::sync::Arc::new(file),
-            committed: false,
-        })
+        let path = target.with_file_name(format!(".{}.{}.{n}.tmp", name.to_string_lossy(), std::process::id()));
+        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = file.map_err(|e| DataError::Io { path: target.to_owned(), action: "create", source: e })?;
+        Ok(Self { target: target.to_owned(), path, file: std::sync::Arc::new(file), committed: false })
     }
 
     /// The open file.
@@ -88,9 +66,7 @@ impl Temporary {
 
     /// Syncs and renames: from here on the target is the new file.
     pub(super) fn commit(mut self) -> Result<(), DataError> {
-        self.file
-            .sync_all()
-            .map_err(|e| DataError::io(&self.target, "write", e))?;
+        self.file.sync_all().map_err(|e| DataError::io(&self.target, "write", e))?;
         std::fs::rename(&self.path, &self.target)
             .map_err(|e| DataError::io(&self.target, "rename a temporary file to", e))?;
         self.committed = true;
@@ -111,10 +87,7 @@ impl Drop for Temporary {
 /// Makes the rename durable where the system lets a folder be synced; file systems that refuse keep the rename anyway.
 #[cfg(unix)]
 fn sync_folder(target: &Path) {
-    let folder = target
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
@@ -140,11 +113,7 @@ mod tests {
         assert!(e.is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        write_atomic(&path, |w| {
-            w.write_all(b"new")
-                .map_err(|e| DataError::io(&path, "write", e))
-        })
-        .unwrap();
+        write_atomic(&path, |w| w.write_all(b"new").map_err(|e| DataError::io(&path, "write", e))).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
     }
 

@@ -100,11 +100,7 @@ pub fn read_page(path: &Path, page: usize) -> Result<Image, DataError> {
         return tiff::read_page(path, page);
     }
     if page > 0 {
-        return Err(DataError::NoSuchPage {
-            path: path.to_owned(),
-            page,
-            pages: 1,
-        });
+        return Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 });
     }
     raster::read(path, format)
 }
@@ -126,10 +122,7 @@ pub fn page_count(path: &Path) -> Result<usize, DataError> {
 /// As [`read`]; damage further on in the file goes unnoticed here.
 pub fn probe(path: &Path) -> Result<Probe, DataError> {
     let first = probe_page(path, 0)?;
-    Ok(Probe {
-        pages: page_count(path)?,
-        ..first
-    })
+    Ok(Probe { pages: page_count(path)?, ..first })
 }
 
 /// What the headers of page `page` say; `pages` counts those up to and including this one.
@@ -139,23 +132,15 @@ pub fn probe(path: &Path) -> Result<Probe, DataError> {
 pub fn probe_page(path: &Path, page: usize) -> Result<Probe, DataError> {
     match format_of(path)? {
         Format::Tiff => tiff::probe_page(path, page),
-        _ if page > 0 => Err(DataError::NoSuchPage {
-            path: path.to_owned(),
-            page,
-            pages: 1,
-        }),
+        _ if page > 0 => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 }),
         format => raster::probe(path, format),
     }
 }
 
 /// Whether a listing takes this file for an image, by its ending (case ignored); hidden files (`.name`) never are.
 pub fn is_image_path(path: &Path) -> bool {
-    let hidden = path
-        .file_name()
-        .is_none_or(|n| n.to_string_lossy().starts_with('.'));
-    let extension = path
-        .extension()
-        .map(|e| e.to_string_lossy().to_ascii_lowercase());
+    let hidden = path.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.'));
+    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
     !hidden && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
 }
 
@@ -163,53 +148,26 @@ pub fn is_image_path(path: &Path) -> bool {
 fn format_of(path: &Path) -> Result<Format, DataError> {
     let mut file = File::open(path).map_err(|e| DataError::io(path, "open", e))?;
     let mut head = Vec::with_capacity(8);
-    file.by_ref()
-        .take(8)
-        .read_to_end(&mut head)
-        .map_err(|e| DataError::io(path, "read", e))?;
+    file.by_ref().take(8).read_to_end(&mut head).map_err(|e| DataError::io(path, "read", e))?;
     if head.is_empty() {
-        return Err(DataError::EmptyFile {
-            path: path.to_owned(),
-        });
+        return Err(DataError::EmptyFile { path: path.to_owned() });
     }
     Format::of_bytes(&head).ok_or_else(|| DataError::UnknownFormat {
         path: path.to_owned(),
-        found: head
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<Vec<_>>()
-            .join(" "),
+        found: head.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" "),
     })
 }
 
 /// Refuses dimensions beyond the limit, and such as the file's size cannot hold; gives the number of values.
-fn check_dimensions(
-    path: &Path,
-    (width, height): (u64, u64),
-    samples: u64,
-    depth: u64,
-) -> Result<usize, DataError> {
+fn check_dimensions(path: &Path, (width, height): (u64, u64), samples: u64, depth: u64) -> Result<usize, DataError> {
     let values = width.saturating_mul(height).saturating_mul(samples);
     let bytes = values.saturating_mul(depth.div_ceil(8));
     if bytes > MAX_IMAGE_BYTES {
-        return Err(DataError::TooLarge {
-            path: path.to_owned(),
-            width,
-            height,
-            bytes,
-            limit: MAX_IMAGE_BYTES,
-        });
+        return Err(DataError::TooLarge { path: path.to_owned(), width, height, bytes, limit: MAX_IMAGE_BYTES });
     }
-    let file_bytes = std::fs::metadata(path)
-        .map_err(|e| DataError::io(path, "open", e))?
-        .len();
+    let file_bytes = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?.len();
     if bytes > (64 << 10) + file_bytes.saturating_mul(MAX_COMPRESSION) {
-        return Err(DataError::Implausible {
-            path: path.to_owned(),
-            width,
-            height,
-            file_bytes,
-        });
+        return Err(DataError::Implausible { path: path.to_owned(), width, height, file_bytes });
     }
     usize::try_from(values).map_err(|_| DataError::TooLarge {
         path: path.to_owned(),

@@ -5,10 +5,7 @@
 use std::io::{BufRead, Cursor, Seek};
 use std::path::Path;
 
-use image::{
-    ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader,
-    Limits,
-};
+use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::{Format, MAX_IMAGE_BYTES, Probe, check_dimensions, write_atomic};
 use crate::{DataError, Image, Pixels};
@@ -22,36 +19,17 @@ pub(super) fn read(path: &Path, format: Format) -> Result<Image, DataError> {
     let samples = u64::from(color.channel_count());
     let values = check_dimensions(path, (w.into(), h.into()), samples, depth.into())?;
     if format == Format::Jpeg && !jpeg_is_complete(&bytes) {
-        return Err(DataError::decode(
-            path,
-            format.name(),
-            "the end-of-image marker is missing",
-        ));
+        return Err(DataError::decode(path, format.name(), "the end-of-image marker is missing"));
     }
     let mut raw = vec![0u8; values * (depth as usize / 8)];
-    decoder
-        .read_image(&mut raw)
-        .map_err(|e| DataError::decode(path, format.name(), e))?;
+    decoder.read_image(&mut raw).map_err(|e| DataError::decode(path, format.name(), e))?;
     let pixels = if depth == 16 {
-        Pixels::U16(
-            raw.chunks_exact(2)
-                .map(|b| u16::from_ne_bytes([b[0], b[1]]))
-                .collect(),
-        )
+        Pixels::U16(raw.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]])).collect())
     } else {
         Pixels::U8(raw)
     };
-    let image = Image::new(
-        w as usize,
-        h as usize,
-        usize::from(color.channel_count()),
-        pixels,
-    )?;
-    Ok(if channels < usize::from(color.channel_count()) {
-        image.drop_alpha()
-    } else {
-        image
-    })
+    let image = Image::new(w as usize, h as usize, usize::from(color.channel_count()), pixels)?;
+    Ok(if channels < usize::from(color.channel_count()) { image.drop_alpha() } else { image })
 }
 
 /// What the header says.
@@ -60,22 +38,9 @@ pub(super) fn probe(path: &Path, format: Format) -> Result<Probe, DataError> {
     let decoder = open(path, format, std::io::BufReader::new(file))?;
     let (color, (width, height)) = (decoder.color_type(), decoder.dimensions());
     let (channels, bit_depth) = layout(path, color)?;
-    check_dimensions(
-        path,
-        (width.into(), height.into()),
-        color.channel_count().into(),
-        bit_depth.into(),
-    )?;
+    check_dimensions(path, (width.into(), height.into()), color.channel_count().into(), bit_depth.into())?;
     let (width, height) = (width as usize, height as usize);
-    Ok(Probe {
-        format,
-        width,
-        height,
-        channels,
-        bit_depth,
-        pages: 1,
-        alpha: color.has_alpha(),
-    })
+    Ok(Probe { format, width, height, channels, bit_depth, pages: 1, alpha: color.has_alpha() })
 }
 
 fn open<'a, R: BufRead + Seek + 'a>(
@@ -93,11 +58,9 @@ fn open<'a, R: BufRead + Seek + 'a>(
     limits.max_alloc = Some(MAX_IMAGE_BYTES);
     reader.limits(limits);
     reader.into_decoder().map_err(|e| match e {
-        ImageError::Limits(_) => DataError::decode(
-            path,
-            format.name(),
-            "the header asks for more memory than the limit of 2 GiB",
-        ),
+        ImageError::Limits(_) => {
+            DataError::decode(path, format.name(), "the header asks for more memory than the limit of 2 GiB")
+        }
         e => DataError::decode(path, format.name(), e),
     })
 }
@@ -143,13 +106,7 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
 pub fn write_png(path: &Path, image: &Image) -> Result<(), DataError> {
     let (raw, depth) = match image.pixels() {
         Pixels::U8(v) => (std::borrow::Cow::Borrowed(v.as_slice()), 8),
-        Pixels::U16(v) => (
-            v.iter()
-                .flat_map(|v| v.to_ne_bytes())
-                .collect::<Vec<_>>()
-                .into(),
-            16,
-        ),
+        Pixels::U16(v) => (v.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<_>>().into(), 16),
         Pixels::F32(_) => (Vec::new().into(), 32),
     };
     let color = match (image.channels(), depth) {
@@ -165,18 +122,13 @@ pub fn write_png(path: &Path, image: &Image) -> Result<(), DataError> {
             });
         }
     };
-    let side = |n: usize| {
-        u32::try_from(n)
-            .map_err(|_| DataError::config("image side", n, "at most 4294967295 pixels"))
-    };
+    let side = |n: usize| u32::try_from(n).map_err(|_| DataError::config("image side", n, "at most 4294967295 pixels"));
     let (width, height) = (side(image.width())?, side(image.height())?);
     write_atomic(path, |writer| {
         let encoder = image::codecs::png::PngEncoder::new(writer);
-        encoder
-            .write_image(&raw, width, height, color)
-            .map_err(|e| match e {
-                ImageError::IoError(source) => DataError::io(path, "write", source),
-                e => DataError::io(path, "write", std::io::Error::other(e)),
-            })
+        encoder.write_image(&raw, width, height, color).map_err(|e| match e {
+            ImageError::IoError(source) => DataError::io(path, "write", source),
+            e => DataError::io(path, "write", std::io::Error::other(e)),
+        })
     })
 }

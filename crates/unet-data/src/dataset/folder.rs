@@ -10,22 +10,14 @@ use crate::DataError;
 /// The pairs below `root`, where it has an image folder and a mask folder; an image folder alone is an error.
 pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
     let folder = |names: &'static [&'static str]| {
-        listing::only(root, |p| {
-            listing::is_one_of(&listing::name(p), names) && p.is_dir()
-        })
+        listing::only(root, |p| listing::is_one_of(&listing::name(p), names) && p.is_dir())
     };
     let Some(images) = folder(&IMAGE_NAMES)? else {
         return Ok(None);
     };
     let Some(masks) = folder(&MASK_NAMES)? else {
-        let found = format!(
-            "a folder {} without a folder of masks beside it",
-            listing::name(&images)
-        );
-        return Err(DataError::NoDataset {
-            path: root.to_owned(),
-            found,
-        });
+        let found = format!("a folder {} without a folder of masks beside it", listing::name(&images));
+        return Err(DataError::NoDataset { path: root.to_owned(), found });
     };
     let images = by_stem(&images, |stem| stem)?;
     let masks = by_stem(&masks, |stem| match stem.strip_suffix("_mask") {
@@ -33,31 +25,19 @@ pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
         _ => stem,
     })?;
     let pairs = match_up(root, &images, &masks)?;
-    Ok(Some(Pairs {
-        root: root.to_owned(),
-        pairs,
-        is_stack: false,
-    }))
+    Ok(Some(Pairs { root: root.to_owned(), pairs, is_stack: false }))
 }
 
 /// Files by stem (after `rename`); two files of one stem are an error.
-fn by_stem(
-    folder: &Path,
-    rename: impl Fn(String) -> String,
-) -> Result<BTreeMap<String, PathBuf>, DataError> {
+fn by_stem(folder: &Path, rename: impl Fn(String) -> String) -> Result<BTreeMap<String, PathBuf>, DataError> {
     let mut found = BTreeMap::new();
     for path in listing::images(folder)? {
         if let Some(first) = found.insert(rename(listing::stem(&path)), path.clone()) {
-            return Err(DataError::Duplicate {
-                first,
-                second: path,
-            });
+            return Err(DataError::Duplicate { first, second: path });
         }
     }
     if found.is_empty() {
-        return Err(DataError::NoImages {
-            path: folder.to_owned(),
-        });
+        return Err(DataError::NoImages { path: folder.to_owned() });
     }
     Ok(found)
 }
@@ -68,29 +48,18 @@ fn match_up(
     masks: &BTreeMap<String, PathBuf>,
 ) -> Result<Vec<Pair>, DataError> {
     let lonely = |a: &BTreeMap<String, PathBuf>, b: &BTreeMap<String, PathBuf>| -> Vec<PathBuf> {
-        let mut paths: Vec<_> = a
-            .iter()
-            .filter(|(stem, _)| !b.contains_key(*stem))
-            .map(|(_, p)| p.clone())
-            .collect();
+        let mut paths: Vec<_> = a.iter().filter(|(stem, _)| !b.contains_key(*stem)).map(|(_, p)| p.clone()).collect();
         paths.sort_by(|a, b| listing::natural_order(&listing::name(a), &listing::name(b)));
         paths
     };
     let (without_mask, without_image) = (lonely(images, masks), lonely(masks, images));
     if !without_mask.is_empty() || !without_image.is_empty() {
-        return Err(DataError::Unpaired {
-            path: root.to_owned(),
-            images: without_mask,
-            masks: without_image,
-        });
+        return Err(DataError::Unpaired { path: root.to_owned(), images: without_mask, masks: without_image });
     }
     let mut stems: Vec<&String> = images.keys().collect();
     stems.sort_by(|a, b| listing::natural_order(a, b));
     let mut pairs = Vec::new();
-    for (stem, image, mask) in stems
-        .into_iter()
-        .filter_map(|s| Some((s, images.get(s)?, masks.get(s)?)))
-    {
+    for (stem, image, mask) in stems.into_iter().filter_map(|s| Some((s, images.get(s)?, masks.get(s)?))) {
         pairs.extend(pages(stem, image, mask)?);
     }
     Ok(pairs)

@@ -51,11 +51,7 @@ pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
     let mut files = Vec::new();
     for path in paths {
         let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?;
-        if meta.is_dir() {
-            files.extend(in_folder(path)?)
-        } else {
-            files.push(path.clone())
-        }
+        if meta.is_dir() { files.extend(in_folder(path)?) } else { files.push(path.clone()) }
     }
     let mut seen = BTreeSet::new();
     let mut inputs = Vec::new();
@@ -77,9 +73,7 @@ pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
         }
     }
     if inputs.is_empty() {
-        return Err(DataError::NoImages {
-            path: paths.first().cloned().unwrap_or_default(),
-        });
+        return Err(DataError::NoImages { path: paths.first().cloned().unwrap_or_default() });
     }
     Ok(inputs)
 }
@@ -87,24 +81,18 @@ pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = listing::images(folder)?;
     if files.is_empty()
-        && let Some(inner) = listing::only(folder, |p| {
-            listing::is_one_of(&listing::name(p), &IMAGE_NAMES) && p.is_dir()
-        })?
+        && let Some(inner) =
+            listing::only(folder, |p| listing::is_one_of(&listing::name(p), &IMAGE_NAMES) && p.is_dir())?
     {
         files = listing::images(&inner)?;
     }
     let stems: BTreeSet<String> = files.iter().map(|p| listing::stem(p)).collect();
     files.retain(|p| {
         let stem = listing::stem(p);
-        !OUTPUT_SUFFIXES.iter().any(|s| {
-            stem.strip_suffix(s)
-                .is_some_and(|base| stems.contains(base))
-        })
+        !OUTPUT_SUFFIXES.iter().any(|s| stem.strip_suffix(s).is_some_and(|base| stems.contains(base)))
     });
     if files.is_empty() {
-        return Err(DataError::NoImages {
-            path: folder.to_owned(),
-        });
+        return Err(DataError::NoImages { path: folder.to_owned() });
     }
     Ok(files)
 }

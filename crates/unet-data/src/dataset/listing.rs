@@ -25,24 +25,14 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// The image files of a folder, in natural order.
 pub(super) fn images(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    Ok(entries(folder)?
-        .into_iter()
-        .filter(|p| codec::is_image_path(p) && p.is_file())
-        .collect())
+    Ok(entries(folder)?.into_iter().filter(|p| codec::is_image_path(p) && p.is_file()).collect())
 }
 
 /// The one entry that `accept` takes; two of them are an error.
-pub(super) fn only(
-    folder: &Path,
-    accept: impl Fn(&Path) -> bool,
-) -> Result<Option<PathBuf>, DataError> {
+pub(super) fn only(folder: &Path, accept: impl Fn(&Path) -> bool) -> Result<Option<PathBuf>, DataError> {
     let mut found = entries(folder)?.into_iter().filter(|p| accept(p));
     match (found.next(), found.next()) {
-        (Some(a), Some(b)) => Err(DataError::Ambiguous {
-            path: folder.to_owned(),
-            first: name(&a),
-            second: name(&b),
-        }),
+        (Some(a), Some(b)) => Err(DataError::Ambiguous { path: folder.to_owned(), first: name(&a), second: name(&b) }),
         (first, _) => Ok(first),
     }
 }
@@ -54,25 +44,17 @@ pub(super) fn is_one_of(text: &str, names: &[&str]) -> bool {
 
 /// The file's name as text.
 pub(super) fn name(path: &Path) -> String {
-    path.file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The file's name without its ending.
 pub(super) fn stem(path: &Path) -> String {
-    path.file_stem()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// What a folder holds, in a few words.
 pub(super) fn describe(folder: &Path) -> Result<String, DataError> {
-    let names: Vec<String> = entries(folder)?
-        .iter()
-        .map(|p| name(p))
-        .filter(|n| !n.starts_with('.'))
-        .collect();
+    let names: Vec<String> = entries(folder)?.iter().map(|p| name(p)).filter(|n| !n.starts_with('.')).collect();
     let more = names.len().saturating_sub(5);
     Ok(match names.len() {
         0 => "it is empty".to_owned(),
@@ -132,34 +114,17 @@ mod tests {
         names.sort_by(|a, b| natural_order(a, b));
         assert_eq!(
             names,
-            [
-                "0.png",
-                "01.png",
-                "1.png",
-                "2.png",
-                "10.png",
-                "99999999999999999999999",
-                "A1",
-                "a9",
-                "a10b2",
-                "a10b10"
-            ]
+            ["0.png", "01.png", "1.png", "2.png", "10.png", "99999999999999999999999", "A1", "a9", "a10b2", "a10b10"]
         );
     }
 
     #[test]
     fn natural_order_is_an_order() {
-        let names = [
-            "", "0", "00", "a0", "a00", "a", "B", "b", "1a", "01a", "1", "a1", "é",
-        ];
+        let names = ["", "0", "00", "a0", "a00", "a", "B", "b", "1a", "01a", "1", "a1", "é"];
         for a in names {
             assert_eq!(natural_order(a, a), Ordering::Equal);
             for b in names {
-                assert_eq!(
-                    natural_order(a, b),
-                    natural_order(b, a).reverse(),
-                    "{a:?} {b:?}"
-                );
+                assert_eq!(natural_order(a, b), natural_order(b, a).reverse(), "{a:?} {b:?}");
                 for c in names {
                     if natural_order(a, b).is_lt() && natural_order(b, c).is_lt() {
                         assert!(natural_order(a, c).is_lt(), "{a:?} {b:?} {c:?}");

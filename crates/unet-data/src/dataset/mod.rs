@@ -79,20 +79,14 @@ pub fn open(path: &Path) -> Result<Arc<dyn Dataset>, DataError> {
 /// # Errors
 /// As [`open`], but for mask values.
 pub fn open_with_classes(path: &Path, classes: ClassTable) -> Result<Arc<dyn Dataset>, DataError> {
-    Ok(Arc::new(PairedFiles::with_classes(
-        find_pairs(path)?,
-        classes,
-    )?))
+    Ok(Arc::new(PairedFiles::with_classes(find_pairs(path)?, classes)?))
 }
 
 /// The pairs of the first layout that fits.
 fn find_pairs(path: &Path) -> Result<paired::Pairs, DataError> {
     let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?;
     if !meta.is_dir() {
-        return Err(DataError::NoDataset {
-            path: path.to_owned(),
-            found: "it is a file, not a folder".to_owned(),
-        });
+        return Err(DataError::NoDataset { path: path.to_owned(), found: "it is a file, not a folder".to_owned() });
     }
     for root in [path.to_owned(), path.join("train")] {
         if root.is_dir() {
@@ -104,10 +98,7 @@ fn find_pairs(path: &Path) -> Result<paired::Pairs, DataError> {
             }
         }
     }
-    Err(DataError::NoDataset {
-        path: path.to_owned(),
-        found: listing::describe(path)?,
-    })
+    Err(DataError::NoDataset { path: path.to_owned(), found: listing::describe(path)? })
 }
 
 /// The error for an index beyond the dataset.

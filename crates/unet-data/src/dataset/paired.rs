@@ -32,29 +32,16 @@ pub(super) fn pages(stem: &str, image: &Path, mask: &Path) -> Result<Vec<Pair>, 
     let (image_pages, mask_pages) = (codec::page_count(image)?, codec::page_count(mask)?);
     if image_pages != mask_pages {
         let (images, masks) = (image.to_owned(), mask.to_owned());
-        return Err(DataError::PageCount {
-            images,
-            image_pages,
-            masks,
-            mask_pages,
-        });
+        return Err(DataError::PageCount { images, image_pages, masks, mask_pages });
     }
-    let pair = |page| Pair {
-        id: page_id(stem, page, image_pages),
-        image: image.to_owned(),
-        mask: mask.to_owned(),
-        page,
-    };
+    let pair =
+        |page| Pair { id: page_id(stem, page, image_pages), image: image.to_owned(), mask: mask.to_owned(), page };
     Ok((0..image_pages).map(pair).collect())
 }
 
 /// The name of one page of a file.
 pub(super) fn page_id(stem: &str, page: usize, pages: usize) -> String {
-    if pages == 1 {
-        stem.to_owned()
-    } else {
-        format!("{stem}_{page:03}")
-    }
+    if pages == 1 { stem.to_owned() } else { format!("{stem}_{page:03}") }
 }
 
 /// A dataset of image files with mask files.
@@ -102,11 +89,7 @@ impl PairedFiles {
             _ => return Err(DataError::NoImages { path: found.root }),
         };
         let channels = first.channels;
-        if let Some((look, odd)) = looks
-            .iter()
-            .zip(&found.pairs)
-            .find(|(l, _)| l.channels != channels)
-        {
+        if let Some((look, odd)) = looks.iter().zip(&found.pairs).find(|(l, _)| l.channels != channels) {
             return Err(DataError::Channels {
                 path: odd.image.clone(),
                 found: look.channels,
@@ -122,26 +105,13 @@ impl PairedFiles {
         };
         let mut notes = Vec::new();
         if alpha > 0 {
-            notes.push(format!(
-                "{alpha} of {} images have an alpha channel, which is left out",
-                found.pairs.len()
-            ));
+            notes.push(format!("{alpha} of {} images have an alpha channel, which is left out", found.pairs.len()));
         }
-        Ok(Self {
-            root: found.root,
-            pairs: found.pairs,
-            sizes,
-            channels,
-            classes,
-            is_stack: found.is_stack,
-            notes,
-        })
+        Ok(Self { root: found.root, pairs: found.pairs, sizes, channels, classes, is_stack: found.is_stack, notes })
     }
 
     fn pair(&self, index: usize) -> Result<&Pair, DataError> {
-        self.pairs
-            .get(index)
-            .ok_or_else(|| out_of_range(index, self.pairs.len()))
+        self.pairs.get(index).ok_or_else(|| out_of_range(index, self.pairs.len()))
     }
 }
 
@@ -155,24 +125,15 @@ impl Dataset for PairedFiles {
     }
 
     fn id(&self, index: usize) -> String {
-        self.pairs
-            .get(index)
-            .map(|p| p.id.clone())
-            .unwrap_or_default()
+        self.pairs.get(index).map(|p| p.id.clone()).unwrap_or_default()
     }
 
     fn path(&self, index: usize) -> PathBuf {
-        self.pairs
-            .get(index)
-            .map(|p| p.image.clone())
-            .unwrap_or_default()
+        self.pairs.get(index).map(|p| p.image.clone()).unwrap_or_default()
     }
 
     fn size(&self, index: usize) -> Result<(usize, usize), DataError> {
-        self.sizes
-            .get(index)
-            .copied()
-            .ok_or_else(|| out_of_range(index, self.pairs.len()))
+        self.sizes.get(index).copied().ok_or_else(|| out_of_range(index, self.pairs.len()))
     }
 
     fn channels(&self) -> usize {
@@ -198,11 +159,7 @@ impl Dataset for PairedFiles {
             });
         }
         let mask = self.classes.to_labels(&mask, &pair.mask)?;
-        Ok(Sample {
-            id: pair.id.clone(),
-            image,
-            mask: Some(mask),
-        })
+        Ok(Sample { id: pair.id.clone(), image, mask: Some(mask) })
     }
 
     fn is_stack(&self) -> bool {
@@ -235,12 +192,7 @@ fn look(pair: &Pair, with_values: bool) -> Result<Look, DataError> {
             mask_size,
         });
     }
-    Ok(Look {
-        size,
-        channels: image.channels,
-        alpha: image.alpha,
-        census,
-    })
+    Ok(Look { size, channels: image.channels, alpha: image.alpha, census })
 }
 
 fn merged(looks: Vec<Look>) -> ValueCensus {
@@ -250,17 +202,9 @@ fn merged(looks: Vec<Look>) -> ValueCensus {
 }
 
 fn check_sizes(pair: &Pair, image: &Image, mask: &Image) -> Result<(), DataError> {
-    let (image_size, mask_size) = (
-        (image.width(), image.height()),
-        (mask.width(), mask.height()),
-    );
+    let (image_size, mask_size) = ((image.width(), image.height()), (mask.width(), mask.height()));
     if image_size == mask_size {
         return Ok(());
     }
-    Err(DataError::PairSize {
-        image: pair.image.clone(),
-        image_size,
-        mask: pair.mask.clone(),
-        mask_size,
-    })
+    Err(DataError::PairSize { image: pair.image.clone(), image_size, mask: pair.mask.clone(), mask_size })
 }

@@ -10,10 +10,7 @@ use crate::DataError;
 pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
     let stack = |names: &'static [&'static str]| {
         listing::only(root, |p| {
-            let extension = p
-                .extension()
-                .map(|e| e.to_string_lossy().into_owned())
-                .unwrap_or_default();
+            let extension = p.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
             listing::is_one_of(&extension, &["tif", "tiff"])
                 && listing::is_one_of(&listing::stem(p), names)
                 && p.is_file()
@@ -23,19 +20,9 @@ pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
         return Ok(None);
     };
     let Some(masks) = stack(&MASK_NAMES)? else {
-        let found = format!(
-            "a stack {} without a stack of masks beside it",
-            listing::name(&images)
-        );
-        return Err(DataError::NoDataset {
-            path: root.to_owned(),
-            found,
-        });
+        let found = format!("a stack {} without a stack of masks beside it", listing::name(&images));
+        return Err(DataError::NoDataset { path: root.to_owned(), found });
     };
     let pairs = pages(&listing::stem(&images), &images, &masks)?;
-    Ok(Some(Pairs {
-        root: root.to_owned(),
-        pairs,
-        is_stack: true,
-    }))
+    Ok(Some(Pairs { root: root.to_owned(), pairs, is_stack: true }))
 }

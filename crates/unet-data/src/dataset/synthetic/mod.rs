@@ -32,12 +32,7 @@ pub struct SyntheticConfig {
 impl Default for SyntheticConfig {
     /// The shape of the ISBI-2012 training stack: 30 slices of 512×512.
     fn default() -> Self {
-        Self {
-            width: 512,
-            height: 512,
-            slices: 30,
-            seed: 0,
-        }
+        Self { width: 512, height: 512, slices: 30, seed: 0 }
     }
 }
 
@@ -55,27 +50,16 @@ impl Synthetic {
     /// # Errors
     /// [`DataError::Config`] for sides outside 16–16384 pixels or no slice.
     pub fn new(config: SyntheticConfig) -> Result<Self, DataError> {
-        for (setting, side) in [
-            ("synthetic width", config.width),
-            ("synthetic height", config.height),
-        ] {
+        for (setting, side) in [("synthetic width", config.width), ("synthetic height", config.height)] {
             if !(16..=16384).contains(&side) {
                 return Err(DataError::config(setting, side, "16 to 16384 pixels"));
             }
         }
         if !(1..=65536).contains(&config.slices) {
-            return Err(DataError::config(
-                "synthetic slices",
-                config.slices,
-                "1 to 65536",
-            ));
+            return Err(DataError::config("synthetic slices", config.slices, "1 to 65536"));
         }
         let classes = ClassTable::from_values(&[0, 255])?;
-        Ok(Self {
-            config,
-            tissue: Tissue::grow(&config),
-            classes,
-        })
+        Ok(Self { config, tissue: Tissue::grow(&config), classes })
     }
 
     /// Size and seed.
@@ -119,11 +103,7 @@ impl Dataset for Synthetic {
     fn load(&self, index: usize) -> Result<Sample, DataError> {
         self.size(index)?;
         let (image, mask) = render(&self.config, &self.tissue, index)?;
-        Ok(Sample {
-            id: self.id(index),
-            image,
-            mask: Some(mask),
-        })
+        Ok(Sample { id: self.id(index), image, mask: Some(mask) })
     }
 
     fn is_stack(&self) -> bool {
@@ -137,13 +117,7 @@ mod tests {
     use super::*;
 
     fn small(seed: u64) -> Synthetic {
-        Synthetic::new(SyntheticConfig {
-            width: 192,
-            height: 160,
-            slices: 8,
-            seed,
-        })
-        .unwrap()
+        Synthetic::new(SyntheticConfig { width: 192, height: 160, slices: 8, seed }).unwrap()
     }
 
     #[test]
@@ -155,11 +129,7 @@ mod tests {
 
     #[test]
     fn membranes_cover_about_as_much_as_in_real_slices() {
-        let stack = Synthetic::new(SyntheticConfig {
-            slices: 3,
-            ..SyntheticConfig::default()
-        })
-        .unwrap();
+        let stack = Synthetic::new(SyntheticConfig { slices: 3, ..SyntheticConfig::default() }).unwrap();
         for i in 0..3 {
             let labels = stack.load(i).unwrap().mask.unwrap().labels;
             let share = labels.iter().filter(|&&l| l == 0).count() as f64 / labels.len() as f64;
@@ -169,26 +139,13 @@ mod tests {
 
     #[test]
     fn neighbouring_slices_resemble_each_other_more_than_distant_ones() {
-        let stack = Synthetic::new(SyntheticConfig {
-            slices: 12,
-            ..SyntheticConfig::default()
-        })
-        .unwrap();
+        let stack = Synthetic::new(SyntheticConfig { slices: 12, ..SyntheticConfig::default() }).unwrap();
         let mask = |i| stack.load(i).unwrap().mask.unwrap().labels;
         let (a, next, far) = (mask(0), mask(1), mask(11));
         let dice = |b: &[u8]| {
-            let both = a
-                .iter()
-                .zip(b)
-                .filter(|(x, y)| **x == 0 && **y == 0)
-                .count() as f64;
+            let both = a.iter().zip(b).filter(|(x, y)| **x == 0 && **y == 0).count() as f64;
             2.0 * both / (a.iter().chain(b).filter(|x| **x == 0).count() as f64)
         };
-        assert!(
-            dice(&next) > 0.45 && dice(&far) < dice(&next) - 0.1,
-            "{} {}",
-            dice(&next),
-            dice(&far)
-        );
+        assert!(dice(&next) > 0.45 && dice(&far) < dice(&next) - 0.1, "{} {}", dice(&next), dice(&far));
     }
 }

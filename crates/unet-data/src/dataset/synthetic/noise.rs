@@ -9,9 +9,7 @@ pub(super) struct Noise {
 impl Noise {
     /// The field of `seed` for use number `salt`.
     pub(super) fn new(seed: u64, salt: u32) -> Self {
-        let key = mix((seed as u32)
-            ^ mix((seed >> 32) as u32 ^ 0x9E37_79B9)
-            ^ mix(salt.wrapping_mul(0x85EB_CA6B)));
+        let key = mix((seed as u32) ^ mix((seed >> 32) as u32 ^ 0x9E37_79B9) ^ mix(salt.wrapping_mul(0x85EB_CA6B)));
         Self { key }
     }
 
@@ -22,10 +20,7 @@ impl Noise {
         let (x0, y0, z0) = (xf as i32, yf as i32, zf as i32);
         let plane = |z: i32| {
             let row = |y: i32| {
-                let (a, b) = (
-                    self.lattice(x0, y, z),
-                    self.lattice(x0.wrapping_add(1), y, z),
-                );
+                let (a, b) = (self.lattice(x0, y, z), self.lattice(x0.wrapping_add(1), y, z));
                 a + u * (b - a)
             };
             let (a, b) = (row(y0), row(y0.wrapping_add(1)));
@@ -39,10 +34,7 @@ impl Noise {
     pub(super) fn line(self, x: f32) -> f32 {
         let xf = x.floor();
         let x0 = xf as i32;
-        let (a, b) = (
-            self.lattice(x0, 0, 0),
-            self.lattice(x0.wrapping_add(1), 0, 0),
-        );
+        let (a, b) = (self.lattice(x0, 0, 0), self.lattice(x0.wrapping_add(1), 0, 0));
         a + smooth(x - xf) * (b - a)
     }
 

@@ -20,13 +20,7 @@ pub(super) struct Canvas<'a> {
 
 impl Canvas<'_> {
     /// Calls `f` for the pixels of cell `owner` within `radius` of (x, y): offset from there, room to the membrane, gray value.
-    fn stamp(
-        &mut self,
-        owner: u32,
-        (x, y): (f32, f32),
-        radius: f32,
-        mut f: impl FnMut(f32, f32, f32, &mut f32),
-    ) {
+    fn stamp(&mut self, owner: u32, (x, y): (f32, f32), radius: f32, mut f: impl FnMut(f32, f32, f32, &mut f32)) {
         let span = |centre: f32, n: usize| {
             let low = (centre - radius).floor().max(0.0) as usize;
             let high = ((centre + radius).ceil() + 1.0).max(0.0) as usize;
@@ -37,12 +31,7 @@ impl Canvas<'_> {
                 let i = row * self.width + column;
                 let place = self.places[i];
                 if place.owner == owner {
-                    f(
-                        column as f32 - x,
-                        row as f32 - y,
-                        place.distance,
-                        &mut self.gray[i],
-                    );
+                    f(column as f32 - x, row as f32 - y, place.distance, &mut self.gray[i]);
                 }
             }
         }
@@ -77,19 +66,9 @@ pub(super) fn draw(
 }
 
 /// A place in the cell, and how much of a thing centred on a random slice is left at slice `z` (0 for nothing).
-fn somewhere(
-    r: f32,
-    centre: (f32, f32),
-    z: f32,
-    slices: f32,
-    depth: f32,
-    rng: &mut ChaCha8Rng,
-) -> ((f32, f32), f32) {
+fn somewhere(r: f32, centre: (f32, f32), z: f32, slices: f32, depth: f32, rng: &mut ChaCha8Rng) -> ((f32, f32), f32) {
     let spread = 0.62 * r;
-    let at = (
-        centre.0 + spread * normal(rng).clamp(-1.8, 1.8),
-        centre.1 + spread * normal(rng).clamp(-1.8, 1.8),
-    );
+    let at = (centre.0 + spread * normal(rng).clamp(-1.8, 1.8), centre.1 + spread * normal(rng).clamp(-1.8, 1.8));
     let middle = rng.random::<f32>() * (slices + 4.0) - 2.0;
     let t = (z - middle) / depth;
     (at, (1.0 - t * t).max(0.0).sqrt())
@@ -110,21 +89,11 @@ fn mitochondria(
         return;
     }
     for k in 0..(0.10 * (r / 30.0) * (slices + 12.0)).ceil() as u32 {
-        let ((x, y), left) = somewhere(
-            0.75 * r,
-            centre,
-            z,
-            slices,
-            5.0 + 4.0 * rng.random::<f32>(),
-            rng,
-        );
+        let ((x, y), left) = somewhere(0.75 * r, centre, z, slices, 5.0 + 4.0 * rng.random::<f32>(), rng);
         let long = (11.0 + 16.0 * rng.random::<f32>()).min(0.62 * r);
         let short = long * (0.55 + 0.3 * rng.random::<f32>());
         let (sin, cos) = (std::f32::consts::TAU * rng.random::<f32>()).sin_cos();
-        let (matrix, pitch) = (
-            46.0 + 22.0 * rng.random::<f32>(),
-            4.2 + 1.6 * rng.random::<f32>(),
-        );
+        let (matrix, pitch) = (46.0 + 22.0 * rng.random::<f32>(), 4.2 + 1.6 * rng.random::<f32>());
         let present = rng.random::<f32>() < 0.55;
         if left <= 0.25 || !present {
             continue;
@@ -149,15 +118,7 @@ fn mitochondria(
 }
 
 /// A small ring, its middle a little brighter.
-fn vesicle(
-    canvas: &mut Canvas<'_>,
-    owner: u32,
-    r: f32,
-    centre: (f32, f32),
-    z: f32,
-    slices: f32,
-    rng: &mut ChaCha8Rng,
-) {
+fn vesicle(canvas: &mut Canvas<'_>, owner: u32, r: f32, centre: (f32, f32), z: f32, slices: f32, rng: &mut ChaCha8Rng) {
     let (at, left) = somewhere(r, centre, z, slices, 1.1, rng);
     let radius = (2.4 + 2.4 * rng.random::<f32>().powi(2)) * (0.6 + 0.4 * left);
     let dark = 26.0 + 28.0 * rng.random::<f32>();
@@ -172,23 +133,12 @@ fn vesicle(
 }
 
 /// A curved pair of thin dark lines: smooth endoplasmic reticulum, or a microtubule cut lengthwise.
-fn tubule(
-    canvas: &mut Canvas<'_>,
-    owner: u32,
-    r: f32,
-    centre: (f32, f32),
-    z: f32,
-    slices: f32,
-    rng: &mut ChaCha8Rng,
-) {
+fn tubule(canvas: &mut Canvas<'_>, owner: u32, r: f32, centre: (f32, f32), z: f32, slices: f32, rng: &mut ChaCha8Rng) {
     let (at, left) = somewhere(r, centre, z, slices, 1.3, rng);
     let half = 4.0 + 12.0 * rng.random::<f32>();
     let (sin, cos) = (std::f32::consts::TAU * rng.random::<f32>()).sin_cos();
     let curve = (rng.random::<f32>() - 0.5) / 14.0;
-    let (gap, dark) = (
-        1.2 + 1.5 * rng.random::<f32>(),
-        18.0 + 22.0 * rng.random::<f32>(),
-    );
+    let (gap, dark) = (1.2 + 1.5 * rng.random::<f32>(), 18.0 + 22.0 * rng.random::<f32>());
     if left <= 0.0 {
         return;
     }

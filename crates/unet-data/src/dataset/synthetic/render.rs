@@ -14,52 +14,29 @@ use crate::{DataError, Image, LabelMap, Pixels};
 const CYTOPLASM: f32 = 168.0;
 
 /// Image and mask of slice `index`.
-pub(super) fn render(
-    config: &SyntheticConfig,
-    tissue: &Tissue,
-    index: usize,
-) -> Result<(Image, LabelMap), DataError> {
+pub(super) fn render(config: &SyntheticConfig, tissue: &Tissue, index: usize) -> Result<(Image, LabelMap), DataError> {
     let (w, h, z) = (config.width, config.height, index as f32);
     let places = places(config, tissue, z);
     let fields = Fields::new(config.seed);
     let mut gray = vec![0.0f32; w * h];
     let mut labels = vec![0u8; w * h];
-    gray.par_chunks_mut(w)
-        .zip(labels.par_chunks_mut(w))
-        .enumerate()
-        .for_each(|(y, (gray, labels))| {
-            for (x, (gray, label)) in gray.iter_mut().zip(labels).enumerate() {
-                let place = places[y * w + x];
-                let at = (x as f32, y as f32, z);
-                *gray = fields.cytoplasm(tissue, place, at) - fields.membrane(tissue, place, at);
-                *label = u8::from(place.distance >= fields.half_width(tissue, place, at));
-            }
-        });
+    gray.par_chunks_mut(w).zip(labels.par_chunks_mut(w)).enumerate().for_each(|(y, (gray, labels))| {
+        for (x, (gray, label)) in gray.iter_mut().zip(labels).enumerate() {
+            let place = places[y * w + x];
+            let at = (x as f32, y as f32, z);
+            *gray = fields.cytoplasm(tissue, place, at) - fields.membrane(tissue, place, at);
+            *label = u8::from(place.distance >= fields.half_width(tissue, place, at));
+        }
+    });
     let sections = tissue.sections(z);
-    let mut canvas = Canvas {
-        width: w,
-        height: h,
-        gray: &mut gray,
-        places: &places,
-    };
+    let mut canvas = Canvas { width: w, height: h, gray: &mut gray, places: &places };
     for (i, (cell, section)) in tissue.cells.iter().zip(&sections).enumerate() {
         let warped = tissue.warp(section.x, section.y, z);
         let centre = (2.0 * section.x - warped.0, 2.0 * section.y - warped.1); // the warp is gentle: its inverse to first order
-        organelles::draw(
-            &mut canvas,
-            i as u32,
-            cell,
-            section,
-            centre,
-            z,
-            config.slices as f32,
-        );
+        organelles::draw(&mut canvas, i as u32, cell, section, centre, z, config.slices as f32);
     }
     let gray = expose(config, &gray, index);
-    Ok((
-        Image::new(w, h, 1, Pixels::U8(gray))?,
-        LabelMap::new(w, h, labels)?,
-    ))
+    Ok((Image::new(w, h, 1, Pixels::U8(gray))?, LabelMap::new(w, h, labels)?))
 }
 
 /// Owner and membrane distance of each pixel, tile by tile.
@@ -67,25 +44,20 @@ fn places(config: &SyntheticConfig, tissue: &Tissue, z: f32) -> Vec<Place> {
     let (w, h) = (config.width, config.height);
     let [now, before, after] = [z, z - 0.5, z + 0.5].map(|z| tissue.sections(z));
     let mut places = vec![Place::default(); w * h];
-    places
-        .par_chunks_mut(w * TILE)
-        .enumerate()
-        .for_each(|(band, rows)| {
-            let y0 = band * TILE;
-            let height = rows.len() / w;
-            for x0 in (0..w).step_by(TILE) {
-                let width = TILE.min(w - x0);
-                let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-                let points: Vec<_> = pixels
-                    .map(|(x, y)| tissue.warp((x0 + x) as f32, (y0 + y) as f32, z))
-                    .collect();
-                let mut found = vec![Place::default(); points.len()];
-                locate(&points, &now, &before, &after, &mut found);
-                for (y, line) in found.chunks_exact(width).enumerate() {
-                    rows[y * w + x0..][..width].copy_from_slice(line);
-                }
+    places.par_chunks_mut(w * TILE).enumerate().for_each(|(band, rows)| {
+        let y0 = band * TILE;
+        let height = rows.len() / w;
+        for x0 in (0..w).step_by(TILE) {
+            let width = TILE.min(w - x0);
+            let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+            let points: Vec<_> = pixels.map(|(x, y)| tissue.warp((x0 + x) as f32, (y0 + y) as f32, z)).collect();
+            let mut found = vec![Place::default(); points.len()];
+            locate(&points, &now, &before, &after, &mut found);
+            for (y, line) in found.chunks_exact(width).enumerate() {
+                rows[y * w + x0..][..width].copy_from_slice(line);
             }
-        });
+        }
+    });
     places
 }
 
@@ -100,12 +72,7 @@ struct Fields {
 impl Fields {
     fn new(seed: u64) -> Self {
         let noise = |salt: u32| Noise::new(seed, 40 + salt);
-        Self {
-            mottle: [0, 1, 2].map(noise),
-            width: noise(3),
-            contrast: noise(4),
-            density: noise(5),
-        }
+        Self { mottle: [0, 1, 2].map(noise), width: noise(3), contrast: noise(4), density: noise(5) }
     }
 
     /// Gray value of the cell's inside: its own tone, cloudy and grainy.
@@ -174,28 +141,18 @@ fn expose(config: &SyntheticConfig, gray: &[f32], index: usize) -> Vec<u8> {
 /// Gaussian blur, borders repeated.
 fn blur(values: &[f32], width: usize, sigma: f32) -> Vec<f32> {
     let radius = (3.0 * sigma).ceil() as i64;
-    let weights: Vec<f32> = (-radius..=radius)
-        .map(|d| (-(d * d) as f32 / (2.0 * sigma * sigma)).exp())
-        .collect();
+    let weights: Vec<f32> = (-radius..=radius).map(|d| (-(d * d) as f32 / (2.0 * sigma * sigma)).exp()).collect();
     let sum: f32 = weights.iter().sum();
     let weights: Vec<f32> = weights.iter().map(|w| w / sum).collect();
     let height = (values.len() / width) as i64;
-    let taps = |i: usize, n: i64| {
-        (-radius..=radius)
-            .map(move |d| (i as i64 + d).clamp(0, n - 1) as usize)
-            .zip(&weights)
-    };
+    let taps =
+        |i: usize, n: i64| (-radius..=radius).map(move |d| (i as i64 + d).clamp(0, n - 1) as usize).zip(&weights);
     let mut across = vec![0.0; values.len()];
-    across
-        .par_chunks_mut(width)
-        .zip(values.par_chunks(width))
-        .for_each(|(out, row)| {
-            for (x, out) in out.iter_mut().enumerate() {
-                *out = taps(x, width as i64)
-                    .map(|(at, weight)| row[at] * weight)
-                    .sum();
-            }
-        });
+    across.par_chunks_mut(width).zip(values.par_chunks(width)).for_each(|(out, row)| {
+        for (x, out) in out.iter_mut().enumerate() {
+            *out = taps(x, width as i64).map(|(at, weight)| row[at] * weight).sum();
+        }
+    });
     let mut both = vec![0.0; values.len()];
     both.par_chunks_mut(width).enumerate().for_each(|(y, out)| {
         for (at, weight) in taps(y, height) {

@@ -68,24 +68,13 @@ impl Tissue {
     /// Lays out the cells of a stack, large ones first, small ones in the gaps.
     pub(super) fn grow(config: &SyntheticConfig) -> Self {
         let mut rng = rng(config.seed, 0, 0, Purpose::Synthetic);
-        let (w, h) = (
-            config.width as f32 + 2.0 * MARGIN,
-            config.height as f32 + 2.0 * MARGIN,
-        );
+        let (w, h) = (config.width as f32 + 2.0 * MARGIN, config.height as f32 + 2.0 * MARGIN);
         let fibres = Noise::new(config.seed, 10);
         let mut cells: Vec<Cell> = Vec::new();
         // (radius from, to, darts per 1000 square pixels)
-        for (low, high, darts) in [
-            (52.0, 85.0, 0.045),
-            (26.0, 46.0, 0.5),
-            (12.0, 22.0, 8.0),
-            (6.5, 10.0, 16.0),
-        ] {
+        for (low, high, darts) in [(52.0, 85.0, 0.045), (26.0, 46.0, 0.5), (12.0, 22.0, 8.0), (6.5, 10.0, 16.0)] {
             for _ in 0..(w * h / 1000.0 * darts) as usize {
-                let (x, y) = (
-                    rng.random::<f32>() * w - MARGIN,
-                    rng.random::<f32>() * h - MARGIN,
-                );
+                let (x, y) = (rng.random::<f32>() * w - MARGIN, rng.random::<f32>() * h - MARGIN);
                 let radius = low + (high - low) * rng.random::<f32>().powi(2);
                 let clash = |c: &Cell| (c.x - x).hypot(c.y - y) < 0.86 * (c.radius + radius) + 2.0;
                 if !cells.iter().any(clash) {
@@ -103,10 +92,7 @@ impl Tissue {
         let (u, v) = (x / 70.0, y / 70.0);
         let (s, t) = (x / 19.0, y / 19.0);
         let (slow, fast) = (z / 7.0, z / 4.0);
-        (
-            x + 15.0 * ax.at(u, v, slow) + 3.6 * bx.at(s, t, fast),
-            y + 15.0 * ay.at(u, v, slow) + 3.6 * by.at(s, t, fast),
-        )
+        (x + 15.0 * ax.at(u, v, slow) + 3.6 * bx.at(s, t, fast), y + 15.0 * ay.at(u, v, slow) + 3.6 * by.at(s, t, fast))
     }
 
     /// All cells as slice `z` shows them.
@@ -124,22 +110,10 @@ impl Cell {
         let angle = 3.0 * fibres.at(x / 260.0, y / 260.0, 7.5) + 0.5 * (rng.random::<f32>() - 0.5);
         let (sin, cos) = angle.sin_cos();
         let (long, short) = (1.0 / ratio.sqrt(), ratio.sqrt());
-        let stretch = [
-            long * cos * cos + short * sin * sin,
-            (long - short) * sin * cos,
-            long * sin * sin + short * cos * cos,
-        ];
+        let stretch =
+            [long * cos * cos + short * sin * sin, (long - short) * sin * cos, long * sin * sin + short * cos * cos];
         let tone = 2.0 * rng.random::<f32>() - 1.0;
-        Self {
-            x,
-            y,
-            radius,
-            stretch,
-            reach: short,
-            path: Noise::new(key, 0),
-            tone,
-            key,
-        }
+        Self { x, y, radius, stretch, reach: short, path: Noise::new(key, 0), tone, key }
     }
 
     fn section(&self, z: f32) -> Section {
@@ -147,13 +121,7 @@ impl Cell {
         let dx = reach * self.path.line(z / 6.0);
         let dy = reach * self.path.line(z / 6.0 + 5000.5);
         let radius = self.radius * (1.0 + 0.28 * self.path.line(z / 7.0 - 5000.5));
-        Section {
-            x: self.x + dx,
-            y: self.y + dy,
-            radius,
-            stretch: self.stretch,
-            reach: self.reach,
-        }
+        Section { x: self.x + dx, y: self.y + dy, radius, stretch: self.stretch, reach: self.reach }
     }
 }
 
@@ -180,13 +148,7 @@ impl Section {
 }
 
 /// The owner of each warped point of one tile, from the sections of this slice and of half a slice before and after.
-pub(super) fn locate(
-    points: &[(f32, f32)],
-    now: &[Section],
-    before: &[Section],
-    after: &[Section],
-    out: &mut [Place],
-) {
+pub(super) fn locate(points: &[(f32, f32)], now: &[Section], before: &[Section], after: &[Section], out: &mut [Place]) {
     let near = candidates(points, now);
     for (&q, place) in points.iter().zip(out) {
         let (mut first, mut second) = ((f32::MAX, 0usize), (f32::MAX, 0usize));
@@ -214,13 +176,8 @@ pub(super) fn locate(
 /// The cells that can be first or second anywhere within the circle around the points.
 fn candidates(points: &[(f32, f32)], sections: &[Section]) -> Vec<usize> {
     let n = points.len() as f32;
-    let centre = points
-        .iter()
-        .fold((0.0, 0.0), |s, p| (s.0 + p.0 / n, s.1 + p.1 / n));
-    let radius = points
-        .iter()
-        .map(|p| (p.0 - centre.0).hypot(p.1 - centre.1))
-        .fold(0.0, f32::max);
+    let centre = points.iter().fold((0.0, 0.0), |s, p| (s.0 + p.0 / n, s.1 + p.1 / n));
+    let radius = points.iter().map(|p| (p.0 - centre.0).hypot(p.1 - centre.1)).fold(0.0, f32::max);
     let fields: Vec<f32> = sections.iter().map(|s| s.field(centre)).collect();
     let (mut best, mut second) = (f32::MAX, f32::MAX);
     for (f, s) in fields.iter().zip(sections) {
@@ -232,7 +189,5 @@ fn candidates(points: &[(f32, f32)], sections: &[Section]) -> Vec<usize> {
         }
     }
     let least = |i: usize| fields[i] - radius * sections[i].reach;
-    (0..sections.len())
-        .filter(|&i| least(i) <= second + 1e-3)
-        .collect()
+    (0..sections.len()).filter(|&i| least(i) <= second + 1e-3).collect()
 }

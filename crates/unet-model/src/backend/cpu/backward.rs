@@ -21,7 +21,7 @@ pub struct Pass<'a, T = f32> {
 /// The gradient by a map: dense, or the first channels of a wider buffer.
 #[derive(Debug)]
 struct Grad<T> {
-    values: Buffer<T>,
+    values: Buffer<Vec<T>>,
     dims: Dims,
     stride: usize,
 }

@@ -15,7 +15,7 @@ use crate::{ModelError, NORM_EPS, ParamKind, UNet, UNetConfig};
 #[derive(Debug)]
 pub struct CpuPredictor<T = f32> {
     config: UNetConfig,
-    context: Context<T>,
+    pub(super) context: Context<T>,
     norms: BTreeMap<String, NormState>,
     logits: Vec<f32>,
 }

@@ -10,11 +10,13 @@ mod gradients;
 mod infer;
 mod layers;
 mod ops;
+mod plan;
 mod train;
 
 pub use backward::Pass;
 pub use gradients::Gradients;
 pub use infer::CpuPredictor;
+pub use plan::{inference_bytes, parameter_bytes, training_bytes};
 pub use train::CpuTrainer;
 
 use unet_kernels::{Dims, Element, Map, NormState, ShapeError, Source};
@@ -25,7 +27,7 @@ use arena::Buffer;
 /// A stored feature map: values as they are, or raw ones with the batch norm and ReLU still to be applied.
 #[derive(Debug)]
 struct Stored<T> {
-    values: Buffer<T>,
+    values: Buffer<Vec<T>>,
     dims: Dims,
     norm: Option<NormState>,
 }

@@ -13,7 +13,7 @@ use crate::unet::{Head, Up};
 pub struct Context<T> {
     pub kernels: Kernels,
     pub layers: Layers,
-    pub arena: Arena<T>,
+    pub arena: Arena<Vec<T>>,
 }
 
 impl<T: Element> Context<T> {

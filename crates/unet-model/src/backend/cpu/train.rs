@@ -12,7 +12,7 @@ use crate::{ModelError, NORM_EPS, NORM_MOMENTUM, UNet};
 /// Trains the network on the CPU. Holds packed weights and buffers from step to step; `T` is how activations are stored.
 #[derive(Debug)]
 pub struct CpuTrainer<T = f32> {
-    context: Context<T>,
+    pub(super) context: Context<T>,
 }
 
 /// Maps by their number, and the operations that made them.

@@ -1,0 +1,238 @@
+//! The memory of a step before it is taken: an interpreter that computes nothing and asks an arena of mere lengths for the same
+//! buffers, in the same order, as training and inference do.
+
+use unet_kernels::Dims;
+
+use super::arena::{Arena, Buffer};
+use super::train::INPUT;
+use crate::params::param_specs;
+use crate::unet::{Backend, ConvNorm, Head, Up, forward};
+use crate::{ModelError, UNetConfig};
+
+/// Bytes of activations and their gradients that a training step holds at its peak, for `element` bytes a stored value.
+///
+/// Parameters, gradients by them, and optimizer state come on top: see [`parameter_bytes`].
+///
+/// # Errors
+/// The network cannot take an input of these extents.
+pub fn training_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result<usize, ModelError> {
+    super::check_input(config, dims, dims.len())?;
+    let mut plan = Plan { arena: Arena::new(), maps: Vec::new(), ops: Vec::new() };
+    plan.push(dims, Op::Other);
+    let Ok(logits) = forward(config, &mut plan, INPUT);
+    plan.backward();
+    Ok(plan.arena.total() * element + 2 * logits * size_of::<f32>())
+}
+
+/// Bytes of activations that inference holds at its peak, for `element` bytes a stored value.
+///
+/// # Errors
+/// The network cannot take an input of these extents.
+pub fn inference_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result<usize, ModelError> {
+    super::check_input(config, dims, dims.len())?;
+    let mut arena = Arena::new();
+    let x = (arena.take(dims.len()), dims);
+    let Ok(logits) = forward(config, &mut InferPlan(&mut arena), x);
+    Ok(arena.total() * element + logits * size_of::<f32>())
+}
+
+/// Bytes of one f32 copy of all parameters.
+pub fn parameter_bytes(config: &UNetConfig) -> usize {
+    param_specs(config).iter().map(|s| s.len() * size_of::<f32>()).sum()
+}
+
+/// What the backward pass asks for depends on three kinds of operation only.
+enum Op {
+    Conv { x: usize, y: usize },
+    Pool { y: usize },
+    UpConcat { x: usize, skip: usize, y: usize },
+    Other,
+}
+
+/// Length of a map; its buffer while it is stored; the buffer of its gradient.
+struct Planned {
+    dims: Dims,
+    value: Option<Buffer<usize>>,
+    grad: Option<Buffer<usize>>,
+}
+
+struct Plan {
+    arena: Arena<usize>,
+    maps: Vec<Planned>,
+    ops: Vec<Op>,
+}
+
+impl super::arena::Block for usize {
+    fn new(len: usize) -> Self {
+        len
+    }
+
+    fn len(&self) -> usize {
+        *self
+    }
+}
+
+impl Plan {
+    fn push(&mut self, dims: Dims, op: Op) -> usize {
+        let value = Some(self.arena.take(dims.len()));
+        self.maps.push(Planned { dims, value, grad: None });
+        self.ops.push(op);
+        self.maps.len() - 1
+    }
+
+    fn free_value(&mut self, id: usize) {
+        if let Some(buffer) = self.maps[id].value.take() {
+            self.arena.give(buffer);
+        }
+    }
+
+    fn take_grad(&mut self, id: usize) {
+        self.maps[id].grad = Some(self.arena.take(self.maps[id].dims.len()));
+    }
+
+    fn free_grad(&mut self, id: usize) {
+        if let Some(buffer) = self.maps[id].grad.take() {
+            self.arena.give(buffer);
+        }
+    }
+
+    /// The same buffers as the backward pass takes and gives back, in its order.
+    fn backward(&mut self) {
+        self.take_grad(self.maps.len() - 1);
+        for op in std::mem::take(&mut self.ops).into_iter().rev() {
+            match op {
+                Op::Conv { x, y } => {
+                    self.free_value(y);
+                    if x != INPUT {
+                        self.take_grad(x);
+                    }
+                    self.free_grad(y);
+                }
+                Op::Pool { y } => {
+                    self.free_value(y);
+                    self.free_grad(y);
+                }
+                Op::UpConcat { x, skip, y } => {
+                    self.free_value(y);
+                    self.take_grad(x);
+                    self.maps[skip].grad = self.maps[y].grad.take();
+                }
+                Op::Other => {}
+            }
+        }
+    }
+}
+
+fn halved(d: Dims) -> Dims {
+    Dims::new(d.n, d.h / 2, d.w / 2, d.c)
+}
+
+fn joined(up: &Up, x: Dims, skip: Dims) -> Dims {
+    skip.with_channels(skip.c + up.out_channels(x.c))
+}
+
+impl Backend for Plan {
+    type Map = usize;
+    type Logits = usize;
+    type Error = std::convert::Infallible;
+
+    fn conv_norm_relu(&mut self, layer: &ConvNorm, x: usize) -> Result<usize, Self::Error> {
+        let y = self.maps.len();
+        Ok(self.push(self.maps[x].dims.with_channels(layer.cout), Op::Conv { x, y }))
+    }
+
+    fn max_pool(&mut self, x: &usize) -> Result<usize, Self::Error> {
+        let y = self.maps.len();
+        Ok(self.push(halved(self.maps[*x].dims), Op::Pool { y }))
+    }
+
+    fn up_concat(&mut self, up: &Up, x: usize, skip: usize) -> Result<usize, Self::Error> {
+        let y = self.maps.len();
+        let dims = joined(up, self.maps[x].dims, self.maps[skip].dims);
+        Ok(self.push(dims, Op::UpConcat { x, skip, y }))
+    }
+
+    fn head(&mut self, layer: &Head, x: usize) -> Result<usize, Self::Error> {
+        Ok(self.maps[x].dims.with_channels(layer.cout).len())
+    }
+}
+
+struct InferPlan<'a>(&'a mut Arena<usize>);
+
+impl Backend for InferPlan<'_> {
+    type Map = (Buffer<usize>, Dims);
+    type Logits = usize;
+    type Error = std::convert::Infallible;
+
+    fn conv_norm_relu(&mut self, layer: &ConvNorm, (x, dims): Self::Map) -> Result<Self::Map, Self::Error> {
+        let dims = dims.with_channels(layer.cout);
+        let y = self.0.take(dims.len());
+        self.0.give(x);
+        Ok((y, dims))
+    }
+
+    fn max_pool(&mut self, (_, dims): &Self::Map) -> Result<Self::Map, Self::Error> {
+        let dims = halved(*dims);
+        Ok((self.0.take(dims.len()), dims))
+    }
+
+    fn up_concat(&mut self, up: &Up, x: Self::Map, skip: Self::Map) -> Result<Self::Map, Self::Error> {
+        let dims = joined(up, x.1, skip.1);
+        let y = self.0.take(dims.len());
+        self.0.give(x.0);
+        self.0.give(skip.0);
+        Ok((y, dims))
+    }
+
+    fn head(&mut self, layer: &Head, (x, dims): Self::Map) -> Result<usize, Self::Error> {
+        self.0.give(x);
+        Ok(dims.with_channels(layer.cout).len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use unet_kernels::Kernels;
+
+    use super::*;
+    use crate::backend::cpu::{CpuPredictor, CpuTrainer, Gradients};
+    use crate::{Parameters, UNet, Upsampling};
+
+    #[test]
+    fn the_plan_is_what_a_step_takes() -> Result<(), ModelError> {
+        for (upsampling, dims) in
+            [(Upsampling::Bilinear, Dims::new(1, 17, 21, 1)), (Upsampling::Transposed, Dims::new(2, 16, 16, 1))]
+        {
+            let config = UNetConfig { width: 2, depth: 3, upsampling, ..UNetConfig::tutorial() };
+            let params = Parameters::new(&config, |s| vec![0.1; s.len()])?;
+            let mut model = UNet::from_parameters(config.clone(), params)?;
+            let x = vec![0.5; dims.len()];
+
+            let mut trainer = CpuTrainer::<f32>::new(Kernels::detect());
+            for _ in 0..2 {
+                let pass = trainer.forward(&mut model, &x, dims)?;
+                let d = vec![1.0; pass.logits().len()];
+                pass.backward(&d, &mut Gradients::new())?;
+            }
+            let logits = 2 * dims.pixels() * size_of::<f32>();
+            assert_eq!(training_bytes(&config, dims, 4)?, trainer.context.arena.total() * 4 + logits);
+
+            let mut predictor = CpuPredictor::<f32>::new(Kernels::detect(), &model)?;
+            predictor.run(&x, dims)?;
+            predictor.run(&x, dims)?;
+            let logits = dims.pixels() * size_of::<f32>();
+            assert_eq!(inference_bytes(&config, dims, 4)?, predictor.context.arena.total() * 4 + logits);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_articles_step_in_bytes() -> Result<(), ModelError> {
+        let dims = Dims::new(1, 512, 512, 1);
+        let (train, infer) =
+            (training_bytes(&UNetConfig::tutorial(), dims, 4)?, inference_bytes(&UNetConfig::tutorial(), dims, 4)?);
+        assert!((700 << 20..1000 << 20).contains(&train), "{} MiB", train >> 20);
+        assert!((200 << 20..500 << 20).contains(&infer), "{} MiB", infer >> 20);
+        Ok(())
+    }
+}
