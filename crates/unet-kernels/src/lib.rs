@@ -19,6 +19,7 @@
 //! # Ok::<(), unet_kernels::ShapeError>(())
 //! ```
 
+mod channels;
 mod conv;
 mod element;
 mod loss;

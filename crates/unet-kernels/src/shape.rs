@@ -1,6 +1,10 @@
 //! Shapes and views, checked once and then trusted: a feature map is channels-last, (N, H, W, C), and may lie inside a wider
 //! one (the halves of a concatenation), so a view carries the distance between neighbouring pixels.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use crate::Element;
 
 /// The four extents of a channels-last feature map.
@@ -68,14 +72,19 @@ pub enum ShapeError {
     },
 }
 
+/// Values from the first pixel's first to the last one's last.
+fn span(dims: Dims, stride: usize) -> usize {
+    match dims.is_empty() {
+        true => 0,
+        false => (dims.pixels() - 1) * stride + dims.c,
+    }
+}
+
 fn check(dims: Dims, stride: usize, found: usize) -> Result<(), ShapeError> {
     if stride < dims.c {
         return Err(ShapeError::Stride { dims, stride });
     }
-    let needed = match dims.is_empty() {
-        true => 0,
-        false => (dims.pixels() - 1) * stride + dims.c,
-    };
+    let needed = span(dims, stride);
     match found < needed {
         true => Err(ShapeError::TooShort { dims, stride, needed, found }),
         false => Ok(()),
@@ -136,6 +145,26 @@ impl<'a, T: Element> Map<'a, T> {
     pub fn pixel(&self, p: usize) -> &'a [T] {
         &self.data[p * self.stride..][..self.dims.c]
     }
+
+    /// Some consecutive pixels, as one row.
+    pub(crate) fn range(&self, pixels: Range<usize>) -> Map<'a, T> {
+        let dims = Dims::new(1, 1, pixels.len(), self.dims.c);
+        match dims.is_empty() {
+            true => Map { data: &[], dims, stride: self.stride },
+            false => {
+                let start = pixels.start * self.stride;
+                let data = &self.data[start..][..(pixels.len() - 1) * self.stride + self.dims.c];
+                Map { data, dims, stride: self.stride }
+            }
+        }
+    }
+
+    /// `rows` rows of image `n` from row `y` on.
+    pub(crate) fn rows(&self, n: usize, y: usize, rows: usize) -> Map<'a, T> {
+        let first = (n * self.dims.h + y) * self.dims.w;
+        let part = self.range(first..first + rows * self.dims.w);
+        Map { dims: Dims::new(1, rows, self.dims.w, self.dims.c), ..part }
+    }
 }
 
 impl<'a, T: Element> MapMut<'a, T> {
@@ -175,6 +204,36 @@ impl<'a, T: Element> MapMut<'a, T> {
     #[inline]
     pub fn pixel(&mut self, p: usize) -> &mut [T] {
         &mut self.data[p * self.stride..][..self.dims.c]
+    }
+
+    /// Consecutive pixels in pieces of `pixels` (the last may be shorter), each one row.
+    pub(crate) fn into_pieces(self, pixels: usize) -> impl IndexedParallelIterator<Item = MapMut<'a, T>> {
+        let (dims, stride) = (self.dims, self.stride);
+        let data = &mut self.data[..span(dims, stride)];
+        data.par_chunks_mut((pixels * stride).max(1)).map(move |data| {
+            // All but the last piece end with the gap behind their last pixel.
+            let count = (data.len() - dims.c) / stride + 1;
+            MapMut { data, dims: Dims::new(1, 1, count, dims.c), stride }
+        })
+    }
+
+    /// Bands of `rows` rows (an image's last may be shorter), image by image.
+    pub(crate) fn into_bands(self, rows: usize) -> Vec<MapMut<'a, T>> {
+        let (dims, stride) = (self.dims, self.stride);
+        let mut rest = &mut self.data[..span(dims, stride)];
+        let mut bands = Vec::new();
+        if dims.is_empty() {
+            return bands;
+        }
+        for _ in 0..dims.n {
+            for y in (0..dims.h).step_by(rows) {
+                let band = Dims::new(1, rows.min(dims.h - y), dims.w, dims.c);
+                let (data, tail) = rest.split_at_mut((band.pixels() * stride).min(rest.len()));
+                bands.push(MapMut { data, dims: band, stride });
+                rest = tail;
+            }
+        }
+        bands
     }
 
     /// The same map, to read.

@@ -44,7 +44,7 @@ fn check_softmax(x: &[f32], classes: usize, labels: &[u8], w: Option<&[f32]>, sc
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn bce_is_the_reference(

@@ -1,6 +1,11 @@
-//! Batch norm and the ReLU behind it, in training (statistics of the batch) and, through [`NormState`], in inference.
+//! Batch norm (Ioffe & Szegedy 2015) and the ReLU behind it, in training (statistics of the batch) and, through [`NormState`],
+//! in inference.
 
-use crate::{Affine, Element, Kernels, Map, MapMut, Source, reference};
+mod activate;
+mod backward;
+mod stats;
+
+use crate::Affine;
 
 /// Mean and biased variance of each channel over N, H and W.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,37 +57,4 @@ pub struct NormGrads<'a> {
     pub gamma: &'a mut [f32],
     /// By β, one per channel.
     pub beta: &'a mut [f32],
-}
-
-impl Kernels {
-    /// Mean and biased variance per channel. Accurate also where the mean is large beside the deviation.
-    pub fn batch_stats<T: Element>(&self, x: Map<'_, T>) -> BatchStats {
-        reference::batch_stats(x)
-    }
-
-    /// Writes the source as an activation; with `pooled`, its 2×2 maxima too (odd last rows and columns are dropped).
-    ///
-    /// # Panics
-    /// Sizes do not fit.
-    pub fn activate<T: Element>(&self, x: Source<'_, T>, mut y: MapMut<'_, T>, pooled: Option<MapMut<'_, T>>) {
-        reference::activate(x, y.reborrow());
-        if let Some(pooled) = pooled {
-            reference::max_pool(y.as_map().into(), pooled);
-        }
-    }
-
-    /// Backward through ReLU and batch norm with batch statistics, in place: `dz` holds the gradient by the activation and
-    /// receives that by the raw convolution output `x` (Ioffe & Szegedy 2015).
-    ///
-    /// # Panics
-    /// Sizes do not fit.
-    pub fn norm_relu_backward<T: Element>(
-        &self,
-        x: Map<'_, T>,
-        state: &NormState,
-        dz: MapMut<'_, T>,
-        grads: NormGrads<'_>,
-    ) {
-        reference::norm_relu_backward(x, state, dz, grads);
-    }
 }
