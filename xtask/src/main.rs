@@ -4,10 +4,14 @@
 //! an error once, with its causes. Nothing in the workspace depends on this crate.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod consumers;
 mod fetch;
+mod oracle;
 mod process;
+mod python;
+mod reference;
 mod tidy;
 mod workspace;
 
@@ -30,6 +34,12 @@ enum Command {
     Ci(ci::Args),
     /// Check the invariants of the workspace: layers, unsafe, file heads and lengths, pinned dependencies
     Tidy,
+    /// Run the scripts whose numbers ours are compared with: PyTorch, scikit-image
+    Reference(reference::Args),
+    /// Let other people's programs read our files: tensorboard
+    Oracle(oracle::Args),
+    /// Measure speed and memory beside a peer's
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +47,9 @@ fn main() -> ExitCode {
         Command::FetchData(args) => fetch::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Tidy => tidy::run(),
+        Command::Reference(args) => reference::run(&args),
+        Command::Oracle(args) => oracle::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
