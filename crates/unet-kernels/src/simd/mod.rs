@@ -57,6 +57,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
         self.splat(0.0)
     }
 
+    /// The same value in all lanes, from memory.
+    /// # Safety
+    /// `p` is valid for a read.
+    #[inline(always)]
+    unsafe fn splat_from(self, p: *const f32) -> Self::V {
+        // SAFETY: the caller's promise.
+        self.splat(unsafe { *p })
+    }
+
     /// # Safety
     /// `p` is valid for reads of `WIDTH` values.
     unsafe fn load(self, p: *const f32) -> Self::V;

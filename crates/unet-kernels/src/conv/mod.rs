@@ -1,0 +1,199 @@
+//! Convolution with stride 1, 3×3 and 1×1: forward, gradient of the input, gradient of the weights. Where channels are many,
+//! 3×3 runs in Winograd's domain ([`winograd`]); the rest is direct.
+
+#![allow(
+    clippy::needless_range_loop,
+    reason = "arrays of vectors share indices, and closures are not reliably inlined"
+)]
+
+mod bias;
+mod direct;
+mod direct_weight;
+mod output;
+mod panels;
+pub(crate) mod product;
+mod window;
+mod winograd;
+
+use crate::pack::PanelShape;
+use crate::scratch::{Floats, Scratch};
+use crate::{Dims, Element, Kernels, Map, MapMut, Source, Tier};
+
+/// A convolution's extents: stride 1, square kernel, the same zero padding on all sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// Channels in.
+    pub cin: usize,
+    /// Channels out.
+    pub cout: usize,
+    /// Side of the kernel, 1 or 3.
+    pub kernel: usize,
+    /// Zeros around the input on each side.
+    pub pad: usize,
+}
+
+impl ConvShape {
+    /// A convolution whose output is as large as its input.
+    pub const fn same(cin: usize, cout: usize, kernel: usize) -> Self {
+        Self { cin, cout, kernel, pad: kernel / 2 }
+    }
+
+    /// Weights: `cout·cin·kernel²`, laid out OIHW.
+    pub const fn weight_len(&self) -> usize {
+        self.cin * self.cout * self.kernel * self.kernel
+    }
+
+    /// The output's side for an input's side.
+    pub const fn out_side(&self, side: usize) -> usize {
+        side + 2 * self.pad + 1 - self.kernel
+    }
+}
+
+/// Which way weights are applied: to the input, or turned and transposed, to the gradient of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Backward,
+}
+
+impl Direction {
+    /// Channels read, channels written.
+    fn sides(self, shape: ConvShape) -> (usize, usize) {
+        match self {
+            Direction::Forward => (shape.cin, shape.cout),
+            Direction::Backward => (shape.cout, shape.cin),
+        }
+    }
+}
+
+/// A convolution's weights as the kernels of one tier want them; made from OIHW, renewed after each optimizer step.
+#[derive(Clone, Debug)]
+pub struct ConvWeights {
+    shape: ConvShape,
+    tier: Tier,
+    oihw: Vec<f32>,
+    forward: Floats,
+}
+
+impl ConvWeights {
+    /// The convolution's extents.
+    pub fn shape(&self) -> ConvShape {
+        self.shape
+    }
+}
+
+impl Kernels {
+    /// Packs OIHW weights.
+    ///
+    /// # Panics
+    /// `oihw` has not `shape.weight_len()` values.
+    pub fn conv_weights(&self, shape: ConvShape, oihw: &[f32]) -> ConvWeights {
+        assert!(matches!(shape.kernel, 1 | 3), "a kernel of {0}×{0}: only 1×1 and 3×3 are built", shape.kernel);
+        let mut weights = ConvWeights { shape, tier: self.tier(), oihw: Vec::new(), forward: Floats::default() };
+        self.conv_repack(&mut weights, oihw);
+        weights
+    }
+
+    /// Packs new values into weights that exist, without allocating.
+    ///
+    /// # Panics
+    /// `oihw` has not `weights.shape().weight_len()` values, or the weights are another tier's.
+    pub fn conv_repack(&self, weights: &mut ConvWeights, oihw: &[f32]) {
+        assert_eq!(oihw.len(), weights.shape.weight_len(), "weights of {:?}", weights.shape);
+        weights.oihw.clear();
+        weights.oihw.extend_from_slice(oihw);
+        let panels = self.panels(weights, Direction::Forward);
+        weights.forward.set_len(panels.len());
+        self.pack(weights.shape, Direction::Forward, oihw, panels, &mut weights.forward);
+    }
+
+    fn panels(&self, weights: &ConvWeights, to: Direction) -> PanelShape {
+        assert_eq!(weights.tier, self.tier(), "weights are packed for one tier");
+        let width = self.run(crate::pack::Width);
+        match winograd::suits(weights.shape) {
+            true => winograd::panels(weights.shape, to, width),
+            false => panels::shape(weights.shape, to, width),
+        }
+    }
+
+    fn pack(&self, conv: ConvShape, to: Direction, oihw: &[f32], shape: PanelShape, panels: &mut [f32]) {
+        match winograd::suits(conv) {
+            true => winograd::pack(self, conv, to, oihw, shape, panels),
+            false => panels::pack(conv, to, oihw, shape, panels),
+        }
+    }
+
+    /// `y = conv(x) + bias`. The output may have another storage type than the input (logits stay f32).
+    ///
+    /// # Panics
+    /// The channels or sizes of `x`, `y`, `bias` do not fit the weights.
+    pub fn conv_forward<T: Element, U: Element>(
+        &self,
+        x: Source<'_, T>,
+        weights: &ConvWeights,
+        bias: Option<&[f32]>,
+        y: MapMut<'_, U>,
+    ) {
+        check(weights.shape, x.map.dims(), y.dims());
+        assert!(bias.is_none_or(|b| b.len() == weights.shape.cout), "one bias per channel");
+        let panels = (self.panels(weights, Direction::Forward), &*weights.forward);
+        let before = weights.shape.pad as isize;
+        match winograd::suits(weights.shape) {
+            true => winograd::forward(self, x, before, panels, bias, y),
+            false => direct::run(self, x, (weights.shape.kernel, before), panels, bias, y),
+        }
+    }
+
+    /// Gradient of the loss by the convolution's input from that by its output.
+    ///
+    /// # Panics
+    /// The channels or sizes of `dy`, `dx` do not fit the weights.
+    pub fn conv_grad_input<T: Element, U: Element>(&self, dy: Map<'_, T>, weights: &ConvWeights, dx: MapMut<'_, U>) {
+        let conv = weights.shape;
+        check(conv, dx.dims(), dy.dims());
+        let shape = self.panels(weights, Direction::Backward);
+        // Needed once a step: made here, they take no memory between steps.
+        let mut panels = Scratch::take(shape.len());
+        self.pack(conv, Direction::Backward, &weights.oihw, shape, &mut panels);
+        let before = conv.kernel as isize - 1 - conv.pad as isize;
+        match winograd::suits(conv) {
+            true => winograd::forward(self, dy.into(), before, (shape, &panels), None, dx),
+            false => direct::run(self, dy.into(), (conv.kernel, before), (shape, &panels), None, dx),
+        }
+    }
+
+    /// Gradient by the weights, OIHW: the sum over all pixels of all images.
+    ///
+    /// # Panics
+    /// The channels or sizes of `x`, `dy`, `dw` do not fit the shape.
+    pub fn conv_grad_weight<T: Element, U: Element>(
+        &self,
+        x: Source<'_, T>,
+        dy: Map<'_, U>,
+        shape: ConvShape,
+        dw: &mut [f32],
+    ) {
+        check(shape, x.map.dims(), dy.dims());
+        assert_eq!(dw.len(), shape.weight_len(), "gradient of the weights of {shape:?}");
+        match winograd::suits(shape) {
+            true => winograd::grad_weight(self, x, dy, shape, dw),
+            false => direct_weight::run(self, x, dy, shape, dw),
+        }
+    }
+
+    /// Gradient by the bias: the sum of `dy` per channel.
+    ///
+    /// # Panics
+    /// `db` has not C values.
+    pub fn conv_grad_bias<T: Element>(&self, dy: Map<'_, T>, db: &mut [f32]) {
+        bias::channel_sums(self, dy, db);
+    }
+}
+
+/// Stops a convolution whose maps do not fit.
+fn check(shape: ConvShape, x: Dims, y: Dims) {
+    let fits = x.h + 2 * shape.pad >= shape.kernel && x.w + 2 * shape.pad >= shape.kernel;
+    assert!(fits && x.c == shape.cin, "an input of {x:?} for {shape:?}");
+    let expected = Dims::new(x.n, shape.out_side(x.h), shape.out_side(x.w), shape.cout);
+    assert_eq!(y, expected, "the output of {shape:?} on {x:?}");
+}

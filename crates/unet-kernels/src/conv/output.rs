@@ -1,0 +1,49 @@
+//! A map that several threads write, each its own pixels.
+
+use std::marker::PhantomData;
+
+use crate::simd::Simd;
+use crate::{Dims, Element, MapMut};
+
+/// A [`MapMut`] that can be shared between threads, which promise to write different pixels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pixels<'a, U> {
+    data: *mut U,
+    dims: Dims,
+    stride: usize,
+    borrow: PhantomData<&'a mut [U]>,
+}
+
+// SAFETY: the only access is `store`, whose callers promise that no two threads touch the same pixel at a time.
+unsafe impl<U: Send> Send for Pixels<'_, U> {}
+// SAFETY: as above.
+unsafe impl<U: Send> Sync for Pixels<'_, U> {}
+
+impl<'a, U: Element> Pixels<'a, U> {
+    pub(crate) fn of(map: &'a mut MapMut<'_, U>) -> Self {
+        let (dims, stride) = (map.dims(), map.stride());
+        Self { data: map.data().as_mut_ptr(), dims, stride, borrow: PhantomData }
+    }
+
+    pub(crate) fn dims(&self) -> Dims {
+        self.dims
+    }
+
+    /// Writes a vector to channels `c..` of pixel `p`, as far as there are channels.
+    ///
+    /// # Safety
+    /// No other thread accesses the pixel meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn store<S: Simd>(&self, s: S, p: usize, c: usize, v: S::V) {
+        debug_assert!(p < self.dims.pixels() && c < self.dims.c);
+        let lanes = self.dims.c - c;
+        // SAFETY: `MapMut` spans its pixels and their channels; the caller promises that the pixel is this thread's.
+        unsafe {
+            let to = self.data.add(p * self.stride + c);
+            match lanes >= S::WIDTH {
+                true => U::store(s, to, v),
+                false => U::store_part(s, to, v, lanes),
+            }
+        }
+    }
+}
