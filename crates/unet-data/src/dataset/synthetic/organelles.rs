@@ -53,11 +53,11 @@ pub(super) fn draw(
     let kind: f32 = rng.random();
     mitochondria(canvas, owner, cell, centre, z, slices, &mut rng);
     let area = r * r / 1000.0;
-    let vesicles = if kind < 0.35 { 22.0 } else { 3.5 };
+    let vesicles = if kind < 0.4 { 26.0 } else { 8.0 };
     for _ in 0..(vesicles * area * (slices + 4.0) / 4.0) as usize {
         vesicle(canvas, owner, r, centre, z, slices, &mut rng);
     }
-    for _ in 0..(1.6 * area * (slices + 4.0) / 4.0) as usize {
+    for _ in 0..(3.0 * area * (slices + 4.0) / 4.0) as usize {
         tubule(canvas, owner, r, centre, z, slices, &mut rng);
     }
     for _ in 0..(0.16 * area * (slices + 4.0) / 4.0) as usize {
@@ -89,16 +89,26 @@ fn mitochondria(
         return;
     }
     for k in 0..(0.10 * (r / 30.0) * (slices + 12.0)).ceil() as u32 {
-        let ((x, y), left) = somewhere(0.75 * r, centre, z, slices, 5.0 + 4.0 * rng.random::<f32>(), rng);
-        let long = (11.0 + 16.0 * rng.random::<f32>()).min(0.62 * r);
+        let ((x, y), left) = somewhere(
+            0.75 * r,
+            centre,
+            z,
+            slices,
+            5.0 + 4.0 * rng.random::<f32>(),
+            rng,
+        );
+        let long = (17.0 + 20.0 * rng.random::<f32>()).min(0.68 * r);
         let short = long * (0.55 + 0.3 * rng.random::<f32>());
         let (sin, cos) = (std::f32::consts::TAU * rng.random::<f32>()).sin_cos();
-        let (matrix, pitch) = (46.0 + 22.0 * rng.random::<f32>(), 4.2 + 1.6 * rng.random::<f32>());
-        let present = rng.random::<f32>() < 0.55;
+        let (matrix, pitch) = (
+            46.0 + 22.0 * rng.random::<f32>(),
+            5.0 + 2.0 * rng.random::<f32>(),
+        );
+        let present = rng.random::<f32>() < 0.42;
         if left <= 0.25 || !present {
             continue;
         }
-        let (a, b) = (long * left, short * left);
+        let (a, b) = (long * left.sqrt(), short * left.sqrt());
         let wave = Noise::new(cell.key, 100 + k);
         canvas.stamp(owner, (x, y), a + 4.0, |dx, dy, room, gray| {
             let (u, v) = (cos * dx + sin * dy, cos * dy - sin * dx);
@@ -108,11 +118,11 @@ fn mitochondria(
             let rim = (-(inside - 1.0).powi(2) / 3.0).exp();
             let body = smooth((inside + 0.5) / 2.0);
             let phase = std::f32::consts::TAU * (v + 2.0 * bend) / pitch;
-            let cristae = 21.0
+            let cristae = 44.0
                 * phase.sin()
                 * smooth((inside - 2.5) / 2.0)
                 * (0.4 + 0.6 * smooth(0.5 + wave.at(u / 14.0, v / 6.0, 9.0)));
-            *gray -= body * matrix + 42.0 * rim + cristae;
+            *gray += 0.8 * body * (matrix - *gray) - 48.0 * rim - cristae;
         });
     }
 }
@@ -120,15 +130,15 @@ fn mitochondria(
 /// A small ring, its middle a little brighter.
 fn vesicle(canvas: &mut Canvas<'_>, owner: u32, r: f32, centre: (f32, f32), z: f32, slices: f32, rng: &mut ChaCha8Rng) {
     let (at, left) = somewhere(r, centre, z, slices, 1.1, rng);
-    let radius = (2.4 + 2.4 * rng.random::<f32>().powi(2)) * (0.6 + 0.4 * left);
-    let dark = 26.0 + 28.0 * rng.random::<f32>();
+    let radius = (2.8 + 2.8 * rng.random::<f32>().powi(2)) * (0.6 + 0.4 * left);
+    let dark = 60.0 + 45.0 * rng.random::<f32>();
     if left <= 0.0 {
         return;
     }
     canvas.stamp(owner, at, radius + 3.0, |dx, dy, room, gray| {
         let d = dx.hypot(dy);
-        let ring = (-(d - radius).powi(2) / 1.6).exp();
-        *gray += smooth((room - 2.0) / 3.0) * (6.0 * smooth(radius - d) - dark * ring) * left;
+        let ring = (-(d - radius).powi(2) / 2.2).exp();
+        *gray += smooth((room - 2.0) / 3.0) * (16.0 * smooth(radius - d) - dark * ring) * left;
     });
 }
 
@@ -138,7 +148,10 @@ fn tubule(canvas: &mut Canvas<'_>, owner: u32, r: f32, centre: (f32, f32), z: f3
     let half = 4.0 + 12.0 * rng.random::<f32>();
     let (sin, cos) = (std::f32::consts::TAU * rng.random::<f32>()).sin_cos();
     let curve = (rng.random::<f32>() - 0.5) / 14.0;
-    let (gap, dark) = (1.2 + 1.5 * rng.random::<f32>(), 18.0 + 22.0 * rng.random::<f32>());
+    let (gap, dark) = (
+        1.2 + 1.5 * rng.random::<f32>(),
+        34.0 + 32.0 * rng.random::<f32>(),
+    );
     if left <= 0.0 {
         return;
     }
@@ -146,7 +159,7 @@ fn tubule(canvas: &mut Canvas<'_>, owner: u32, r: f32, centre: (f32, f32), z: f3
         let (u, v) = (cos * dx + sin * dy, cos * dy - sin * dx);
         let d = (v - curve * u * u).abs() - gap;
         let end = smooth((half - u.abs()) / 3.0);
-        *gray -= smooth((room - 2.0) / 3.0) * end * dark * left * (-d * d / 1.3).exp();
+        *gray -= smooth((room - 2.0) / 3.0) * end * dark * left * (-d * d / 2.0).exp();
     });
 }
 
@@ -162,12 +175,12 @@ fn dark_body(
 ) {
     let (at, left) = somewhere(r, centre, z, slices, 2.0, rng);
     let radius = (3.0 + 5.0 * rng.random::<f32>()) * left;
-    let dark = 25.0 + 45.0 * rng.random::<f32>();
+    let dark = 75.0 + 55.0 * rng.random::<f32>();
     if left <= 0.0 {
         return;
     }
     canvas.stamp(owner, at, radius + 4.0, |dx, dy, room, gray| {
         let inside = smooth((radius - dx.hypot(dy) + 1.5) / 3.0);
-        *gray -= smooth((room - 3.0) / 3.0) * inside * dark;
+        *gray += smooth((room - 3.0) / 3.0) * inside * (dark - *gray);
     });
 }

@@ -11,7 +11,7 @@ use crate::random::{Purpose, rng};
 use crate::{DataError, Image, LabelMap, Pixels};
 
 /// Mean gray value of cytoplasm.
-const CYTOPLASM: f32 = 168.0;
+const CYTOPLASM: f32 = 164.0;
 
 /// Image and mask of slice `index`.
 pub(super) fn render(config: &SyntheticConfig, tissue: &Tissue, index: usize) -> Result<(Image, LabelMap), DataError> {
@@ -20,14 +20,18 @@ pub(super) fn render(config: &SyntheticConfig, tissue: &Tissue, index: usize) ->
     let fields = Fields::new(config.seed);
     let mut gray = vec![0.0f32; w * h];
     let mut labels = vec![0u8; w * h];
-    gray.par_chunks_mut(w).zip(labels.par_chunks_mut(w)).enumerate().for_each(|(y, (gray, labels))| {
-        for (x, (gray, label)) in gray.iter_mut().zip(labels).enumerate() {
-            let place = places[y * w + x];
-            let at = (x as f32, y as f32, z);
-            *gray = fields.cytoplasm(tissue, place, at) - fields.membrane(tissue, place, at);
-            *label = u8::from(place.distance >= fields.half_width(tissue, place, at));
-        }
-    });
+    gray.par_chunks_mut(w)
+        .zip(labels.par_chunks_mut(w))
+        .enumerate()
+        .for_each(|(y, (gray, labels))| {
+            for (x, (gray, label)) in gray.iter_mut().zip(labels).enumerate() {
+                let place = places[y * w + x];
+                let at = (x as f32, y as f32, z);
+                *gray = fields.cytoplasm(tissue, place, at) - fields.membrane(tissue, place, at);
+                *label = u8::from(place.distance >= fields.half_width(tissue, place, at));
+            }
+        });
+    remove_specks(&mut labels, w);
     let sections = tissue.sections(z);
     let mut canvas = Canvas { width: w, height: h, gray: &mut gray, places: &places };
     for (i, (cell, section)) in tissue.cells.iter().zip(&sections).enumerate() {
@@ -37,6 +41,33 @@ pub(super) fn render(config: &SyntheticConfig, tissue: &Tissue, index: usize) ->
     }
     let gray = expose(config, &gray, index);
     Ok((Image::new(w, h, 1, Pixels::U8(gray))?, LabelMap::new(w, h, labels)?))
+}
+
+/// Turns membrane that hangs on nothing into cell: a neighbour about to surface is not a membrane yet.
+fn remove_specks(labels: &mut [u8], width: usize) {
+    const SMALLEST: usize = 150;
+    let mut seen = vec![false; labels.len()];
+    for start in 0..labels.len() {
+        if labels[start] != 0 || seen[start] {
+            continue;
+        }
+        let (mut piece, mut next) = (vec![start], 0);
+        seen[start] = true;
+        while let Some(&i) = piece.get(next) {
+            next += 1;
+            let x = i % width;
+            let around = [(x > 0, i.wrapping_sub(1)), (x + 1 < width, i + 1), (i >= width, i.wrapping_sub(width)), (true, i + width)];
+            for (_, j) in around.into_iter().filter(|&(inside, j)| inside && j < labels.len()) {
+                if labels[j] == 0 && !seen[j] {
+                    seen[j] = true;
+                    piece.push(j);
+                }
+            }
+        }
+        if piece.len() < SMALLEST {
+            piece.into_iter().for_each(|i| labels[i] = 1);
+        }
+    }
 }
 
 /// Owner and membrane distance of each pixel, tile by tile.
@@ -77,21 +108,22 @@ impl Fields {
 
     /// Gray value of the cell's inside: its own tone, cloudy and grainy.
     fn cytoplasm(&self, tissue: &Tissue, place: Place, (x, y, z): (f32, f32, f32)) -> f32 {
-        let cell = tissue.cells.get(place.owner as usize);
-        let (tone, radius) = cell.map_or((0.0, 30.0), |c| (c.tone, c.radius));
+        let Some(cell) = tissue.cells.get(place.owner as usize) else { return CYTOPLASM };
+        let [xx, xy, yy] = cell.stretch;
+        let (u, v) = (xx * x + xy * y, xy * x + yy * y); // grain runs along drawn-out cells
         let [cloud, grain, fine] = self.mottle;
-        let texture = 9.0 * cloud.at(x / 22.0, y / 22.0, z / 2.0)
-            + 13.0 * grain.at(x / 7.0, y / 7.0, z * 0.9)
-            + 15.0 * fine.at(x / 3.2, y / 3.2, z * 1.7);
-        CYTOPLASM + 13.0 * tone - 8.0 * smooth((20.0 - radius) / 20.0) + texture
+        let texture = 17.0 * cloud.at(x / 26.0, y / 26.0, z / 2.0)
+            + 27.0 * grain.at(u / 7.5, v / 7.5, z * 0.9)
+            + 27.0 * fine.at(u / 3.7, v / 3.7, z * 1.7);
+        CYTOPLASM + 13.0 * cell.tone - 10.0 * smooth((20.0 - cell.radius) / 20.0) + texture
     }
 
     /// How much darker the membrane makes a pixel; a slanted one is broad and faint.
     fn membrane(&self, tissue: &Tissue, place: Place, (x, y, z): (f32, f32, f32)) -> f32 {
-        let sharp = 1.9 + 0.5 * self.width.at(x / 30.0, y / 30.0, z / 3.0);
+        let sharp = 2.2 + 0.5 * self.width.at(x / 30.0, y / 30.0, z / 3.0);
         let sigma2 = sharp * sharp + place.slant * place.slant / 5.0;
-        let faint = (sharp / sigma2.sqrt()).powf(0.75);
-        let depth = 92.0 + 24.0 * self.contrast.at(x / 45.0, y / 45.0, z / 3.0);
+        let faint = (sharp / sigma2.sqrt()).powf(0.7);
+        let depth = 92.0 + 30.0 * self.contrast.at(x / 45.0, y / 45.0, z / 3.0);
         let line = depth * faint * (-place.distance * place.distance / (2.0 * sigma2)).exp();
         line + 75.0 * self.synapse(tissue, place, (x, y, z)) * (-place.distance / 6.0).exp()
     }
@@ -99,7 +131,7 @@ impl Fields {
     /// Half the width of the mask's membrane in pixels.
     fn half_width(&self, tissue: &Tissue, place: Place, at: (f32, f32, f32)) -> f32 {
         let (x, y, z) = at;
-        let base = 2.9 + 0.7 * self.width.at(x / 30.0, y / 30.0, z / 3.0);
+        let base = 3.1 + 0.7 * self.width.at(x / 30.0, y / 30.0, z / 3.0);
         base + (0.32 * place.slant).min(3.5) + 2.2 * self.synapse(tissue, place, at)
     }
 
@@ -124,13 +156,13 @@ fn expose(config: &SyntheticConfig, gray: &[f32], index: usize) -> Vec<u8> {
     let offset = 7.0 * drift.line(z * 0.71 + 100.5);
     let mut random = rng(config.seed, 0, index as u64, Purpose::SyntheticNoise);
     let white: Vec<f32> = (0..w * h).map(|_| quick_normal(&mut random)).collect();
-    let soft = blur(&white, w, 0.8);
-    let shade = |x: usize, y: usize| 10.0 * light.at(x as f32 / 230.0, y as f32 / 230.0, z / 5.0);
+    let soft = blur(&white, w, 0.9);
+    let shade = |x: usize, y: usize| 15.0 * light.at(x as f32 / 230.0, y as f32 / 230.0, z / 5.0);
     let mut out = vec![0u8; w * h];
     out.par_chunks_mut(w).enumerate().for_each(|(y, row)| {
         for (x, out) in row.iter_mut().enumerate() {
             let i = y * w + x;
-            let noise = 13.0 * white[i] + 22.0 * soft[i];
+            let noise = 5.0 * white[i] + 42.0 * soft[i];
             let value = (sharp[i] - 128.0) * gain + 128.0 + offset + shade(x, y) + noise;
             *out = value.round().clamp(0.0, 255.0) as u8;
         }

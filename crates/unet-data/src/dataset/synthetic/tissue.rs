@@ -24,7 +24,7 @@ pub(super) struct Cell {
     y: f32,
     pub(super) radius: f32,
     /// Symmetric stretching matrix of determinant 1: [xx, xy, yy].
-    stretch: [f32; 3],
+    pub(super) stretch: [f32; 3],
     /// Largest factor by which it stretches.
     reach: f32,
     path: Noise,
@@ -72,7 +72,8 @@ impl Tissue {
         let fibres = Noise::new(config.seed, 10);
         let mut cells: Vec<Cell> = Vec::new();
         // (radius from, to, darts per 1000 square pixels)
-        for (low, high, darts) in [(52.0, 85.0, 0.045), (26.0, 46.0, 0.5), (12.0, 22.0, 8.0), (6.5, 10.0, 16.0)] {
+        let sizes = [(56.0, 90.0, 0.04), (32.0, 54.0, 0.4), (17.0, 30.0, 3.0), (9.0, 14.0, 7.0)];
+        for (low, high, darts) in sizes {
             for _ in 0..(w * h / 1000.0 * darts) as usize {
                 let (x, y) = (rng.random::<f32>() * w - MARGIN, rng.random::<f32>() * h - MARGIN);
                 let radius = low + (high - low) * rng.random::<f32>().powi(2);
@@ -89,10 +90,13 @@ impl Tissue {
     /// Where the warp takes a point of slice `z`.
     pub(super) fn warp(&self, x: f32, y: f32, z: f32) -> (f32, f32) {
         let [ax, ay, bx, by] = self.wobble;
-        let (u, v) = (x / 70.0, y / 70.0);
-        let (s, t) = (x / 19.0, y / 19.0);
+        let (u, v) = (x / 75.0, y / 75.0);
+        let (s, t) = (x / 22.0, y / 22.0);
         let (slow, fast) = (z / 7.0, z / 4.0);
-        (x + 15.0 * ax.at(u, v, slow) + 3.6 * bx.at(s, t, fast), y + 15.0 * ay.at(u, v, slow) + 3.6 * by.at(s, t, fast))
+        (
+            x + 15.0 * ax.at(u, v, slow) + 4.6 * bx.at(s, t, fast),
+            y + 15.0 * ay.at(u, v, slow) + 4.6 * by.at(s, t, fast),
+        )
     }
 
     /// All cells as slice `z` shows them.
