@@ -5,7 +5,10 @@
 use std::io::{BufRead, Cursor, Seek};
 use std::path::Path;
 
-use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::jpeg::JpegDecoder;
+use image::codecs::png::{PngDecoder, PngEncoder};
+use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
 
 use super::{Format, MAX_IMAGE_BYTES, Probe, check_dimensions, write_atomic};
 use crate::{DataError, Image, Pixels};
@@ -13,51 +16,61 @@ use crate::{DataError, Image, Pixels};
 /// Decodes the whole file.
 pub(super) fn read(path: &Path, format: Format) -> Result<Image, DataError> {
     let bytes = std::fs::read(path).map_err(|e| DataError::io(path, "read", e))?;
-    let decoder = open(path, format, Cursor::new(&bytes))?;
+    let Opened { decoder, gray_palette } = open(path, format, Cursor::new(&bytes))?;
     let (color, (w, h)) = (decoder.color_type(), decoder.dimensions());
     let (channels, depth) = layout(path, color)?;
-    let samples = u64::from(color.channel_count());
-    let values = check_dimensions(path, (w.into(), h.into()), samples, depth.into())?;
+    let samples = color.channel_count();
+    let values = check_dimensions(path, (w.into(), h.into()), samples.into(), depth.into())?;
     if format == Format::Jpeg && !jpeg_is_complete(&bytes) {
         return Err(DataError::decode(path, format.name(), "the end-of-image marker is missing"));
     }
     let mut raw = vec![0u8; values * (depth as usize / 8)];
     decoder.read_image(&mut raw).map_err(|e| DataError::decode(path, format.name(), e))?;
+    let (width, height) = (w as usize, h as usize);
+    if gray_palette && color == ColorType::Rgb8 {
+        return Image::new(width, height, 1, Pixels::U8(raw.into_iter().step_by(3).collect()));
+    }
     let pixels = if depth == 16 {
         Pixels::U16(raw.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]])).collect())
     } else {
         Pixels::U8(raw)
     };
-    let image = Image::new(w as usize, h as usize, usize::from(color.channel_count()), pixels)?;
-    Ok(if channels < usize::from(color.channel_count()) { image.drop_alpha() } else { image })
+    let image = Image::new(width, height, samples.into(), pixels)?;
+    Ok(if channels < usize::from(samples) { image.drop_alpha() } else { image })
 }
 
 /// What the header says.
 pub(super) fn probe(path: &Path, format: Format) -> Result<Probe, DataError> {
     let file = std::fs::File::open(path).map_err(|e| DataError::io(path, "open", e))?;
-    let decoder = open(path, format, std::io::BufReader::new(file))?;
+    let Opened { decoder, gray_palette } = open(path, format, std::io::BufReader::new(file))?;
     let (color, (width, height)) = (decoder.color_type(), decoder.dimensions());
     let (channels, bit_depth) = layout(path, color)?;
     check_dimensions(path, (width.into(), height.into()), color.channel_count().into(), bit_depth.into())?;
+    let channels = if gray_palette && color == ColorType::Rgb8 { 1 } else { channels };
     let (width, height) = (width as usize, height as usize);
     Ok(Probe { format, width, height, channels, bit_depth, pages: 1, alpha: color.has_alpha() })
 }
 
-fn open<'a, R: BufRead + Seek + 'a>(
-    path: &Path,
-    format: Format,
-    reader: R,
-) -> Result<impl ImageDecoder + 'a, DataError> {
-    let image_format = match format {
-        Format::Jpeg => ImageFormat::Jpeg,
-        Format::Bmp => ImageFormat::Bmp,
-        _ => ImageFormat::Png,
-    };
-    let mut reader = ImageReader::with_format(reader, image_format);
+/// A decoder that has read the header.
+struct Opened<'a> {
+    decoder: Box<dyn ImageDecoder + 'a>,
+    /// Whether the three channels that come out are one: a bitmap whose palette is a gray scale.
+    gray_palette: bool,
+}
+
+fn open<'a, R: BufRead + Seek + 'a>(path: &Path, format: Format, reader: R) -> Result<Opened<'a>, DataError> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_IMAGE_BYTES);
-    reader.limits(limits);
-    reader.into_decoder().map_err(|e| match e {
+    let opened = match format {
+        Format::Bmp => BmpDecoder::new(reader).map(|decoder| {
+            let gray = |p: &[[u8; 3]]| p.iter().all(|[r, g, b]| r == g && g == b);
+            let gray_palette = decoder.get_palette().is_some_and(gray);
+            Opened { decoder: Box::new(decoder), gray_palette }
+        }),
+        Format::Jpeg => JpegDecoder::new(reader).map(|d| Opened { decoder: Box::new(d), gray_palette: false }),
+        _ => PngDecoder::with_limits(reader, limits).map(|d| Opened { decoder: Box::new(d), gray_palette: false }),
+    };
+    opened.map_err(|e| match e {
         ImageError::Limits(_) => {
             DataError::decode(path, format.name(), "the header asks for more memory than the limit of 2 GiB")
         }
@@ -125,7 +138,7 @@ pub fn write_png(path: &Path, image: &Image) -> Result<(), DataError> {
     let side = |n: usize| u32::try_from(n).map_err(|_| DataError::config("image side", n, "at most 4294967295 pixels"));
     let (width, height) = (side(image.width())?, side(image.height())?);
     write_atomic(path, |writer| {
-        let encoder = image::codecs::png::PngEncoder::new(writer);
+        let encoder = PngEncoder::new(writer);
         encoder.write_image(&raw, width, height, color).map_err(|e| match e {
             ImageError::IoError(source) => DataError::io(path, "write", source),
             e => DataError::io(path, "write", std::io::Error::other(e)),

@@ -89,21 +89,11 @@ fn mitochondria(
         return;
     }
     for k in 0..(0.10 * (r / 30.0) * (slices + 12.0)).ceil() as u32 {
-        let ((x, y), left) = somewhere(
-            0.75 * r,
-            centre,
-            z,
-            slices,
-            5.0 + 4.0 * rng.random::<f32>(),
-            rng,
-        );
+        let ((x, y), left) = somewhere(0.75 * r, centre, z, slices, 5.0 + 4.0 * rng.random::<f32>(), rng);
         let long = (17.0 + 20.0 * rng.random::<f32>()).min(0.68 * r);
         let short = long * (0.55 + 0.3 * rng.random::<f32>());
         let (sin, cos) = (std::f32::consts::TAU * rng.random::<f32>()).sin_cos();
-        let (matrix, pitch) = (
-            46.0 + 22.0 * rng.random::<f32>(),
-            5.0 + 2.0 * rng.random::<f32>(),
-        );
+        let (matrix, pitch) = (46.0 + 22.0 * rng.random::<f32>(), 5.0 + 2.0 * rng.random::<f32>());
         let present = rng.random::<f32>() < 0.42;
         if left <= 0.25 || !present {
             continue;
@@ -148,10 +138,7 @@ fn tubule(canvas: &mut Canvas<'_>, owner: u32, r: f32, centre: (f32, f32), z: f3
     let half = 4.0 + 12.0 * rng.random::<f32>();
     let (sin, cos) = (std::f32::consts::TAU * rng.random::<f32>()).sin_cos();
     let curve = (rng.random::<f32>() - 0.5) / 14.0;
-    let (gap, dark) = (
-        1.2 + 1.5 * rng.random::<f32>(),
-        34.0 + 32.0 * rng.random::<f32>(),
-    );
+    let (gap, dark) = (1.2 + 1.5 * rng.random::<f32>(), 34.0 + 32.0 * rng.random::<f32>());
     if left <= 0.0 {
         return;
     }

@@ -20,17 +20,14 @@ pub(super) fn render(config: &SyntheticConfig, tissue: &Tissue, index: usize) ->
     let fields = Fields::new(config.seed);
     let mut gray = vec![0.0f32; w * h];
     let mut labels = vec![0u8; w * h];
-    gray.par_chunks_mut(w)
-        .zip(labels.par_chunks_mut(w))
-        .enumerate()
-        .for_each(|(y, (gray, labels))| {
-            for (x, (gray, label)) in gray.iter_mut().zip(labels).enumerate() {
-                let place = places[y * w + x];
-                let at = (x as f32, y as f32, z);
-                *gray = fields.cytoplasm(tissue, place, at) - fields.membrane(tissue, place, at);
-                *label = u8::from(place.distance >= fields.half_width(tissue, place, at));
-            }
-        });
+    gray.par_chunks_mut(w).zip(labels.par_chunks_mut(w)).enumerate().for_each(|(y, (gray, labels))| {
+        for (x, (gray, label)) in gray.iter_mut().zip(labels).enumerate() {
+            let place = places[y * w + x];
+            let at = (x as f32, y as f32, z);
+            *gray = fields.cytoplasm(tissue, place, at) - fields.membrane(tissue, place, at);
+            *label = u8::from(place.distance >= fields.half_width(tissue, place, at));
+        }
+    });
     remove_specks(&mut labels, w);
     let sections = tissue.sections(z);
     let mut canvas = Canvas { width: w, height: h, gray: &mut gray, places: &places };
@@ -56,7 +53,12 @@ fn remove_specks(labels: &mut [u8], width: usize) {
         while let Some(&i) = piece.get(next) {
             next += 1;
             let x = i % width;
-            let around = [(x > 0, i.wrapping_sub(1)), (x + 1 < width, i + 1), (i >= width, i.wrapping_sub(width)), (true, i + width)];
+            let around = [
+                (x > 0, i.wrapping_sub(1)),
+                (x + 1 < width, i + 1),
+                (i >= width, i.wrapping_sub(width)),
+                (true, i + width),
+            ];
             for (_, j) in around.into_iter().filter(|&(inside, j)| inside && j < labels.len()) {
                 if labels[j] == 0 && !seen[j] {
                     seen[j] = true;

@@ -93,10 +93,7 @@ impl Tissue {
         let (u, v) = (x / 75.0, y / 75.0);
         let (s, t) = (x / 22.0, y / 22.0);
         let (slow, fast) = (z / 7.0, z / 4.0);
-        (
-            x + 15.0 * ax.at(u, v, slow) + 4.6 * bx.at(s, t, fast),
-            y + 15.0 * ay.at(u, v, slow) + 4.6 * by.at(s, t, fast),
-        )
+        (x + 15.0 * ax.at(u, v, slow) + 4.6 * bx.at(s, t, fast), y + 15.0 * ay.at(u, v, slow) + 4.6 * by.at(s, t, fast))
     }
 
     /// All cells as slice `z` shows them.

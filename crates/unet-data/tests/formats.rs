@@ -1,0 +1,177 @@
+//! Layouts that are understood, and formats: what is written is read back, value by value.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use common::{gray, mask, pairs};
+use tempfile::tempdir;
+use unet_data::codec::{self, Format};
+use unet_data::{ClassTable, Image, Pixels, open, open_images, open_with_classes};
+
+fn ramp16(w: usize, h: usize, c: usize) -> Image {
+    Image::new(w, h, c, Pixels::U16((0..w * h * c).map(|i| (i * 641 % 65536) as u16).collect())).unwrap()
+}
+
+#[test]
+fn png_keeps_8_and_16_bits_gray_and_rgb() {
+    let dir = tempdir().unwrap();
+    let rgb = Image::new(5, 3, 3, Pixels::U8((0..45).collect())).unwrap();
+    for (i, image) in [gray(31, 9), rgb, ramp16(13, 8, 1), ramp16(6, 5, 3)].into_iter().enumerate() {
+        let path = dir.path().join(format!("{i}.png"));
+        codec::write_png(&path, &image).unwrap();
+        assert_eq!(codec::read(&path).unwrap(), image);
+        let probe = codec::probe(&path).unwrap();
+        assert_eq!((probe.width, probe.height, probe.channels), (image.width(), image.height(), image.channels()));
+        assert_eq!((probe.bit_depth, probe.pages, probe.format), (image.bit_depth(), 1, Format::Png));
+    }
+}
+
+#[test]
+fn tiff_keeps_every_type_page_by_page() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("stack.tif");
+    let float = Image::new(7, 5, 1, Pixels::F32((0..35).map(|i| i as f32 / -3.0).collect())).unwrap();
+    let pages = [gray(40, 30), ramp16(11, 6, 3), float];
+    codec::write_tiff(&path, &pages).unwrap();
+    assert_eq!(codec::page_count(&path).unwrap(), 3);
+    assert_eq!(codec::probe(&path).unwrap().pages, 3);
+    for (i, page) in pages.iter().enumerate() {
+        assert_eq!(&codec::read_page(&path, i).unwrap(), page);
+    }
+    let e = codec::read_page(&path, 3).unwrap_err();
+    assert!(e.to_string().contains("the file has 3"), "{e}");
+}
+
+#[test]
+fn a_dropped_writer_leaves_neither_file_nor_litter() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("a.tif");
+    let mut writer = codec::TiffWriter::create(&path, 100).unwrap();
+    writer.page(&gray(9, 9)).unwrap();
+    drop(writer);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn bigtiff_is_written_for_large_stacks_and_read() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("big.tif");
+    let mut writer = codec::TiffWriter::create(&path, 5_000_000_000).unwrap();
+    writer.page(&gray(9, 9)).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(fs::read(&path).unwrap()[2], 43);
+    assert_eq!(codec::read(&path).unwrap(), gray(9, 9));
+}
+
+#[test]
+fn alpha_is_dropped_with_a_note_in_every_depth() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("a.png");
+    image::GrayAlphaImage::from_pixel(3, 2, image::LumaA([70, 10])).save(&path).unwrap();
+    let read = codec::read(&path).unwrap();
+    assert_eq!((read.channels(), read.pixels()), (1, &Pixels::U8(vec![70; 6])));
+    assert!(read.alpha_dropped());
+    image::ImageBuffer::from_pixel(3, 2, image::Rgba([1000u16, 2000, 3000, 9])).save(&path).unwrap();
+    let read = codec::read(&path).unwrap();
+    assert_eq!(read.pixels(), &Pixels::U16([1000, 2000, 3000].repeat(6)));
+    let probe = codec::probe(&path).unwrap();
+    assert_eq!((probe.channels, probe.bit_depth, probe.alpha), (3, 16, true));
+
+    let (images, _) = pairs(dir.path(), 3);
+    for i in 0..3 {
+        image::GrayAlphaImage::from_pixel(20, 16, image::LumaA([i, 10])).save(images.join(format!("{i}.png"))).unwrap();
+    }
+    let data = open(dir.path()).unwrap();
+    assert_eq!(data.channels(), 1);
+    assert!(data.notes().iter().any(|n| n.contains("3 of 3 images have an alpha channel")));
+}
+
+#[test]
+fn folders_pair_by_stem_in_natural_order_whatever_the_ending() {
+    let dir = tempdir().unwrap();
+    let (images, labels) = (dir.path().join("Imgs"), dir.path().join("MASKS"));
+    fs::create_dir_all(&images).unwrap();
+    fs::create_dir_all(&labels).unwrap();
+    let picture = image::GrayImage::from_pixel(20, 16, image::Luma([90]));
+    codec::write_png(&images.join("10.PNG"), &gray(20, 16)).unwrap();
+    codec::write_tiff(&images.join("2.tif"), &[gray(20, 16)]).unwrap();
+    picture.save(images.join("0.jpg")).unwrap();
+    picture.save(images.join("1.bmp")).unwrap();
+    for (name, high) in [("10_mask", 1), ("2", 1), ("0_mask", 1), ("1", 1)] {
+        codec::write_png(&labels.join(format!("{name}.png")), &mask(20, 16, high)).unwrap();
+    }
+    fs::write(images.join(".DS_Store"), "x").unwrap();
+    fs::write(images.join("._0.jpg"), "x").unwrap();
+    fs::write(images.join("Thumbs.db"), "x").unwrap();
+    let data = open(dir.path()).unwrap();
+    assert_eq!((0..4).map(|i| data.id(i)).collect::<Vec<_>>(), ["0", "1", "2", "10"]);
+    assert_eq!(data.classes().value_of(1), Some(1));
+    assert!(!data.is_stack());
+    for i in 0..4 {
+        let sample = data.load(i).unwrap();
+        assert_eq!(sample.mask.unwrap().labels, mask(20, 16, 1).to_f32().iter().map(|&v| v as u8).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn stacks_pair_by_page_and_train_folders_are_found() {
+    let dir = tempdir().unwrap();
+    let train = dir.path().join("train");
+    fs::create_dir(&train).unwrap();
+    let page = |v| Image::new(6, 4, 1, Pixels::U8(vec![v; 24])).unwrap();
+    codec::write_tiff(&train.join("images.tif"), &[page(1), page(2), page(3)]).unwrap();
+    codec::write_tiff(&train.join("Labels.TIFF"), &[mask(6, 4, 255), mask(6, 4, 255), mask(6, 4, 255)]).unwrap();
+    let data = open(dir.path()).unwrap();
+    assert!(data.is_stack());
+    assert_eq!((data.len(), data.id(2)), (3, "images_002".to_owned()));
+    assert_eq!(data.load(2).unwrap().image, page(3));
+    assert_eq!(data.size(1).unwrap(), (6, 4));
+}
+
+#[test]
+fn known_classes_allow_masks_that_lack_some() {
+    let dir = tempdir().unwrap();
+    let (_, labels) = pairs(dir.path(), 2);
+    for i in 0..2 {
+        codec::write_png(&labels.join(format!("{i}.png")), &mask(20, 16, 0)).unwrap();
+    }
+    let table = ClassTable::from_values(&[0, 255]).unwrap();
+    let data = open_with_classes(dir.path(), table.clone()).unwrap();
+    assert_eq!(data.classes(), &table);
+    assert!(data.load(0).unwrap().mask.unwrap().labels.iter().all(|&l| l == 0));
+    codec::write_png(&labels.join("1.png"), &mask(20, 16, 3)).unwrap();
+    assert!(data.load(1).unwrap_err().to_string().contains("0, 3"));
+}
+
+#[test]
+fn inputs_are_listed_once_in_order_without_earlier_predictions() {
+    let dir = tempdir().unwrap();
+    for name in ["10", "9", "9_mask", "9_overlay", "alone_mask"] {
+        codec::write_png(&dir.path().join(format!("{name}.png")), &gray(8, 8)).unwrap();
+    }
+    codec::write_tiff(&dir.path().join("z.tif"), &[gray(8, 8), gray(9, 7)]).unwrap();
+    let inputs = open_images(&[dir.path().join("10.png"), dir.path().to_owned()]).unwrap();
+    let ids: Vec<&str> = inputs.iter().map(|i| i.id.as_str()).collect();
+    assert_eq!(ids, ["10", "9", "alone_mask", "z_000", "z_001"]);
+    let last = &inputs[4];
+    assert_eq!((last.page, last.pages, last.width, last.height, last.channels), (1, 2, 9, 7, 1));
+    assert_eq!(last.load().unwrap(), gray(9, 7));
+}
+
+#[test]
+fn the_real_training_slices_open() {
+    let root = std::env::var_os("UNET_ISBI2012").map(std::path::PathBuf::from);
+    let root = root.unwrap_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/isbi2012"));
+    if !root.is_dir() {
+        eprintln!("skipped: no ISBI-2012 slices (set UNET_ISBI2012, or fetch them into data/isbi2012)");
+        return;
+    }
+    let data = open(&root).unwrap();
+    assert_eq!((data.len(), data.channels(), data.size(0).unwrap()), (30, 1, (512, 512)));
+    assert_eq!((data.classes().value_of(0), data.classes().value_of(1)), (Some(0), Some(255)));
+    let labels = data.load(0).unwrap().mask.unwrap().labels;
+    assert_eq!(labels.iter().filter(|&&l| l == 1).count(), 204_652);
+    assert_eq!(open_images(&[root.join("test")]).unwrap().len(), 30);
+}
