@@ -1,4 +1,25 @@
-//! Image files, datasets, augmentation and the parallel loader of the U-Net workspace: plain arrays out.
+//! Image files, datasets, augmentation and the parallel loader: plain arrays out.
+//!
+//! The way of the data, and the order to read the modules in: a file is decoded ([`codec`]) to an [`Image`] of its own pixel type;
+//! a [`Dataset`] pairs images with masks ([`open`] finds out what a folder holds) and gives [`Sample`]s, masks as class indices
+//! ([`labels`]); a [`Loader`] cuts, augments ([`augment`]), normalises ([`normalize`]) and stacks them into [`Batch`]es on its own
+//! threads. Nothing here knows the network. Every error ([`DataError`]) names the file, what was found and what to do; every draw
+//! follows from a seed, an epoch and an index.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use unet_data::{AugmentConfig, Loader, LoaderConfig, Synthetic, SyntheticConfig, ValSpec};
+//!
+//! let stack = SyntheticConfig { width: 96, height: 96, slices: 5, seed: 1 };
+//! let data = Arc::new(Synthetic::new(stack)?); // or unet_data::open(path)? for files
+//! let split = "20%".parse::<ValSpec>()?.split(5)?;
+//! let config = LoaderConfig { batch_size: 2, patch: Some(64), augment: AugmentConfig::strong(), ..LoaderConfig::default() };
+//! for batch in Loader::new(data, split.train, config)?.epoch(0) {
+//!     let batch = batch?;
+//!     assert_eq!(batch.images.len(), batch.n * 64 * 64); // (N, H, W, C) with one channel
+//! }
+//! # Ok::<(), unet_data::DataError>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod augment;

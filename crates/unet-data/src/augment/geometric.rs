@@ -198,3 +198,83 @@ fn bilinear<T: Copy>(
         out.push(top + fy * (bottom - top));
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, rng};
+
+    fn turns() -> impl Iterator<Item = Turn> {
+        (0..8).map(|bits| Turn { flip_x: bits & 1 != 0, flip_y: bits & 2 != 0, transpose: bits & 4 != 0 })
+    }
+
+    fn cut(side: usize, turn: Turn, warp: Option<Warp>) -> Geometry {
+        Geometry { out: (side, side), origin: (0, 0), turn, warp }
+    }
+
+    fn random_image(side: usize) -> Image {
+        let mut r = rng(9, 0, 0, Purpose::Augment);
+        Image::new(side, side, 1, Pixels::U8((0..side * side).map(|_| r.random()).collect())).unwrap()
+    }
+
+    #[test]
+    fn turns_place_pixels_where_their_names_say() {
+        let image = Image::new(2, 2, 1, Pixels::U8(vec![1, 2, 3, 4])).unwrap();
+        let turned = |transpose, flip_x, flip_y| cut(2, Turn { transpose, flip_x, flip_y }, None).image(&image);
+        assert_eq!(turned(false, true, false), [2.0, 1.0, 4.0, 3.0]);
+        assert_eq!(turned(false, false, true), [3.0, 4.0, 1.0, 2.0]);
+        assert_eq!(turned(true, false, false), [1.0, 3.0, 2.0, 4.0]);
+        assert_eq!(turned(true, true, false), [3.0, 1.0, 4.0, 2.0], "a quarter turn clockwise");
+    }
+
+    #[test]
+    fn every_turn_has_an_inverse_that_returns_the_pixels() {
+        let image = random_image(7);
+        for turn in turns() {
+            let turned = cut(7, turn, None).image(&image);
+            let turned = Image::new(7, 7, 1, Pixels::F32(turned)).unwrap();
+            let back = turns().filter(|&t| cut(7, t, None).image(&turned) == image.to_f32()).count();
+            assert_eq!(back, 1, "{turn:?}");
+        }
+    }
+
+    #[test]
+    fn the_warp_without_warping_equals_the_exact_copy() {
+        let image = random_image(8);
+        let mask = LabelMap::new(8, 8, image.to_f32().iter().map(|&v| u8::from(v > 99.0)).collect()).unwrap();
+        for turn in turns() {
+            let exact = cut(8, turn, None);
+            let warped = cut(8, turn, Some(Warp { matrix: turn.matrix(), elastic: None }));
+            assert_eq!(exact.image(&image), warped.image(&image), "{turn:?}");
+            assert_eq!(exact.labels(&mask), warped.labels(&mask), "{turn:?}");
+        }
+    }
+
+    #[test]
+    fn turning_there_and_back_returns_a_smooth_image() {
+        let n = 64;
+        let wave = |i: usize| 100.0 + 50.0 * (((i % n) as f32 * 0.15).sin() + ((i / n) as f32 * 0.11).cos());
+        let image = Image::new(n, n, 1, Pixels::F32((0..n * n).map(wave).collect())).unwrap();
+        let turned = |image: &Image, degrees: f32| {
+            let (sin, cos) = degrees.to_radians().sin_cos();
+            let warp = Warp { matrix: [cos, -sin, sin, cos], elastic: None };
+            let none = Turn { transpose: false, flip_x: false, flip_y: false };
+            Image::new(n, n, 1, Pixels::F32(cut(n, none, Some(warp)).image(image))).unwrap()
+        };
+        let (a, b) = (image.to_f32(), turned(&turned(&image, 33.0), -33.0).to_f32());
+        for y in 20..44 {
+            for x in 20..44 {
+                assert!((a[y * n + x] - b[y * n + x]).abs() < 1.0, "({x}, {y}): {} {}", a[y * n + x], b[y * n + x]);
+            }
+        }
+    }
+
+    #[test]
+    fn lines_continue_as_in_a_mirror() {
+        let of = |n| (-5..9).map(|i| mirror(i, n)).collect::<Vec<_>>();
+        assert_eq!(of(4), [1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1, 2]);
+        assert_eq!(of(1), [0; 14]);
+        assert_eq!(of(2), [1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0]);
+    }
+}

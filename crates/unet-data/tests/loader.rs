@@ -1,0 +1,197 @@
+//! The loader: the same batches at any number of threads, each image once, epochs entered in their middle, bounded memory.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+use unet_data::{
+    AugmentConfig, Batch, ClassTable, DataError, Dataset, Image, LabelMap, Loader, LoaderConfig, Normalization, Pixels,
+    Sample, Synthetic, SyntheticConfig,
+};
+
+/// Images of 12×10 pixels of value `index`, counting how often they are decoded.
+struct Counted {
+    n: usize,
+    classes: ClassTable,
+    loads: AtomicUsize,
+    panics_at: Option<usize>,
+}
+
+impl Counted {
+    fn new(n: usize) -> Arc<Self> {
+        let classes = ClassTable::from_values(&[0, 255]).unwrap();
+        Arc::new(Self { n, classes, loads: AtomicUsize::new(0), panics_at: None })
+    }
+}
+
+impl Dataset for Counted {
+    fn name(&self) -> String {
+        "counted".to_owned()
+    }
+    fn len(&self) -> usize {
+        self.n
+    }
+    fn id(&self, index: usize) -> String {
+        index.to_string()
+    }
+    fn path(&self, index: usize) -> PathBuf {
+        PathBuf::from(self.id(index))
+    }
+    fn size(&self, _: usize) -> Result<(usize, usize), DataError> {
+        Ok((12, 10))
+    }
+    fn channels(&self) -> usize {
+        1
+    }
+    fn classes(&self) -> &ClassTable {
+        &self.classes
+    }
+    fn load(&self, index: usize) -> Result<Sample, DataError> {
+        assert_ne!(self.panics_at, Some(index), "a dataset with a bug");
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        let image = Image::new(12, 10, 1, Pixels::U8(vec![index as u8; 120]))?;
+        Ok(Sample { id: self.id(index), image, mask: Some(LabelMap::new(12, 10, vec![1; 120])?) })
+    }
+    fn is_stack(&self) -> bool {
+        false
+    }
+}
+
+fn all(loader: &Loader, epoch: u64) -> Vec<Batch> {
+    loader.epoch(epoch).collect::<Result<_, _>>().unwrap()
+}
+
+fn ids(batches: &[Batch]) -> Vec<String> {
+    batches.iter().flat_map(|b| b.ids.clone()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn batches_do_not_depend_on_threads_prefetch_or_cache(
+        seed: u64, epoch in 0u64..5, batch_size in 1usize..5, threads in 2usize..6, prefetch in 1usize..6, cached: bool, samples in 1usize..14,
+    ) {
+        let stack = SyntheticConfig { width: 64, height: 48, slices: 5, seed: 3 };
+        let data: Arc<dyn Dataset> = Arc::new(Synthetic::new(stack).unwrap());
+        let config = LoaderConfig {
+            batch_size, seed, patch: Some(32), samples_per_epoch: Some(samples), shuffle: true, augment: AugmentConfig::strong(),
+            normalization: Normalization::Unit, threads: 1, prefetch: 1, cache_bytes: 0,
+        };
+        let plain = Loader::new(Arc::clone(&data), vec![0, 2, 3, 4], config.clone()).unwrap();
+        let busy = LoaderConfig { threads, prefetch, cache_bytes: if cached { 1 << 20 } else { 4000 }, ..config };
+        let busy = Loader::new(data, vec![0, 2, 3, 4], busy).unwrap();
+        let expected = all(&plain, epoch);
+        prop_assert_eq!(&all(&busy, epoch), &expected);
+        prop_assert_eq!(&all(&busy, epoch), &expected, "a second time, from the cache");
+        prop_assert_eq!(expected.len(), plain.batches_per_epoch());
+        prop_assert_ne!(all(&busy, epoch + 1), expected);
+    }
+}
+
+#[test]
+fn an_epoch_entered_in_its_middle_goes_on_as_if_it_had_run() {
+    let config =
+        LoaderConfig { batch_size: 2, shuffle: true, seed: 5, augment: AugmentConfig::d4(), ..LoaderConfig::default() };
+    let loader = Loader::new(Counted::new(9), (0..9).collect(), config).unwrap();
+    let whole = all(&loader, 3);
+    for first in 0..=6 {
+        let rest: Vec<Batch> = loader.epoch_from(3, first).collect::<Result<_, _>>().unwrap();
+        assert_eq!(rest, whole[first.min(5)..]);
+    }
+}
+
+#[test]
+fn each_image_comes_once_in_an_epoch_in_another_order_each_time() {
+    let config = LoaderConfig { batch_size: 4, shuffle: true, ..LoaderConfig::default() };
+    let loader = Loader::new(Counted::new(10), (0..10).collect(), config).unwrap();
+    let batches = all(&loader, 0);
+    assert_eq!(batches.iter().map(|b| b.n).collect::<Vec<_>>(), [4, 4, 2]);
+    let (mut a, b) = (ids(&batches), ids(&all(&loader, 1)));
+    assert_ne!(a, b);
+    a.sort();
+    assert_eq!(a, (0..10).map(|i| i.to_string()).collect::<Vec<_>>());
+    let plain = Loader::new(Counted::new(4), vec![3, 1], LoaderConfig::default()).unwrap();
+    assert_eq!(ids(&all(&plain, 7)), ["3", "1"], "in the order given unless shuffled");
+}
+
+#[test]
+fn more_draws_than_images_go_round_evenly() {
+    let config = LoaderConfig { shuffle: true, samples_per_epoch: Some(8), ..LoaderConfig::default() };
+    let loader = Loader::new(Counted::new(3), vec![0, 1, 2], config).unwrap();
+    let drawn = ids(&all(&loader, 0));
+    assert_eq!(drawn.len(), 8);
+    for round in drawn.chunks(3).filter(|r| r.len() == 3) {
+        let mut round = round.to_vec();
+        round.sort();
+        assert_eq!(round, ["0", "1", "2"]);
+    }
+}
+
+#[test]
+fn decoded_images_are_kept_within_the_budget() {
+    let loads = |cache_bytes| {
+        let data = Counted::new(6);
+        let config = LoaderConfig { cache_bytes, threads: 2, ..LoaderConfig::default() };
+        let loader = Loader::new(Arc::<Counted>::clone(&data), (0..6).collect(), config).unwrap();
+        (0..4).for_each(|epoch| drop(all(&loader, epoch)));
+        data.loads.load(Ordering::Relaxed)
+    };
+    assert_eq!(loads(1 << 20), 6, "all fit: decoded once");
+    assert_eq!(loads(0), 24, "none fit: decoded each time");
+    assert_eq!(loads(2 * 240), 2 + 4 * 4, "two of 240 bytes fit");
+}
+
+#[test]
+fn no_more_is_prepared_than_the_window_allows() {
+    let data = Counted::new(100);
+    let config = LoaderConfig { prefetch: 3, cache_bytes: 0, threads: 2, ..LoaderConfig::default() };
+    let loader = Loader::new(Arc::<Counted>::clone(&data), (0..100).collect(), config).unwrap();
+    let mut epoch = loader.epoch(0);
+    epoch.next().unwrap().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let loads = data.loads.load(Ordering::Relaxed);
+    assert!((1..=4).contains(&loads), "{loads} decoded after one batch was taken");
+    drop(epoch);
+}
+
+#[test]
+fn batches_are_normalised_and_shaped_as_they_say() {
+    let config = LoaderConfig {
+        batch_size: 3,
+        patch: Some(16),
+        normalization: Normalization::MeanStd { mean: vec![1.0], std: vec![0.5] },
+        ..LoaderConfig::default()
+    };
+    let loader = Loader::new(Counted::new(3), vec![0, 1, 2], config).unwrap();
+    let batch = all(&loader, 0).remove(0);
+    assert_eq!((batch.n, batch.h, batch.w, batch.c), (3, 16, 16, 1));
+    for (k, image) in batch.images.chunks_exact(256).enumerate() {
+        assert!(image.iter().all(|&v| v == (k as f32 - 1.0) * 2.0));
+    }
+    assert_eq!(batch.labels, vec![1; 3 * 256]);
+}
+
+#[test]
+fn statistics_of_the_training_split_alone() {
+    let data = Counted::new(5);
+    let n = Normalization::mean_std_of(data.as_ref(), &[1, 3]).unwrap();
+    assert_eq!(n, Normalization::MeanStd { mean: vec![2.0], std: vec![1.0] });
+    let constant = Normalization::mean_std_of(data.as_ref(), &[4]).unwrap();
+    assert_eq!(constant, Normalization::MeanStd { mean: vec![4.0], std: vec![1.0] }, "no division by zero");
+    assert!(Normalization::mean_std_of(data.as_ref(), &[]).is_err());
+}
+
+/// Guards against a hang: a panic in a worker must end the wait for its batch.
+#[test]
+fn a_panic_in_a_dataset_becomes_an_error() {
+    let classes = ClassTable::from_values(&[0, 255]).unwrap();
+    let data = Counted { n: 3, classes, loads: AtomicUsize::new(0), panics_at: Some(1) };
+    let loader =
+        Loader::new(Arc::new(data), vec![0, 1, 2], LoaderConfig { threads: 1, ..LoaderConfig::default() }).unwrap();
+    let results: Vec<_> = loader.epoch(0).collect();
+    assert!(matches!(results[1], Err(DataError::Worker { batch: 1 })));
+    assert!(results[2].is_ok());
+}
