@@ -1,0 +1,161 @@
+//! What a run tells while it goes: [`Event`]s out to [`Observer`]s. Observers never call back into the trainer; their failure to
+//! write is the run's error.
+
+mod jsonl;
+mod record;
+mod tensorboard;
+
+pub use jsonl::JsonLines;
+pub use record::{EpochRecord, ValidationRecord};
+pub use tensorboard::TensorBoard;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::TrainError;
+use crate::config::RunConfig;
+
+/// Something that happened in a run. Epochs and steps count from 1.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// Everything is ready; the first step comes next.
+    Start {
+        /// The resolved configuration.
+        config: &'a RunConfig,
+        /// What will be done.
+        plan: &'a RunPlan,
+    },
+    /// A training step was made.
+    Step(StepEvent),
+    /// A validation image was scored: `done` of `total` in this epoch.
+    Validating {
+        /// Images scored.
+        done: usize,
+        /// Validation images.
+        total: usize,
+    },
+    /// An epoch is over, validation included.
+    Epoch(&'a EpochRecord),
+    /// A checkpoint was written.
+    Checkpoint {
+        /// The file.
+        path: &'a Path,
+        /// Whether it is the best so far, or just the newest.
+        best: bool,
+    },
+    /// The overlay of a validation image was written.
+    Sample {
+        /// The file.
+        path: &'a Path,
+    },
+    /// The run was asked to stop, finished its step and wrote its state: `--resume` with this directory continues it.
+    Stopped {
+        /// The run directory.
+        run: &'a Path,
+        /// Steps done.
+        step: u64,
+    },
+    /// The last step is done.
+    End(&'a RunSummary),
+}
+
+/// One training step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepEvent {
+    /// Epoch.
+    pub epoch: u64,
+    /// Step of the epoch.
+    pub step_in_epoch: u64,
+    /// Step of the run.
+    pub step: u64,
+    /// Images in the batch.
+    pub images: usize,
+    /// The batch's mean loss.
+    pub loss: f64,
+    /// Learning rate of this step.
+    pub lr: f64,
+    /// Norm of the whole gradient, before clipping.
+    pub grad_norm: f64,
+    /// How long it took, waiting for the loader included.
+    pub time: Duration,
+}
+
+/// What a run will do: known before its first step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunPlan {
+    /// The dataset's name.
+    pub data: String,
+    /// Training images.
+    pub train_images: usize,
+    /// Validation images.
+    pub val_images: usize,
+    /// Mask values of the classes.
+    pub class_values: Vec<u32>,
+    /// The network.
+    pub model: unet_model::UNetConfig,
+    /// Trained values.
+    pub parameters: usize,
+    /// Epochs in all.
+    pub epochs: u64,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Steps done before (a resumed run's), 0 for a new one.
+    pub first_step: u64,
+    /// Kernels' instruction set.
+    pub tier: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// What the user may want to know, a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl RunPlan {
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.epochs * self.steps_per_epoch
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    /// The run directory.
+    pub run: std::path::PathBuf,
+    /// Whether every step was done; if not, it was stopped and can be resumed.
+    pub finished: bool,
+    /// Steps done.
+    pub step: u64,
+    /// The best epoch and the value that made it so, once an epoch is over.
+    pub best: Option<Best>,
+    /// The last epoch's record, once an epoch is over.
+    pub last: Option<EpochRecord>,
+    /// Time of this session.
+    pub time: Duration,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Best {
+    /// Which one.
+    pub epoch: u64,
+    /// What is compared: `train_loss`, `val_loss`, `val_dice`.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// Takes note of what happens in a run.
+pub trait Observer: Send {
+    /// Called for each event, in order, between two steps: be quick.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn on_event(&mut self, event: &Event<'_>) -> Result<(), TrainError>;
+}
+
+impl<F: FnMut(&Event<'_>) -> Result<(), TrainError> + Send> Observer for F {
+    fn on_event(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
+        self(event)
+    }
+}

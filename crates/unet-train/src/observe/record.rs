@@ -1,0 +1,40 @@
+//! What is kept of each epoch: one line of `metrics.jsonl`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metric::Scores;
+
+/// One epoch in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Which one, from 1.
+    pub epoch: u64,
+    /// Steps of the run done by its end.
+    pub step: u64,
+    /// Mean loss of its training steps, each weighted by its images.
+    pub train_loss: f64,
+    /// Learning rate of its last step.
+    pub lr: f64,
+    /// Mean norm of the gradient, before clipping.
+    pub grad_norm: f64,
+    /// On the validation images, if there are any.
+    pub val: Option<ValidationRecord>,
+    /// Whether it is the best so far.
+    pub best: bool,
+    /// Seconds it took, validation included.
+    pub seconds: f64,
+    /// Training images per second, validation left out.
+    pub images_per_second: f64,
+}
+
+/// The validation images in numbers: scores from the counts of all of their pixels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidationRecord {
+    /// Images.
+    pub images: usize,
+    /// Mean loss over all pixels.
+    pub loss: f64,
+    /// Scores at the threshold.
+    #[serde(flatten)]
+    pub scores: Scores,
+}
