@@ -1,0 +1,66 @@
+//! [`Ema`]: an exponential moving average of the weights, a network of its own that validation and checkpoints use.
+
+use unet_kernels::Kernels;
+use unet_model::{ModelError, Parameters, UNet};
+
+/// The average. Running statistics are averaged with the weights that they belong to.
+#[derive(Debug)]
+pub struct Ema {
+    decay: f64,
+    model: UNet,
+    updates: u64,
+}
+
+impl Ema {
+    /// Starts at the weights of `model`. `decay` is the share that the average keeps at each step, once warm.
+    ///
+    /// # Errors
+    /// The parameters cannot be copied.
+    pub fn new(decay: f64, model: &UNet) -> Result<Self, ModelError> {
+        Ok(Self { decay, model: copy_of(model)?, updates: 0 })
+    }
+
+    /// The averaged network.
+    pub fn model(&self) -> &UNet {
+        &self.model
+    }
+
+    /// The averaged network, to restore.
+    pub(crate) fn model_mut(&mut self) -> &mut UNet {
+        &mut self.model
+    }
+
+    /// Steps taken in.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Continues the warm-up where it was.
+    pub(crate) fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
+    }
+
+    /// Takes in the weights after a step. The decay warms up as (1 + t)/(10 + t), so that the first weights are soon forgotten.
+    ///
+    /// # Errors
+    /// The parameters are another network's.
+    pub fn update(&mut self, kernels: &Kernels, params: &Parameters) -> Result<(), ModelError> {
+        self.updates += 1;
+        let t = self.updates as f64;
+        let decay = self.decay.min((1.0 + t) / (10.0 + t)) as f32;
+        for spec in params.specs() {
+            let average = self.model.params_mut();
+            params.read(&spec.name, |p| average.write(&spec.name, |a| kernels.ema(decay, a, p)))??;
+        }
+        Ok(())
+    }
+}
+
+/// A network of its own with the same values.
+pub(crate) fn copy_of(model: &UNet) -> Result<UNet, ModelError> {
+    let mut values = model.params().specs().iter().map(|s| model.params().to_vec(&s.name)).collect::<Result<Vec<_>, _>>()?;
+    let mut values = values.drain(..);
+    // Parameters are asked for in the order of their listing, in which the values were read.
+    let params = Parameters::new(model.config(), |_| values.next().unwrap_or_default())?;
+    UNet::from_parameters(model.config().clone(), params)
+}
