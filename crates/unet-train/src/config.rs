@@ -8,13 +8,13 @@ use toml::{Table, Value};
 use unet_data::{AugmentConfig, ValSpec};
 use unet_model::{UNetConfig, Upsampling};
 
+use crate::TrainError;
 use crate::device::{Device, Precision};
 use crate::error::nearest;
 use crate::loss::LossKind;
 use crate::optim::OptimizerConfig;
 use crate::recipe::{DEFAULT_RECIPE, recipe};
 use crate::schedule::Schedule;
-use crate::TrainError;
 
 /// The version of the configuration that this program writes.
 pub const CONFIG_VERSION: u32 = 1;
@@ -223,7 +223,9 @@ impl RunConfig {
             return Err(TrainError::config("data.patch", self.data.patch, expected));
         }
         let t = &self.train;
-        for (key, found) in [("epochs", t.epochs), ("batch_size", t.batch_size as u64), ("data.prefetch", self.data.prefetch as u64)] {
+        for (key, found) in
+            [("epochs", t.epochs), ("batch_size", t.batch_size as u64), ("data.prefetch", self.data.prefetch as u64)]
+        {
             if found == 0 {
                 let key = if key.contains('.') { key.to_owned() } else { format!("train.{key}") };
                 return Err(TrainError::config(key, found, "1 or more"));
@@ -237,7 +239,11 @@ impl RunConfig {
         }
         if self.data.val == ValSpec::None && matches!(t.select, Selection::ValLoss | Selection::ValDice) {
             let found = if t.select == Selection::ValLoss { "val_loss" } else { "val_dice" };
-            return Err(TrainError::config("train.select", found, "train_loss or auto, as nothing is held out (data.val = \"none\")"));
+            return Err(TrainError::config(
+                "train.select",
+                found,
+                "train_loss or auto, as nothing is held out (data.val = \"none\")",
+            ));
         }
         Ok(())
     }

@@ -70,22 +70,28 @@ pub enum TrainError {
     },
     /// The loss, or the norm of its gradient, is no finite number.
     #[error(
-        "the {what} became {value} in epoch {epoch}, step {step} of the run (images {}); the weights were not changed by that step, and {}; \
-         lower the learning rate, or look for damaged images", images.join(", "), kept_words(kept.as_deref())
+        "the {what} became {value} in {}step {step} (images {}): the weights were not changed by it, and {}; \
+         lower the learning rate, or look for damaged images", epoch_words(*epoch), images.join(", "), kept_words(kept.as_deref())
     )]
     NonFinite {
-        /// `loss` or `gradient norm`.
+        /// `loss`, `gradient norm` or `validation loss`.
         what: &'static str,
         /// NaN or infinity.
         value: f64,
-        /// Epoch, from 1.
-        epoch: u64,
+        /// Epoch, from 1, where a run knows it.
+        epoch: Option<u64>,
         /// Step of the whole run, from 1.
         step: u64,
-        /// The images of that batch.
+        /// The images at hand.
         images: Vec<String>,
-        /// The newest good checkpoint, if one was written.
+        /// The newest good checkpoint, where a run has written one.
         kept: Option<PathBuf>,
+    },
+    /// A run directory that holds a run already.
+    #[error("{}: holds a run already; continue it with --resume, or choose another folder with --out", path.display())]
+    RunExists {
+        /// The directory.
+        path: PathBuf,
     },
     /// Images with other channels than the model takes.
     #[error("{}: {found} channel(s), but the model takes {expected}; use images like those that it was trained on", path.display())]
@@ -96,6 +102,16 @@ pub enum TrainError {
         found: usize,
         /// The model's.
         expected: usize,
+    },
+    /// An image smaller than the network's deepest level needs.
+    #[error("{}: {}×{} pixels, but the model needs at least {least}×{least}; enlarge the image", path.display(), found.0, found.1)]
+    TooSmall {
+        /// The image.
+        path: PathBuf,
+        /// Its width and height.
+        found: (usize, usize),
+        /// The least width and height.
+        least: usize,
     },
     /// Masks with other classes than the model knows.
     #[error("{}: the masks hold the values {found:?}, but the model was trained on {expected:?}", path.display())]
@@ -175,10 +191,14 @@ fn hint(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |n| format!(" (did you mean '{n}'?)"))
 }
 
+fn epoch_words(epoch: Option<u64>) -> String {
+    epoch.map_or_else(String::new, |e| format!("epoch {e}, "))
+}
+
 fn kept_words(kept: Option<&Path>) -> String {
     match kept {
-        Some(path) => format!("the last good checkpoint is {}", path.display()),
-        None => "no checkpoint had been written yet".to_owned(),
+        Some(path) => format!("the last good checkpoint is kept in {}", path.display()),
+        None => "no checkpoint has been written".to_owned(),
     }
 }
 

@@ -20,7 +20,13 @@ impl Loss for BceWithLogits {
         1
     }
 
-    fn evaluate(&mut self, kernels: &Kernels, logits: &[f32], targets: Targets<'_>, grad: Option<&mut [f32]>) -> LossSum {
+    fn evaluate(
+        &mut self,
+        kernels: &Kernels,
+        logits: &[f32],
+        targets: Targets<'_>,
+        grad: Option<&mut [f32]>,
+    ) -> LossSum {
         self.targets.clear();
         self.targets.extend(targets.labels.iter().map(|&l| {
             assert!(l < 2, "label {l} of two classes");

@@ -26,7 +26,13 @@ impl Loss for CrossEntropy {
         classes
     }
 
-    fn evaluate(&mut self, kernels: &Kernels, logits: &[f32], targets: Targets<'_>, grad: Option<&mut [f32]>) -> LossSum {
+    fn evaluate(
+        &mut self,
+        kernels: &Kernels,
+        logits: &[f32],
+        targets: Targets<'_>,
+        grad: Option<&mut [f32]>,
+    ) -> LossSum {
         let weight = total_weight(targets.labels.len(), targets.weights);
         let grad = grad.map(|g| (g, mean_scale(weight)));
         let sum = kernels.softmax_cross_entropy(logits, self.classes, targets.labels, targets.weights, grad);

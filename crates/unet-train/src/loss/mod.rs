@@ -55,7 +55,13 @@ pub trait Loss: Send {
     ///
     /// # Panics
     /// Lengths do not fit, or a label is no class.
-    fn evaluate(&mut self, kernels: &Kernels, logits: &[f32], targets: Targets<'_>, grad: Option<&mut [f32]>) -> LossSum;
+    fn evaluate(
+        &mut self,
+        kernels: &Kernels,
+        logits: &[f32],
+        targets: Targets<'_>,
+        grad: Option<&mut [f32]>,
+    ) -> LossSum;
 }
 
 /// Which loss to use.
@@ -120,7 +126,12 @@ mod tests {
                     loss.evaluate(&kernels, &l, targets, None).mean()
                 };
                 let numeric = (at(1e-2) - at(-1e-2)) / 2e-2;
-                assert!((numeric - f64::from(grad[i])).abs() < 2e-5, "{} at {i}: {numeric} for {}", loss.name(), grad[i]);
+                assert!(
+                    (numeric - f64::from(grad[i])).abs() < 2e-5,
+                    "{} at {i}: {numeric} for {}",
+                    loss.name(),
+                    grad[i]
+                );
             }
         }
     }

@@ -90,7 +90,8 @@ mod tests {
     fn hand_counted() {
         // Class 1: TP 2, FP 1, FN 1; class 0: TP 2, FP 1, FN 1.
         let s = scores(2, &[1, 1, 1, 0, 0, 0], &[1, 1, 0, 1, 0, 0]);
-        let c = ClassScores { dice: Some(4.0 / 6.0), iou: Some(0.5), precision: Some(2.0 / 3.0), recall: Some(2.0 / 3.0) };
+        let c =
+            ClassScores { dice: Some(4.0 / 6.0), iou: Some(0.5), precision: Some(2.0 / 3.0), recall: Some(2.0 / 3.0) };
         assert_eq!(s.per_class, [c, c]);
         assert_eq!((s.pixel_accuracy, s.pixel_error), (Some(4.0 / 6.0), Some(2.0 / 6.0)));
         assert_eq!((s.mean_dice, s.mean_iou), (Some(4.0 / 6.0), Some(0.5)));

@@ -54,7 +54,8 @@ pub(super) fn open_and_cut(path: &Path, keep: u64) -> Result<File, TrainError> {
     let mut file = File::options().create(true).write(true).truncate(false).open(path).map_err(fail)?;
     let found = file.metadata().map_err(fail)?.len();
     if found < keep {
-        let problem = format!("it has {found} bytes, but {keep} were written when the run's state was saved; restore it");
+        let problem =
+            format!("it has {found} bytes, but {keep} were written when the run's state was saved; restore it");
         return Err(TrainError::checkpoint(path, problem));
     }
     file.set_len(keep).map_err(fail)?;

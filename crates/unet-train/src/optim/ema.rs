@@ -57,8 +57,9 @@ impl Ema {
 }
 
 /// A network of its own with the same values.
-pub(crate) fn copy_of(model: &UNet) -> Result<UNet, ModelError> {
-    let mut values = model.params().specs().iter().map(|s| model.params().to_vec(&s.name)).collect::<Result<Vec<_>, _>>()?;
+fn copy_of(model: &UNet) -> Result<UNet, ModelError> {
+    let mut values =
+        model.params().specs().iter().map(|s| model.params().to_vec(&s.name)).collect::<Result<Vec<_>, _>>()?;
     let mut values = values.drain(..);
     // Parameters are asked for in the order of their listing, in which the values were read.
     let params = Parameters::new(model.config(), |_| values.next().unwrap_or_default())?;

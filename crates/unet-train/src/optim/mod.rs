@@ -6,6 +6,5 @@ mod optimizer;
 mod rule;
 
 pub use ema::Ema;
-pub(crate) use ema::copy_of;
 pub use optimizer::{Group, Optimizer};
 pub use rule::OptimizerConfig;

@@ -69,7 +69,13 @@ impl Optimizer {
         for (name, group) in &self.params {
             let grad = grads.get(name).ok_or_else(|| ModelError::UnknownParameter(name.clone()))?;
             let state = self.state.get_mut(name).ok_or_else(|| ModelError::UnknownParameter(name.clone()))?;
-            let update = Update { kernels, config: &self.config, step: self.steps, lr_factor: lr_factor * group.lr, group: *group };
+            let update = Update {
+                kernels,
+                config: &self.config,
+                step: self.steps,
+                lr_factor: lr_factor * group.lr,
+                group: *group,
+            };
             params.write(name, |param| match param.len() == grad.len() {
                 true => {
                     update.apply(param, grad, state);

@@ -123,7 +123,9 @@ impl OptimizerConfig {
     /// Changes the learning rate.
     pub fn set_lr(&mut self, to: f64) {
         match self {
-            Self::Rmsprop { lr, .. } | Self::Adamw { lr, .. } | Self::Adam { lr, .. } | Self::Sgd { lr, .. } => *lr = to,
+            Self::Rmsprop { lr, .. } | Self::Adamw { lr, .. } | Self::Adam { lr, .. } | Self::Sgd { lr, .. } => {
+                *lr = to
+            }
         }
     }
 
@@ -149,7 +151,8 @@ impl OptimizerConfig {
                 decays.extend([("alpha", alpha), ("momentum", momentum)]);
                 (eps, weight_decay)
             }
-            Self::Adamw { beta1, beta2, eps, weight_decay, .. } | Self::Adam { beta1, beta2, eps, weight_decay, .. } => {
+            Self::Adamw { beta1, beta2, eps, weight_decay, .. }
+            | Self::Adam { beta1, beta2, eps, weight_decay, .. } => {
                 decays.extend([("beta1", beta1), ("beta2", beta2)]);
                 (eps, weight_decay)
             }
@@ -158,7 +161,9 @@ impl OptimizerConfig {
                 (1.0, weight_decay)
             }
         };
-        let bad = |key: &str, found: f64, expected: &str| Err(TrainError::config(format!("optimizer.{key}"), found, expected));
+        let bad = |key: &str, found: f64, expected: &str| {
+            Err(TrainError::config(format!("optimizer.{key}"), found, expected))
+        };
         match self.lr() {
             lr if lr > 0.0 && lr.is_finite() => {}
             lr => return bad("lr", lr, "a number above 0"),

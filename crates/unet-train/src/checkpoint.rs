@@ -1,0 +1,162 @@
+//! Checkpoints: a model file with all that prediction needs beside the weights ([`CheckpointMeta`]), and where a run keeps its files
+//! ([`RunDir`]). Writing is atomic: the previous checkpoint survives a failed write.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use unet_data::{ClassTable, Normalization};
+use unet_model::{UNet, weights};
+
+use crate::TrainError;
+use crate::observe::Best;
+
+/// What a checkpoint holds beside the network: all that prediction needs, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointMeta {
+    /// How images were scaled.
+    pub normalization: Normalization,
+    /// The classes and their mask values.
+    pub classes: ClassTable,
+    /// From which probability on a pixel is of class 1, for two classes.
+    pub threshold: f64,
+    /// Epochs done, the current one included.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Steps done.
+    #[serde(default)]
+    pub step: u64,
+    /// The best epoch up to then.
+    #[serde(default)]
+    pub best: Option<Best>,
+}
+
+/// A network with its [`CheckpointMeta`].
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The network.
+    pub model: UNet,
+    /// The rest.
+    pub meta: CheckpointMeta,
+}
+
+impl Checkpoint {
+    /// Writes a checkpoint, atomically; the same content gives the same bytes.
+    ///
+    /// # Errors
+    /// It cannot be written: the previous file stands then.
+    pub fn save(path: &Path, model: &UNet, meta: &CheckpointMeta) -> Result<(), TrainError> {
+        let extra = serde_json::to_value(meta).map_err(|e| TrainError::checkpoint(path, e.to_string()))?;
+        weights::save(path, model.config(), model.params(), &extra).map_err(|e| match e {
+            unet_model::ModelError::Io { path, source } => TrainError::Io { path, action: "write", source },
+            other => other.into(),
+        })
+    }
+
+    /// Reads a checkpoint: a `.safetensors` file, or a run directory, which stands for its best one.
+    ///
+    /// # Errors
+    /// There is none, or it is damaged, of another format, or lacks what prediction needs; says which and what to do.
+    pub fn load(path: &Path) -> Result<Self, TrainError> {
+        let file = resolve(path)?;
+        let stored = weights::load(&file)?;
+        if stored.extra.is_null() {
+            let problem = "the model has no normalisation and no classes with it; import it with 'unet import'";
+            return Err(TrainError::checkpoint(&file, problem));
+        }
+        let meta: CheckpointMeta = serde_json::from_value(stored.extra).map_err(|e| {
+            TrainError::checkpoint(&file, format!("its description is not understood: {e}; write it anew"))
+        })?;
+        let model = UNet::from_parameters(stored.config, stored.params)?;
+        check_outputs(&file, &model, &meta)?;
+        Ok(Self { model, meta })
+    }
+}
+
+/// One logit stands for two classes, more stand for one each.
+fn check_outputs(path: &Path, model: &UNet, meta: &CheckpointMeta) -> Result<(), TrainError> {
+    let (logits, classes) = (model.config().out_channels, meta.classes.len());
+    if logits == classes || (logits == 1 && classes == 2) {
+        return Ok(());
+    }
+    Err(TrainError::checkpoint(
+        path,
+        format!("{logits} logit(s) per pixel do not go with {classes} classes; write it anew"),
+    ))
+}
+
+/// The checkpoint file that a path stands for: itself, or the best one (before the first epoch is over: the last one) of a run
+/// directory.
+///
+/// # Errors
+/// It is a directory without a checkpoint, or there is nothing.
+pub fn resolve(path: &Path) -> Result<PathBuf, TrainError> {
+    let meta = std::fs::metadata(path).map_err(|e| TrainError::io(path, "open", e))?;
+    if !meta.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let run = RunDir::new(path);
+    [run.best(), run.last()].into_iter().find(|p| p.is_file()).ok_or_else(|| {
+        let expected = format!(
+            "no checkpoint here, expected {}; pass a run directory or a .safetensors file",
+            run.best().display()
+        );
+        TrainError::checkpoint(path, expected)
+    })
+}
+
+/// Where a run keeps its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+impl RunDir {
+    /// The run in that directory.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The resolved configuration.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// A line per epoch.
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
+    }
+
+    /// Overlays of validation images.
+    pub fn samples(&self) -> PathBuf {
+        self.root.join("samples")
+    }
+
+    /// The best checkpoint.
+    pub fn best(&self) -> PathBuf {
+        self.root.join("checkpoints").join("best.safetensors")
+    }
+
+    /// The newest checkpoint.
+    pub fn last(&self) -> PathBuf {
+        self.root.join("checkpoints").join("last.safetensors")
+    }
+
+    /// All that continuing needs.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("checkpoints").join("last.state.safetensors")
+    }
+
+    /// Makes the directories, and finds out whether they can be written to before any time is spent.
+    pub(crate) fn create(&self) -> Result<(), TrainError> {
+        for dir in [self.root.join("checkpoints"), self.samples()] {
+            std::fs::create_dir_all(&dir).map_err(|e| TrainError::io(&dir, "create", e))?;
+        }
+        Ok(())
+    }
+}
