@@ -2,7 +2,7 @@
 //!
 //! Takes the names of steps to run or leave out; prints each step with its time, stops at the first that fails and says which it was.
 
-use crate::{consumers, process, tidy, workspace};
+use crate::{consumers, process, smoke, tidy, workspace};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::time::Instant;
@@ -28,7 +28,7 @@ struct Step {
     run: fn(&Path) -> Result<()>,
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "format", what: "rustfmt would change nothing", run: format },
     Step { name: "tidy", what: "the workspace's invariants hold (cargo xtask tidy)", run: |_| tidy::run() },
     Step { name: "clippy", what: "no warnings, all targets", run: clippy },
@@ -38,6 +38,11 @@ const STEPS: [Step; 6] = [
         name: "consumers",
         what: "each library crate works linked alone, from outside the workspace",
         run: consumers::check,
+    },
+    Step {
+        name: "smoke",
+        what: "train, predict and evaluate on the command line, at their smallest",
+        run: smoke::check,
     },
 ];
 
@@ -117,7 +122,7 @@ mod tests {
     #[test]
     fn steps_are_chosen_by_name_in_their_order() {
         assert_eq!(chosen(&["docs", "format"], &[]).expect("known"), ["format", "docs"]);
-        assert_eq!(chosen(&[], &["test", "consumers"]).expect("known"), ["format", "tidy", "clippy", "docs"]);
+        assert_eq!(chosen(&[], &["test", "consumers", "smoke"]).expect("known"), ["format", "tidy", "clippy", "docs"]);
         assert_eq!(chosen(&[], &[]).expect("known").len(), STEPS.len());
     }
 

@@ -12,6 +12,7 @@ mod oracle;
 mod process;
 mod python;
 mod reference;
+mod smoke;
 mod tidy;
 mod workspace;
 

@@ -2,9 +2,9 @@
 //! something else than we wrote. Today: the tensorboard package reads a run's event file, against the run's metrics.jsonl.
 
 use crate::python::Python;
-use crate::{process, workspace};
+use crate::{process, smoke, workspace};
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `cargo xtask oracle`.
 #[derive(clap::Args)]
@@ -23,20 +23,8 @@ pub fn run(args: &Args) -> Result<()> {
     let run = match &args.run {
         Some(run) if run.join("metrics.jsonl").is_file() => run.clone(),
         Some(run) => bail!("{} is not a finished run: it has no metrics.jsonl", run.display()),
-        None => train(&root, &target.join("oracle").join("run"))?,
+        None => smoke::train(&root, &target.join("oracle"))?,
     };
     process::run(python.script(&folder.join("read_events.py")).arg(&run))
         .context("tensorboard does not read what we wrote")
-}
-
-/// Trains a network of a few thousand parameters for two epochs, with validation, into `run`.
-fn train(root: &Path, run: &Path) -> Result<PathBuf> {
-    if run.exists() {
-        std::fs::remove_dir_all(run).with_context(|| format!("cannot remove {}", run.display()))?;
-    }
-    let mut train = workspace::cargo(root);
-    train.args(["run", "--quiet", "--locked", "--package", "unet-cli", "--", "train", "synthetic"]);
-    train.args(["--width", "4", "--patch", "64", "--epochs", "2", "--val", "28..30", "--seed", "1", "--out"]).arg(run);
-    process::run(&mut train)?;
-    Ok(run.to_path_buf())
 }
