@@ -62,9 +62,10 @@ impl<'a, T: Element> Pass<'a, T> {
         }
         let Self { context, mut tape, logits_dims } = self;
         let ops = std::mem::take(&mut tape.ops);
-        let mut grads = Vec::new();
+        let (mut grads, mut pooled) = (Vec::new(), Vec::new());
         grads.resize_with(ops.len() + 1, || None);
-        let mut backward = Backward { context, tape, grads, out };
+        pooled.resize_with(ops.len() + 1, || None);
+        let mut backward = Backward { context, tape, grads, pooled, out };
         for op in ops.into_iter().rev() {
             match op {
                 Op::Head { layer, x } => backward.head(&layer, x, Map::new(dlogits, logits_dims)?)?,
@@ -84,6 +85,8 @@ struct Backward<'a, 'o, T> {
     tape: Tape<T>,
     /// By map.
     grads: Vec<Option<Grad<T>>>,
+    /// By map, the gradient of its 2×2 maxima, until the map's own operation adds it.
+    pooled: Vec<Option<Grad<T>>>,
     out: &'o mut Gradients,
 }
 
@@ -116,13 +119,17 @@ impl<T: Element> Backward<'_, '_, T> {
         let kernels = self.context.kernels;
         let mut d = self.take_grad(y)?;
         let raw = self.tape.take(y)?;
+        let pooled = self.pooled[y].take();
         if let Some(state) = &raw.norm {
-            let (map, dz) = (raw.map()?, d.map_mut()?);
+            let (map, dz, dpool) = (raw.map()?, d.map_mut()?, pooled.as_ref().map(Grad::map).transpose()?);
             self.out.write_pair(&layer.norm, (layer.cout, layer.cout), |gamma, beta| {
-                kernels.norm_relu_backward(map, state, dz, NormGrads { gamma, beta });
+                kernels.norm_relu_pool_backward(map, state, dpool, dz, NormGrads { gamma, beta });
             });
         }
         self.context.free(raw);
+        if let Some(pooled) = pooled {
+            self.context.arena.give(pooled.values);
+        }
         // From here on `d` is the gradient by the raw convolution output.
         let shape = ConvShape::same(layer.cin, layer.cout, 3);
         let (input, dy) = (self.tape.value(x)?, d.map()?);
@@ -142,15 +149,11 @@ impl<T: Element> Backward<'_, '_, T> {
         Ok(())
     }
 
-    /// The pooled map's other reader, the skip connection, has already left its share of the gradient.
+    /// The gradient waits for the pooled map's own operation, which adds it to the share of the skip connection.
     fn max_pool(&mut self, x: usize, y: usize) -> Result<(), ModelError> {
-        let dy = self.take_grad(y)?;
-        let mut dx = self.take_grad(x)?;
-        self.context.kernels.max_pool_backward(self.tape.value(x)?.source()?, dy.map()?, dx.map_mut()?);
-        self.grads[x] = Some(dx);
-        let pooled = self.tape.take(y)?;
-        self.context.free(pooled);
-        self.context.arena.give(dy.values);
+        self.pooled[x] = Some(self.take_grad(y)?);
+        let maxima = self.tape.take(y)?;
+        self.context.free(maxima);
         Ok(())
     }
 

@@ -44,16 +44,17 @@ pub fn parameter_bytes(config: &UNetConfig) -> usize {
 /// What the backward pass asks for depends on three kinds of operation only.
 enum Op {
     Conv { x: usize, y: usize },
-    Pool { y: usize },
+    Pool { x: usize, y: usize },
     UpConcat { x: usize, skip: usize, y: usize },
     Other,
 }
 
-/// Length of a map; its buffer while it is stored; the buffer of its gradient.
+/// Extents of a map; its buffer while it is stored; those of its gradient and of the gradient of its maxima.
 struct Planned {
     dims: Dims,
     value: Option<Buffer<usize>>,
     grad: Option<Buffer<usize>>,
+    pooled: Option<Buffer<usize>>,
 }
 
 struct Plan {
@@ -75,7 +76,7 @@ impl super::arena::Block for usize {
 impl Plan {
     fn push(&mut self, dims: Dims, op: Op) -> usize {
         let value = Some(self.arena.take(dims.len()));
-        self.maps.push(Planned { dims, value, grad: None });
+        self.maps.push(Planned { dims, value, grad: None, pooled: None });
         self.ops.push(op);
         self.maps.len() - 1
     }
@@ -103,14 +104,17 @@ impl Plan {
             match op {
                 Op::Conv { x, y } => {
                     self.free_value(y);
+                    if let Some(buffer) = self.maps[y].pooled.take() {
+                        self.arena.give(buffer);
+                    }
                     if x != INPUT {
                         self.take_grad(x);
                     }
                     self.free_grad(y);
                 }
-                Op::Pool { y } => {
+                Op::Pool { x, y } => {
                     self.free_value(y);
-                    self.free_grad(y);
+                    self.maps[x].pooled = self.maps[y].grad.take();
                 }
                 Op::UpConcat { x, skip, y } => {
                     self.free_value(y);
@@ -143,7 +147,7 @@ impl Backend for Plan {
 
     fn max_pool(&mut self, x: &usize) -> Result<usize, Self::Error> {
         let y = self.maps.len();
-        Ok(self.push(halved(self.maps[*x].dims), Op::Pool { y }))
+        Ok(self.push(halved(self.maps[*x].dims), Op::Pool { x: *x, y }))
     }
 
     fn up_concat(&mut self, up: &Up, x: usize, skip: usize) -> Result<usize, Self::Error> {
