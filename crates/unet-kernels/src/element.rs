@@ -3,7 +3,9 @@
 use half::bf16;
 
 /// A value as an activation keeps it in memory.
-pub trait Element: crate::simd::Storage + Copy + Default + Send + Sync + PartialEq + std::fmt::Debug + 'static {
+pub trait Element:
+    crate::simd::Storage + crate::stored::Stored + Copy + Default + Send + Sync + PartialEq + std::fmt::Debug + 'static
+{
     /// As f32, exactly.
     fn to_f32(self) -> f32;
     /// The nearest value that this type holds, ties to even.

@@ -30,6 +30,7 @@ pub mod reference;
 mod scratch;
 mod shape;
 mod simd;
+mod stored;
 mod tier;
 mod transpose;
 mod update;

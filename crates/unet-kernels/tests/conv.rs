@@ -7,19 +7,13 @@ use half::bf16;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use unet_kernels::{Affine, ConvShape, Dims, Element, Kernels, Map, MapMut, Source, Tier, reference};
+#[path = "support/maps.rs"]
+mod maps;
+use maps::*;
+use unet_kernels::{Affine, ConvShape, Dims, Element, Kernels, Map, MapMut, Source, reference};
 
-/// Error of a direct sum, in Σ|x·w|.
-const DIRECT: f64 = 1.0 / (1 << 20) as f64;
 /// Error of a sum in Winograd's domain, in Σ|x·w|.
 const WINOGRAD: f64 = 1.0 / (1 << 16) as f64;
-/// What lies between and behind a map's pixels, and must stay there.
-const CANARY: f32 = -1234.5;
-
-fn tiers() -> Vec<Kernels> {
-    let all = Tier::ALL.into_iter().chain([Tier::Emulated16]);
-    all.filter_map(|tier| Kernels::with_tier(tier).map_err(|e| eprintln!("skipped: {e}")).ok()).collect()
-}
 
 /// A convolution with all that it reads.
 #[derive(Clone, Debug)]
@@ -47,75 +41,6 @@ impl Case {
     fn y_dims(&self) -> Dims {
         Dims::new(self.n, self.conv.out_side(self.h), self.conv.out_side(self.w), self.conv.cout)
     }
-}
-
-/// Random values of a map inside a wider one, with canaries between the pixels and behind the last.
-fn buffer<T: Element>(rng: &mut ChaCha8Rng, d: Dims, gap: usize, positive: bool) -> Vec<T> {
-    let stride = d.c + gap;
-    let mut data = vec![T::from_f32(CANARY); d.pixels() * stride + 64];
-    for p in 0..d.pixels() {
-        for v in &mut data[p * stride..][..d.c] {
-            *v = T::from_f32(rng.random::<f32>() - if positive { 0.0 } else { 0.5 });
-        }
-    }
-    data
-}
-
-fn view<T: Element>(data: &[T], d: Dims, gap: usize) -> Map<'_, T> {
-    Map::strided(data, d, d.c + gap).unwrap()
-}
-
-fn view_mut<T: Element>(data: &mut [T], d: Dims, gap: usize) -> MapMut<'_, T> {
-    MapMut::strided(data, d, d.c + gap).unwrap()
-}
-
-fn assert_canaries<T: Element>(data: &[T], d: Dims, gap: usize) {
-    let (canary, stride) = (T::from_f32(CANARY), d.c + gap);
-    for (i, v) in data.iter().enumerate() {
-        let inside = i < d.pixels() * stride && i % stride < d.c;
-        assert!(inside || *v == canary, "value {i} between or behind the pixels was overwritten with {v:?}");
-    }
-}
-
-/// The source as dense f32, as the operation sees it.
-fn seen<T: Element>(x: Source<'_, T>) -> Vec<f32> {
-    let d = x.map.dims();
-    (0..d.pixels()).flat_map(|p| (0..d.c).map(move |c| x.value(p, c))).collect()
-}
-
-/// The sizes of what is added up to the values of the source: its own rounding is relative to these.
-fn sizes<T: Element>(x: Source<'_, T>) -> Vec<f32> {
-    let Some(a) = x.norm else { return absolute(&seen(x)) };
-    let size = |p: usize, c: usize| (a.scale[c] * x.map.pixel(p)[c].to_f32()).abs() + a.shift[c].abs();
-    let d = x.map.dims();
-    (0..d.pixels()).flat_map(|p| (0..d.c).map(move |c| size(p, c))).collect()
-}
-
-fn absolute(values: &[f32]) -> Vec<f32> {
-    values.iter().map(|v| v.abs()).collect()
-}
-
-/// Compares with what is expected, given the sums of absolute products; `storage` is the rounding of the result's type.
-fn assert_close(
-    found: impl Iterator<Item = f32>,
-    expected: &[f32],
-    sums: &[f32],
-    bound: f64,
-    storage: f64,
-    what: &str,
-) {
-    let mut count = 0;
-    for (i, f) in found.enumerate() {
-        let (f, e) = (f64::from(f), f64::from(expected[i]));
-        let allowed = bound * f64::from(sums[i]) + storage * e.abs() + 1e-30;
-        assert!((f - e).abs() <= allowed, "{what}[{i}]: {f} is not {e} ± {allowed:e}");
-        count += 1;
-    }
-    assert_eq!(count, expected.len(), "{what}");
-}
-
-fn values<T: Element>(map: Map<'_, T>) -> impl Iterator<Item = f32> {
-    (0..map.dims().pixels()).flat_map(move |p| map.pixel(p).iter().map(|v| v.to_f32()))
 }
 
 /// Winograd's errors spread within a tile: the largest sum among the pixels that can share one.

@@ -11,12 +11,17 @@ mod direct;
 mod direct_weight;
 mod output;
 mod panels;
-pub(crate) mod product;
+mod product;
 mod window;
 mod winograd;
 
+pub(crate) use output::Pixels;
+pub(crate) use product::{Left, Product, Right};
+pub(crate) use window::{Pictures, Window};
+
 use crate::pack::PanelShape;
 use crate::scratch::{Floats, Scratch};
+use crate::stored::{StoredMut, StoredSource, with_map_mut, with_source};
 use crate::{Dims, Element, Kernels, Map, MapMut, Source, Tier};
 
 /// A convolution's extents: stride 1, square kernel, the same zero padding on all sides.
@@ -136,12 +141,23 @@ impl Kernels {
     ) {
         check(weights.shape, x.map.dims(), y.dims());
         assert!(bias.is_none_or(|b| b.len() == weights.shape.cout), "one bias per channel");
-        let panels = (self.panels(weights, Direction::Forward), &*weights.forward);
-        let before = weights.shape.pad as isize;
-        match winograd::suits(weights.shape) {
+        let (panels, before) = (self.panels(weights, Direction::Forward), weights.shape.pad as isize);
+        self.convolve(weights.shape, T::source(x), before, (panels, &weights.forward), bias, U::map_mut(y));
+    }
+
+    fn convolve(
+        &self,
+        conv: ConvShape,
+        x: StoredSource<'_>,
+        before: isize,
+        panels: (PanelShape, &[f32]),
+        bias: Option<&[f32]>,
+        y: StoredMut<'_>,
+    ) {
+        with_source!(x => with_map_mut!(y => match winograd::suits(conv) {
             true => winograd::forward(self, x, before, panels, bias, y),
-            false => direct::run(self, x, (weights.shape.kernel, before), panels, bias, y),
-        }
+            false => direct::run(self, x, (conv.kernel, before), panels, bias, y),
+        }));
     }
 
     /// Gradient of the loss by the convolution's input from that by its output.
@@ -156,10 +172,7 @@ impl Kernels {
         let mut panels = Scratch::take(shape.len());
         self.pack(conv, Direction::Backward, &weights.oihw, shape, &mut panels);
         let before = conv.kernel as isize - 1 - conv.pad as isize;
-        match winograd::suits(conv) {
-            true => winograd::forward(self, dy.into(), before, (shape, &panels), None, dx),
-            false => direct::run(self, dy.into(), (conv.kernel, before), (shape, &panels), None, dx),
-        }
+        self.convolve(conv, T::map(dy), before, (shape, &panels), None, U::map_mut(dx));
     }
 
     /// Gradient by the weights, OIHW: the sum over all pixels of all images.
@@ -175,10 +188,11 @@ impl Kernels {
     ) {
         check(shape, x.map.dims(), dy.dims());
         assert_eq!(dw.len(), shape.weight_len(), "gradient of the weights of {shape:?}");
-        match winograd::suits(shape) {
-            true => winograd::grad_weight(self, x, dy, shape, dw),
-            false => direct_weight::run(self, x, dy, shape, dw),
-        }
+        let (x, dy) = (T::source(x), U::map(dy));
+        with_source!(x => with_source!(dy => match winograd::suits(shape) {
+            true => winograd::grad_weight(self, x, dy.map, shape, dw),
+            false => direct_weight::run(self, x, dy.map, shape, dw),
+        }));
     }
 
     /// Gradient by the bias: the sum of `dy` per channel.
@@ -186,7 +200,8 @@ impl Kernels {
     /// # Panics
     /// `db` has not C values.
     pub fn conv_grad_bias<T: Element>(&self, dy: Map<'_, T>, db: &mut [f32]) {
-        bias::channel_sums(self, dy, db);
+        let dy = T::map(dy);
+        with_source!(dy => bias::channel_sums(self, dy.map, db));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rectangles of a map as dense f32: widened, normalised and rectified on the way, with zeros where they reach over the edge.
 
-use crate::simd::Simd;
+use crate::simd::{Simd, Vectorized};
 use crate::{Dims, Element, Source};
 
 /// A source, and the extents as which its pixels are seen.
@@ -22,8 +22,12 @@ pub(crate) struct Window {
 
 impl<T: Element> Pictures<'_, T> {
     /// Copies a window, row by row, pixel by pixel, channel by channel.
-    #[inline(always)]
     pub(crate) fn copy<S: Simd>(&self, s: S, window: Window, to: &mut [f32]) {
+        s.vectorize(Copy { from: *self, window, to });
+    }
+
+    #[inline(always)]
+    fn copy_rows<S: Simd>(&self, s: S, window: Window, to: &mut [f32]) {
         let d = self.dims;
         let len = window.cols * d.c;
         assert!(to.len() >= window.rows * len, "no room for {window:?}");
@@ -75,5 +79,21 @@ impl<T: Element> Pictures<'_, T> {
                 }
             }
         }
+    }
+}
+
+/// [`Pictures::copy`], compiled once whatever is done with the window.
+struct Copy<'a, T> {
+    from: Pictures<'a, T>,
+    window: Window,
+    to: &'a mut [f32],
+}
+
+impl<T: Element> Vectorized for Copy<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.from.copy_rows(s, self.window, self.to);
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::transform;
 use super::weights::POINTS;
 use crate::conv::output::Pixels;
-use crate::simd::Simd;
+use crate::simd::{Simd, Vectorized};
 use crate::{Dims, Element, Source};
 
 /// Side of a tile's output.
@@ -88,12 +88,8 @@ impl<T: Element, const SIDE: usize> Reader<'_, T, SIDE> {
     }
 
     /// Transforms tiles into `block`; those past the last of the grid become zeros.
-    #[inline(always)]
     pub(super) fn read<S: Simd>(&self, s: S, tiles: Range<usize>, layout: Layout, block: &mut [f32]) {
-        match self.source.norm {
-            None => self.read_as::<S, false>(s, tiles, layout, block),
-            Some(_) => self.read_as::<S, true>(s, tiles, layout, block),
-        }
+        s.vectorize(Read { from: self, tiles, layout, block });
     }
 
     #[inline(always)]
@@ -125,6 +121,26 @@ impl<T: Element, const SIDE: usize> Reader<'_, T, SIDE> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// [`Reader::read`], compiled once whatever is done with the tiles.
+struct Read<'a, T, const SIDE: usize> {
+    from: &'a Reader<'a, T, SIDE>,
+    tiles: Range<usize>,
+    layout: Layout,
+    block: &'a mut [f32],
+}
+
+impl<T: Element, const SIDE: usize> Vectorized for Read<'_, T, SIDE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.from.source.norm {
+            None => self.from.read_as::<S, false>(s, self.tiles, self.layout, self.block),
+            Some(_) => self.from.read_as::<S, true>(s, self.tiles, self.layout, self.block),
         }
     }
 }
@@ -199,24 +215,41 @@ impl<U: Element> Writer<'_, U> {
     ///
     /// # Safety
     /// No other thread reads or writes the pixels of these tiles meanwhile.
-    #[inline(always)]
     pub(super) unsafe fn write<S: Simd>(&self, s: S, tiles: Range<usize>, layout: Layout, block: &[f32]) {
-        assert!(tiles.len() <= layout.tiles && block.len() >= layout.len(), "the block is too small");
-        let d = self.to.dims();
-        assert!(tiles.end <= self.grid.len() && d.c.next_multiple_of(S::WIDTH) <= layout.row);
-        for (number, tile) in tiles.enumerate() {
-            let (n, top, left) = self.grid.place(tile);
+        s.vectorize(Write { to: self, tiles, layout, block });
+    }
+}
+
+/// [`Writer::write`], compiled once; only made there, under its promise.
+struct Write<'a, U> {
+    to: &'a Writer<'a, U>,
+    tiles: Range<usize>,
+    layout: Layout,
+    block: &'a [f32],
+}
+
+impl<U: Element> Vectorized for Write<'_, U> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (Writer { to, grid, bias }, layout) = (*self.to, self.layout);
+        assert!(self.tiles.len() <= layout.tiles && self.block.len() >= layout.len(), "the block is too small");
+        let d = to.dims();
+        assert!(self.tiles.end <= grid.len() && d.c.next_multiple_of(S::WIDTH) <= layout.row);
+        for (number, tile) in self.tiles.enumerate() {
+            let (n, top, left) = grid.place(tile);
             let (rows, cols) = ((d.h - top).min(STEP), (d.w - left).min(STEP));
             let first = (n * d.h + top) * d.w + left;
             for c in (0..d.c).step_by(S::WIDTH) {
-                let bias = self.bias.map_or(s.zero(), |b| s.load_slice(&b[c..]));
-                let from = block[number * layout.row + c..].as_ptr();
+                let bias = bias.map_or(s.zero(), |b| s.load_slice(&b[c..]));
+                let from = self.block[number * layout.row + c..].as_ptr();
                 // SAFETY: all points of this tile are in the block.
                 let y = unsafe { tile_out(s, from, layout.point, bias) };
                 for r in 0..rows {
                     for j in 0..cols {
-                        // SAFETY: the pixel is inside the map and, by the caller's promise, this thread's alone.
-                        unsafe { self.to.store(s, first + r * d.w + j, c, y[r][j]) };
+                        // SAFETY: the pixel is inside the map and, by the promise made to `write`, this thread's alone.
+                        unsafe { to.store(s, first + r * d.w + j, c, y[r][j]) };
                     }
                 }
             }
