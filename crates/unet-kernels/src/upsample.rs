@@ -1,6 +1,14 @@
 //! Bilinear upsampling by two with aligned corners (PyTorch's `align_corners=True`), written straight into its place.
+//!
+//! Output row o of 2·H lies at o·(H−1)/(2·H−1) of the input: between two rows, in a share that the tables below hold; columns
+//! alike. Forward walks each output row once and keeps the two input columns around it, already mixed from two rows, in
+//! registers. Backward gathers: an input row takes from the few output rows that read it, so that no two tasks write one value.
 
-use crate::{Element, Kernels, Map, MapMut, Source, reference};
+use rayon::prelude::*;
+
+use crate::channels::{Activation, ByChannels, Group, Identity, Vs, check_norm, each_group};
+use crate::simd::{Simd, Vectorized};
+use crate::{Dims, Element, Kernels, Map, MapMut, Source};
 
 /// Where a smaller map's first pixel lies in a larger one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +25,30 @@ impl Kernels {
     /// # Panics
     /// Channels or sizes do not fit.
     pub fn upsample<T: Element>(&self, x: Source<'_, T>, y: MapMut<'_, T>, place: Placement) {
-        reference::upsample(x, y, place);
+        check_sizes(x.map.dims(), y.dims(), place);
+        check_norm(&x);
+        match x.norm {
+            Some(norm) => self.enlarge(x.map, norm, y, place),
+            None => self.enlarge(x.map, Identity, y, place),
+        }
+    }
+
+    fn enlarge<T: Element, A: Activation>(&self, x: Map<'_, T>, with: A, y: MapMut<'_, T>, place: Placement) {
+        let (xd, yd) = (x.dims(), y.dims());
+        let (rows, columns) = (mixes(xd.h), mixes(xd.w));
+        y.into_bands(1).into_par_iter().enumerate().for_each(|(i, mut y)| {
+            let (n, o) = (i / yd.h, (i % yd.h).checked_sub(place.top));
+            let Some(mix) = o.and_then(|o| rows.get(o)) else {
+                clear(&mut y, 0..yd.w);
+                return;
+            };
+            clear(&mut y, 0..place.left);
+            clear(&mut y, place.left + columns.len()..yd.w);
+            let row = |y: usize| x.rows(n, y, 1);
+            let (upper, lower) = (row(mix.low), row(mix.high));
+            let columns = columns.as_slice();
+            self.run(Enlarge { upper, lower, mix: *mix, columns, with, y, left: place.left });
+        });
     }
 
     /// Gradient by the input, from the (2H, 2W) part of `dy` at `place`.
@@ -25,6 +56,164 @@ impl Kernels {
     /// # Panics
     /// Channels or sizes do not fit.
     pub fn upsample_backward<T: Element>(&self, dy: Map<'_, T>, dx: MapMut<'_, T>, place: Placement) {
-        reference::upsample_backward(dy, dx, place);
+        let xd = dx.dims();
+        check_sizes(xd, dy.dims(), place);
+        let (rows, columns) = (readers(xd.h), mixes(xd.w));
+        dx.into_bands(1).into_par_iter().enumerate().for_each(|(i, dx)| {
+            let (n, y) = (i / xd.h, i % xd.h);
+            let taps = rows[y].map(|(o, share)| (dy.rows(n, place.top + o, 1), share));
+            self.run(Gather { taps, columns: &columns, left: place.left, dx });
+        });
+    }
+}
+
+fn check_sizes(small: Dims, large: Dims, place: Placement) {
+    let fits = place.top + 2 * small.h <= large.h && place.left + 2 * small.w <= large.w;
+    assert!(fits, "twice {small:?} does not fit into {large:?} at {place:?}");
+    assert!(small.n == large.n && small.c == large.c, "images and channels of {small:?} and {large:?}");
+}
+
+fn clear<T: Element>(y: &mut MapMut<'_, T>, columns: std::ops::Range<usize>) {
+    columns.for_each(|p| y.pixel(p).fill(T::default()));
+}
+
+/// What an output row or column is made of: `(1 − share)·low + share·high`.
+#[derive(Clone, Copy)]
+struct Mix {
+    low: usize,
+    high: usize,
+    share: f32,
+}
+
+/// The mixes of all 2·`side` outputs.
+fn mixes(side: usize) -> Vec<Mix> {
+    let step = match side {
+        0 | 1 => 0.0,
+        _ => (side - 1) as f64 / (2 * side - 1) as f64,
+    };
+    let mix = |o: usize| {
+        let position = o as f64 * step;
+        let low = (position as usize).min(side - 1);
+        Mix { low, high: (low + 1).min(side - 1), share: (position - low as f64) as f32 }
+    };
+    (0..2 * side).map(mix).collect()
+}
+
+/// Outputs that can read one input: they are at least 1/3 apart, and lie less than 1 to either side of it.
+const READERS: usize = 6;
+
+/// Of each input row or column, the outputs that read it with their shares; unused places have a share of zero.
+fn readers(side: usize) -> Vec<[(usize, f32); READERS]> {
+    let mut readers = vec![[(0, 0.0); READERS]; side];
+    let mut used = vec![0; side];
+    for (o, mix) in mixes(side).into_iter().enumerate() {
+        for (i, share) in [(mix.low, 1.0 - mix.share), (mix.high, mix.share)] {
+            if share != 0.0 {
+                readers[i][used[i]] = (o, share);
+                used[i] += 1;
+            }
+        }
+    }
+    readers
+}
+
+/// One output row from the two input rows around it.
+struct Enlarge<'a, T, A> {
+    upper: Map<'a, T>,
+    lower: Map<'a, T>,
+    mix: Mix,
+    columns: &'a [Mix],
+    with: A,
+    y: MapMut<'a, T>,
+    left: usize,
+}
+
+impl<T: Element, A: Activation> Vectorized for Enlarge<'_, T, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        each_group(s, self.upper.dims().c, &mut self);
+    }
+}
+
+impl<T: Element, A: Activation> Enlarge<'_, T, A> {
+    /// Column `x`, mixed from both rows.
+    #[inline(always)]
+    fn column<S: Simd, const G: usize, const PART: bool>(
+        &self,
+        g: Group<S, G, PART>,
+        with: A::Of<S, G>,
+        x: usize,
+    ) -> Vs<S, G> {
+        let upper = A::apply(g, with, g.load(&self.upper, x));
+        let lower = A::apply(g, with, g.load(&self.lower, x));
+        g.fma(g.splat(self.mix.share), lower, g.mul(g.splat(1.0 - self.mix.share), upper))
+    }
+}
+
+impl<T: Element, A: Activation> ByChannels for Enlarge<'_, T, A> {
+    #[inline(always)]
+    fn group<S: Simd, const G: usize, const PART: bool>(&mut self, g: Group<S, G, PART>) {
+        let with = self.with.of(g);
+        let mut low = 0;
+        let mut near = self.column(g, with, 0);
+        let mut far = self.column(g, with, self.columns[0].high);
+        for o in 0..self.columns.len() {
+            let mix = self.columns[o];
+            if mix.low != low {
+                (low, near) = (mix.low, far);
+                far = self.column(g, with, mix.high);
+            }
+            let v = g.fma(g.splat(mix.share), far, g.mul(g.splat(1.0 - mix.share), near));
+            g.store(&mut self.y, self.left + o, v);
+        }
+    }
+}
+
+/// One input row's gradient from the output rows that read it.
+struct Gather<'a, T> {
+    taps: [(Map<'a, T>, f32); READERS],
+    columns: &'a [Mix],
+    left: usize,
+    dx: MapMut<'a, T>,
+}
+
+impl<T: Element> Vectorized for Gather<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        each_group(s, self.dx.dims().c, &mut self);
+    }
+}
+
+impl<T: Element> ByChannels for Gather<'_, T> {
+    #[inline(always)]
+    fn group<S: Simd, const G: usize, const PART: bool>(&mut self, g: Group<S, G, PART>) {
+        let (mut low, mut near, mut far) = (0, g.zero(), g.zero());
+        for o in 0..self.columns.len() {
+            let mix = self.columns[o];
+            if mix.low != low {
+                g.store(&mut self.dx, low, near);
+                (low, near, far) = (mix.low, far, g.zero());
+            }
+            let mut column = g.zero();
+            for (row, share) in &self.taps {
+                if *share != 0.0 {
+                    column = g.fma(g.splat(*share), g.load(row, self.left + o), column);
+                }
+            }
+            near = g.fma(g.splat(1.0 - mix.share), column, near);
+            far = g.fma(g.splat(mix.share), column, far);
+        }
+        // The last output lies on the last column, or on the one before it with a share that rounding left there.
+        match low + 1 < self.dx.dims().w {
+            true => {
+                g.store(&mut self.dx, low, near);
+                g.store(&mut self.dx, low + 1, far);
+            }
+            false => g.store(&mut self.dx, low, g.add(near, far)),
+        }
     }
 }
