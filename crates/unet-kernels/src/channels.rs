@@ -1,5 +1,5 @@
 //! Walks the channels of a map in groups of vectors, so that what belongs to a channel (scales, sums) stays in registers while
-//! the pixels pass by. Takes a piece of a map small enough for the nearest caches, since each group passes over it anew.
+//! the pixels pass by. Takes a few pixels at a time, since each group passes over them anew.
 
 #![allow(
     clippy::needless_range_loop,
@@ -254,7 +254,13 @@ pub(crate) fn check_norm<T: Element>(x: &Source<'_, T>) {
     }
 }
 
-/// Pixels of `channels` values that stay in the nearest caches while several groups of channels pass over them.
-pub(crate) fn pixels_in_cache(channels: usize) -> usize {
-    (8192 / channels.max(1)).clamp(32, 256)
+/// Pixels of `channels` values that each group sums before the next one does: few kilobytes, since memory that is not read in
+/// its order comes several times slower, but enough for what a group does at its end. Even, so that 2×2 blocks stay whole.
+pub(crate) fn pixels_to_sum(channels: usize) -> usize {
+    (2048 / channels.max(1)).clamp(32, 256) & !1
+}
+
+/// As [`pixels_to_sum`] where a group has nothing to do at its end: barely more than one pass of all groups in order.
+pub(crate) fn pixels_to_pass(channels: usize) -> usize {
+    (512 / channels.max(1)).clamp(4, 256) & !1
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::channels::{Activation, ByChannels, Group, Identity, Vs, check_norm, each_group, pixels_in_cache};
+use crate::channels::{Activation, ByChannels, Group, Identity, Vs, check_norm, each_group, pixels_to_pass};
 use crate::simd::{Simd, Vectorized};
 use crate::{Dims, Element, Kernels, Map, MapMut, Source};
 
@@ -83,7 +83,7 @@ impl<T: Element, A: Activation> Vectorized for Unpool<'_, T, A> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let dims = self.dy.dims();
-        let size = pixels_in_cache(dims.c);
+        let size = pixels_to_pass(dims.c);
         for start in (0..dims.w).step_by(size) {
             self.columns = start..dims.w.min(start + size);
             each_group(s, dims.c, &mut self);

@@ -4,9 +4,11 @@
 //! alike. Forward walks each output row once and keeps the two input columns around it, already mixed from two rows, in
 //! registers. Backward gathers: an input row takes from the few output rows that read it, so that no two tasks write one value.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use crate::channels::{Activation, ByChannels, Group, Identity, Vs, check_norm, each_group};
+use crate::channels::{Activation, ByChannels, Group, Identity, Vs, check_norm, each_group, pixels_to_sum};
 use crate::simd::{Simd, Vectorized};
 use crate::{Dims, Element, Kernels, Map, MapMut, Source};
 
@@ -47,7 +49,7 @@ impl Kernels {
             let row = |y: usize| x.rows(n, y, 1);
             let (upper, lower) = (row(mix.low), row(mix.high));
             let columns = columns.as_slice();
-            self.run(Enlarge { upper, lower, mix: *mix, columns, with, y, left: place.left });
+            self.run(Enlarge { upper, lower, mix: *mix, columns, with, y, left: place.left, part: 0..0 });
         });
     }
 
@@ -58,11 +60,12 @@ impl Kernels {
     pub fn upsample_backward<T: Element>(&self, dy: Map<'_, T>, dx: MapMut<'_, T>, place: Placement) {
         let xd = dx.dims();
         check_sizes(xd, dy.dims(), place);
-        let (rows, columns) = (readers(xd.h), mixes(xd.w));
+        let (rows, columns, starts) = (readers(xd.h), mixes(xd.w), readers(xd.w));
         dx.into_bands(1).into_par_iter().enumerate().for_each(|(i, dx)| {
             let (n, y) = (i / xd.h, i % xd.h);
             let taps = rows[y].map(|(o, share)| (dy.rows(n, place.top + o, 1), share));
-            self.run(Gather { taps, columns: &columns, left: place.left, dx });
+            let (columns, starts) = (columns.as_slice(), starts.as_slice());
+            self.run(Gather { taps, columns, starts, left: place.left, dx, part: 0..0 });
         });
     }
 }
@@ -73,7 +76,7 @@ fn check_sizes(small: Dims, large: Dims, place: Placement) {
     assert!(small.n == large.n && small.c == large.c, "images and channels of {small:?} and {large:?}");
 }
 
-fn clear<T: Element>(y: &mut MapMut<'_, T>, columns: std::ops::Range<usize>) {
+fn clear<T: Element>(y: &mut MapMut<'_, T>, columns: Range<usize>) {
     columns.for_each(|p| y.pixel(p).fill(T::default()));
 }
 
@@ -126,6 +129,8 @@ struct Enlarge<'a, T, A> {
     with: A,
     y: MapMut<'a, T>,
     left: usize,
+    /// The outputs that the groups take turns at.
+    part: Range<usize>,
 }
 
 impl<T: Element, A: Activation> Vectorized for Enlarge<'_, T, A> {
@@ -133,7 +138,12 @@ impl<T: Element, A: Activation> Vectorized for Enlarge<'_, T, A> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        each_group(s, self.upper.dims().c, &mut self);
+        let (channels, width) = (self.upper.dims().c, self.columns.len());
+        let size = pixels_to_sum(channels);
+        for start in (0..width).step_by(size) {
+            self.part = start..width.min(start + size);
+            each_group(s, channels, &mut self);
+        }
     }
 }
 
@@ -156,10 +166,11 @@ impl<T: Element, A: Activation> ByChannels for Enlarge<'_, T, A> {
     #[inline(always)]
     fn group<S: Simd, const G: usize, const PART: bool>(&mut self, g: Group<S, G, PART>) {
         let with = self.with.of(g);
-        let mut low = 0;
-        let mut near = self.column(g, with, 0);
-        let mut far = self.column(g, with, self.columns[0].high);
-        for o in 0..self.columns.len() {
+        let first = self.columns[self.part.start];
+        let mut low = first.low;
+        let mut near = self.column(g, with, low);
+        let mut far = self.column(g, with, first.high);
+        for o in self.part.clone() {
             let mix = self.columns[o];
             if mix.low != low {
                 (low, near) = (mix.low, far);
@@ -175,8 +186,12 @@ impl<T: Element, A: Activation> ByChannels for Enlarge<'_, T, A> {
 struct Gather<'a, T> {
     taps: [(Map<'a, T>, f32); READERS],
     columns: &'a [Mix],
+    /// Where the outputs that read a column start.
+    starts: &'a [[(usize, f32); READERS]],
     left: usize,
     dx: MapMut<'a, T>,
+    /// The inputs that the groups take turns at.
+    part: Range<usize>,
 }
 
 impl<T: Element> Vectorized for Gather<'_, T> {
@@ -184,36 +199,63 @@ impl<T: Element> Vectorized for Gather<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        each_group(s, self.dx.dims().c, &mut self);
+        let dims = self.dx.dims();
+        let size = pixels_to_sum(dims.c);
+        for start in (0..dims.w).step_by(size) {
+            self.part = start..dims.w.min(start + size);
+            each_group(s, dims.c, &mut self);
+        }
+    }
+}
+
+impl<T: Element> Gather<'_, T> {
+    /// Column `o` of the output, summed over the rows that read this one.
+    #[inline(always)]
+    fn column<S: Simd, const G: usize, const PART: bool>(&self, g: Group<S, G, PART>, o: usize) -> Vs<S, G> {
+        let mut column = g.zero();
+        for (row, share) in &self.taps {
+            if *share != 0.0 {
+                column = g.fma(g.splat(*share), g.load(row, self.left + o), column);
+            }
+        }
+        column
+    }
+
+    /// Stores a finished column, if it is one of the part's.
+    #[inline(always)]
+    fn finish<S: Simd, const G: usize, const PART: bool>(&mut self, g: Group<S, G, PART>, x: usize, v: Vs<S, G>) {
+        if self.part.contains(&x) {
+            g.store(&mut self.dx, x, v);
+        }
     }
 }
 
 impl<T: Element> ByChannels for Gather<'_, T> {
     #[inline(always)]
     fn group<S: Simd, const G: usize, const PART: bool>(&mut self, g: Group<S, G, PART>) {
-        let (mut low, mut near, mut far) = (0, g.zero(), g.zero());
-        for o in 0..self.columns.len() {
+        // The first outputs may lie between the part's first column and the one before it, whose sum is then let go.
+        let first = self.starts[self.part.start][0].0;
+        let (mut low, mut near, mut far) = (self.columns[first].low, g.zero(), g.zero());
+        for o in first..self.columns.len() {
             let mix = self.columns[o];
             if mix.low != low {
-                g.store(&mut self.dx, low, near);
+                self.finish(g, low, near);
                 (low, near, far) = (mix.low, far, g.zero());
-            }
-            let mut column = g.zero();
-            for (row, share) in &self.taps {
-                if *share != 0.0 {
-                    column = g.fma(g.splat(*share), g.load(row, self.left + o), column);
+                if low >= self.part.end {
+                    return;
                 }
             }
+            let column = self.column(g, o);
             near = g.fma(g.splat(1.0 - mix.share), column, near);
             far = g.fma(g.splat(mix.share), column, far);
         }
         // The last output lies on the last column, or on the one before it with a share that rounding left there.
         match low + 1 < self.dx.dims().w {
             true => {
-                g.store(&mut self.dx, low, near);
-                g.store(&mut self.dx, low + 1, far);
+                self.finish(g, low, near);
+                self.finish(g, low + 1, far);
             }
-            false => g.store(&mut self.dx, low, g.add(near, far)),
+            false => self.finish(g, low, g.add(near, far)),
         }
     }
 }

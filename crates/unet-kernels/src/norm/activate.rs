@@ -1,10 +1,15 @@
 //! Writes an activation out, and pools it on the way.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use crate::channels::{Activation, ByChannels, Group, Identity, Vs, check_norm, each_group, pixels_in_cache};
+use crate::channels::{Activation, ByChannels, Group, Identity, Vs, check_norm, each_group, pixels_to_pass};
 use crate::simd::{Simd, Vectorized};
 use crate::{Dims, Element, Kernels, Map, MapMut, Source};
+
+/// Passes of all groups that one task makes.
+const PASSES: usize = 32;
 
 impl Kernels {
     /// Writes the source as an activation; with `pooled`, its 2×2 maxima too (odd last rows and columns are dropped).
@@ -23,10 +28,10 @@ impl Kernels {
     }
 
     fn write<T: Element, A: Activation>(&self, x: Map<'_, T>, with: A, y: MapMut<'_, T>) {
-        let size = 4 * pixels_in_cache(x.dims().c);
+        let size = pixels_to_pass(x.dims().c) * PASSES;
         y.into_pieces(size).enumerate().for_each(|(i, y)| {
             let x = x.range(i * size..i * size + y.dims().pixels());
-            self.run(Write { x, with, y });
+            self.run(Write { x, with, y, pixels: 0..0 });
         });
     }
 
@@ -60,6 +65,7 @@ struct Write<'a, T, A> {
     x: Map<'a, T>,
     with: A,
     y: MapMut<'a, T>,
+    pixels: Range<usize>,
 }
 
 impl<T: Element, A: Activation> Vectorized for Write<'_, T, A> {
@@ -67,7 +73,12 @@ impl<T: Element, A: Activation> Vectorized for Write<'_, T, A> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        each_group(s, self.x.dims().c, &mut self);
+        let dims = self.x.dims();
+        let size = pixels_to_pass(dims.c);
+        for start in (0..dims.w).step_by(size) {
+            self.pixels = start..dims.w.min(start + size);
+            each_group(s, dims.c, &mut self);
+        }
     }
 }
 
@@ -75,7 +86,7 @@ impl<T: Element, A: Activation> ByChannels for Write<'_, T, A> {
     #[inline(always)]
     fn group<S: Simd, const G: usize, const PART: bool>(&mut self, g: Group<S, G, PART>) {
         let with = self.with.of(g);
-        for p in 0..self.x.dims().pixels() {
+        for p in self.pixels.clone() {
             g.store(&mut self.y, p, A::apply(g, with, g.load(&self.x, p)));
         }
     }
@@ -87,7 +98,7 @@ struct Pool<'a, T, A> {
     with: A,
     y: Option<MapMut<'a, T>>,
     pooled: Option<MapMut<'a, T>>,
-    columns: std::ops::Range<usize>,
+    columns: Range<usize>,
 }
 
 impl<T: Element, A: Activation> Vectorized for Pool<'_, T, A> {
@@ -96,7 +107,7 @@ impl<T: Element, A: Activation> Vectorized for Pool<'_, T, A> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let dims = self.x.dims();
-        let size = pixels_in_cache(dims.c);
+        let size = pixels_to_pass(dims.c);
         for start in (0..dims.w).step_by(size) {
             self.columns = start..dims.w.min(start + size);
             each_group(s, dims.c, &mut self);

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::stats::spans;
 use super::{NormGrads, NormState};
-use crate::channels::{ByChannels, Group, Vs, each_group, pixels_in_cache};
+use crate::channels::{ByChannels, Group, Vs, each_group, pixels_to_pass, pixels_to_sum};
 use crate::pool::route;
 use crate::simd::{Simd, Vectorized};
 use crate::{Dims, Element, Kernels, Map, MapMut};
@@ -105,7 +105,7 @@ struct Layout {
 
 impl Layout {
     fn new(dims: Dims, pooled: bool) -> Self {
-        Self { dims, pooled, width: 4 * pixels_in_cache(dims.c) }
+        Self { dims, pooled, width: 8 * pixels_to_sum(dims.c) }
     }
 
     fn bands(self) -> usize {
@@ -244,9 +244,9 @@ struct Write<'a, 'b, T> {
 
 /// Runs a pass over a band, a few columns at a time.
 macro_rules! by_columns {
-    ($self:ident, $s:ident) => {{
+    ($self:ident, $s:ident, $size:ident) => {{
         let dims = $self.band.x.dims();
-        let size = pixels_in_cache(dims.c);
+        let size = $size(dims.c);
         for start in (0..dims.w).step_by(size) {
             $self.columns = start..dims.w.min(start + size);
             each_group($s, dims.c, &mut $self);
@@ -259,7 +259,7 @@ impl<T: Element> Vectorized for Sum<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        by_columns!(self, s);
+        by_columns!(self, s, pixels_to_sum);
     }
 }
 
@@ -268,7 +268,7 @@ impl<T: Element> Vectorized for Write<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        by_columns!(self, s);
+        by_columns!(self, s, pixels_to_pass);
     }
 }
 

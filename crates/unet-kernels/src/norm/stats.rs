@@ -1,4 +1,4 @@
-//! Mean and variance per channel, in one pass over memory: blocks of a few hundred pixels are summed twice while they are in the
+//! Mean and variance per channel, in one pass over memory: blocks of a few dozen pixels are summed twice while they are in the
 //! cache (for the mean, then for the deviations from it), and joined in f64 (Chan, Golub & LeVeque 1979).
 
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::BatchStats;
-use crate::channels::{ByChannels, Group, each_group, pixels_in_cache};
+use crate::channels::{ByChannels, Group, each_group, pixels_to_sum};
 use crate::simd::{Simd, Vectorized};
 use crate::{Element, Kernels, Map};
 
@@ -17,7 +17,7 @@ impl Kernels {
     /// Mean and biased variance per channel. Accurate also where the mean is large beside the deviation.
     pub fn batch_stats<T: Element>(&self, x: Map<'_, T>) -> BatchStats {
         let (count, channels) = (x.dims().pixels(), x.dims().c);
-        let size = pixels_in_cache(channels);
+        let size = pixels_to_sum(channels);
         let parts: Vec<Moments> = spans(count.div_ceil(size))
             .into_par_iter()
             .map(|blocks| {
