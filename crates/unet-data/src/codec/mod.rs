@@ -1,20 +1,23 @@
-//! Image files: what a path holds ([`probe`], headers only), its pixels ([`read`], [`read_page`]), and writers that never
+//! Image files: what a path holds ([`probe`], headers only), its pixels ([`read`], [`read_page`], [`Pages`]), and writers that never
 //! leave half a file ([`write_png`], [`write_tiff`], [`TiffWriter`]).
 //!
 //! The format is told by a file's first bytes, not by its name. Every reader checks the announced dimensions against
 //! [`MAX_IMAGE_BYTES`] and against the file's own size before it allocates.
 
 mod atomic;
+mod pages;
 mod raster;
 mod tiff;
+mod tiff_writer;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 pub use self::atomic::write_atomic;
+pub use self::pages::Pages;
 pub use self::raster::write_png;
-pub use self::tiff::{TiffWriter, write_tiff};
+pub use self::tiff_writer::{TiffWriter, write_tiff};
 use crate::{DataError, Image};
 
 /// The most bytes one decoded image may take: 2 GiB.
@@ -96,13 +99,11 @@ pub fn read(path: &Path) -> Result<Image, DataError> {
 /// As [`read`], and [`DataError::NoSuchPage`].
 pub fn read_page(path: &Path, page: usize) -> Result<Image, DataError> {
     let format = format_of(path)?;
-    if format == Format::Tiff {
-        return tiff::read_page(path, page);
-    }
-    if page > 0 {
-        return Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 });
-    }
-    raster::read(path, format)
+    guarded(path, format, || match format {
+        Format::Tiff => tiff::decode(path, &mut tiff::open_at(path, page)?),
+        _ if page > 0 => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 }),
+        format => raster::read(path, format),
+    })
 }
 
 /// How many pages the file has: 1 but for TIFF stacks.
@@ -111,7 +112,7 @@ pub fn read_page(path: &Path, page: usize) -> Result<Image, DataError> {
 /// As [`read`].
 pub fn page_count(path: &Path) -> Result<usize, DataError> {
     match format_of(path)? {
-        Format::Tiff => tiff::page_count(path),
+        Format::Tiff => guarded(path, Format::Tiff, || tiff::count(path, &mut tiff::open(path)?)),
         _ => Ok(1),
     }
 }
@@ -130,11 +131,12 @@ pub fn probe(path: &Path) -> Result<Probe, DataError> {
 /// # Errors
 /// As [`probe`], and [`DataError::NoSuchPage`].
 pub fn probe_page(path: &Path, page: usize) -> Result<Probe, DataError> {
-    match format_of(path)? {
-        Format::Tiff => tiff::probe_page(path, page),
+    let format = format_of(path)?;
+    guarded(path, format, || match format {
+        Format::Tiff => tiff::header(path, &mut tiff::open_at(path, page)?, page + 1),
         _ if page > 0 => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 }),
         format => raster::probe(path, format),
-    }
+    })
 }
 
 /// Whether a listing takes this file for an image, by its ending (case ignored); hidden files (`.name`) never are.
@@ -156,6 +158,12 @@ fn format_of(path: &Path) -> Result<Format, DataError> {
         path: path.to_owned(),
         found: head.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" "),
     })
+}
+
+/// Runs a decoder; a panic in it (they assert what damaged files break) becomes the error that the file deserves.
+fn guarded<T>(path: &Path, format: Format, decode: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
+    outcome.unwrap_or_else(|_| Err(DataError::decode(path, format.name(), "the decoder cannot make sense of it")))
 }
 
 /// Refuses dimensions beyond the limit, and such as the file's size cannot hold; gives the number of values.
@@ -181,6 +189,13 @@ fn check_dimensions(path: &Path, (width, height): (u64, u64), samples: u64, dept
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_decoder_that_panics_is_a_damaged_file() {
+        let result: Result<(), _> = guarded(Path::new("a.tif"), Format::Tiff, || panic!("as the decoder would"));
+        let text = result.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(text.contains("a.tif") && text.contains("damaged"), "{text}");
+    }
 
     #[test]
     fn listings_take_known_endings_in_any_case_and_no_hidden_files() {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::listing::{self, IMAGE_NAMES, MASK_NAMES};
 use super::paired::{Pair, Pairs, pages};
 use crate::DataError;
@@ -58,9 +60,7 @@ fn match_up(
     }
     let mut stems: Vec<&String> = images.keys().collect();
     stems.sort_by(|a, b| listing::natural_order(a, b));
-    let mut pairs = Vec::new();
-    for (stem, image, mask) in stems.into_iter().filter_map(|s| Some((s, images.get(s)?, masks.get(s)?))) {
-        pairs.extend(pages(stem, image, mask)?);
-    }
-    Ok(pairs)
+    let files: Vec<_> = stems.into_iter().filter_map(|s| Some((s, images.get(s)?, masks.get(s)?))).collect();
+    let opened: Vec<_> = files.par_iter().map(|(stem, image, mask)| pages(stem, image, mask)).collect();
+    Ok(opened.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::listing::{self, IMAGE_NAMES};
 use super::paired::page_id;
-use crate::{DataError, Image, codec};
+use crate::codec::Pages;
+use crate::{DataError, Image};
 
 /// Endings of the names that predictions are written under.
 const OUTPUT_SUFFIXES: [&str; 4] = ["_mask", "_prob", "_overlay", "_instances"];
 
 /// One page of one input file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct InputImage {
     /// The file's stem, with the page where there are several.
     pub id: String,
@@ -27,15 +29,16 @@ pub struct InputImage {
     pub height: usize,
     /// Channels, alpha not counted.
     pub channels: usize,
+    file: Arc<Pages>,
 }
 
 impl InputImage {
     /// Decodes the page.
     ///
     /// # Errors
-    /// As [`codec::read_page`].
+    /// As [`Pages::read`].
     pub fn load(&self) -> Result<Image, DataError> {
-        codec::read_page(&self.path, self.page)
+        self.file.read(self.page)
     }
 }
 
@@ -46,7 +49,7 @@ impl InputImage {
 /// out. Headers are read, pixels are not.
 ///
 /// # Errors
-/// [`DataError::NotFound`], [`DataError::NoImages`], and what [`codec::probe`] gives.
+/// [`DataError::NotFound`], [`DataError::NoImages`], and what [`Pages::open`] gives.
 pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
     let mut files = Vec::new();
     for path in paths {
@@ -57,19 +60,13 @@ pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
     let mut inputs = Vec::new();
     for path in files.into_iter().filter(|p| seen.insert(p.clone())) {
         let stem = listing::stem(&path);
-        let pages = codec::page_count(&path)?;
+        let file = Arc::new(Pages::open(&path)?);
+        let pages = file.len();
         for page in 0..pages {
-            let probe = codec::probe_page(&path, page)?;
+            let probe = file.probe(page)?;
             let (width, height, channels) = (probe.width, probe.height, probe.channels);
-            inputs.push(InputImage {
-                id: page_id(&stem, page, pages),
-                path: path.clone(),
-                page,
-                pages,
-                width,
-                height,
-                channels,
-            });
+            let (id, path, file) = (page_id(&stem, page, pages), path.clone(), Arc::clone(&file));
+            inputs.push(InputImage { id, path, page, pages, width, height, channels, file });
         }
     }
     if inputs.is_empty() {

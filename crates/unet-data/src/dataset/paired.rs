@@ -3,19 +3,21 @@
 //! Opening probes every header (sizes, channels) and decodes every mask once, in parallel, to find the classes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::{Dataset, out_of_range};
+use crate::codec::Pages;
 use crate::labels::ValueCensus;
-use crate::{ClassTable, DataError, Image, Sample, codec};
+use crate::{ClassTable, DataError, Image, Sample};
 
 /// One page of an image file and the page of the mask file that belongs to it.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
     pub(super) id: String,
-    pub(super) image: PathBuf,
-    pub(super) mask: PathBuf,
+    pub(super) image: Arc<Pages>,
+    pub(super) mask: Arc<Pages>,
     pub(super) page: usize,
 }
 
@@ -29,13 +31,16 @@ pub(super) struct Pairs {
 
 /// The pages of one image file with those of its mask file; a single page keeps the stem as its name, page 3 is `STEM_003`.
 pub(super) fn pages(stem: &str, image: &Path, mask: &Path) -> Result<Vec<Pair>, DataError> {
-    let (image_pages, mask_pages) = (codec::page_count(image)?, codec::page_count(mask)?);
+    let (image, mask) = (Arc::new(Pages::open(image)?), Arc::new(Pages::open(mask)?));
+    let (image_pages, mask_pages) = (image.len(), mask.len());
     if image_pages != mask_pages {
-        let (images, masks) = (image.to_owned(), mask.to_owned());
+        let (images, masks) = (image.path().to_owned(), mask.path().to_owned());
         return Err(DataError::PageCount { images, image_pages, masks, mask_pages });
     }
-    let pair =
-        |page| Pair { id: page_id(stem, page, image_pages), image: image.to_owned(), mask: mask.to_owned(), page };
+    let pair = |page| {
+        let (image, mask) = (Arc::clone(&image), Arc::clone(&mask));
+        Pair { id: page_id(stem, page, image_pages), image, mask, page }
+    };
     Ok((0..image_pages).map(pair).collect())
 }
 
@@ -91,9 +96,9 @@ impl PairedFiles {
         let channels = first.channels;
         if let Some((look, odd)) = looks.iter().zip(&found.pairs).find(|(l, _)| l.channels != channels) {
             return Err(DataError::Channels {
-                path: odd.image.clone(),
+                path: odd.image.path().to_owned(),
                 found: look.channels,
-                first: pair.image.clone(),
+                first: pair.image.path().to_owned(),
                 expected: channels,
             });
         }
@@ -129,7 +134,7 @@ impl Dataset for PairedFiles {
     }
 
     fn path(&self, index: usize) -> PathBuf {
-        self.pairs.get(index).map(|p| p.image.clone()).unwrap_or_default()
+        self.pairs.get(index).map(|p| p.image.path().to_owned()).unwrap_or_default()
     }
 
     fn size(&self, index: usize) -> Result<(usize, usize), DataError> {
@@ -146,19 +151,19 @@ impl Dataset for PairedFiles {
 
     fn load(&self, index: usize) -> Result<Sample, DataError> {
         let pair = self.pair(index)?;
-        let image = codec::read_page(&pair.image, pair.page)?;
-        let mask = codec::read_page(&pair.mask, pair.page)?;
+        let image = pair.image.read(pair.page)?;
+        let mask = pair.mask.read(pair.page)?;
         check_sizes(pair, &image, &mask)?;
         if image.channels() != self.channels {
             let first = self.path(0);
             return Err(DataError::Channels {
-                path: pair.image.clone(),
+                path: pair.image.path().to_owned(),
                 found: image.channels(),
                 first,
                 expected: self.channels,
             });
         }
-        let mask = self.classes.to_labels(&mask, &pair.mask)?;
+        let mask = self.classes.to_labels(&mask, pair.mask.path())?;
         Ok(Sample { id: pair.id.clone(), image, mask: Some(mask) })
     }
 
@@ -173,22 +178,22 @@ impl Dataset for PairedFiles {
 
 /// Image headers, the mask's too; the mask's pixels where the classes are still to be found.
 fn look(pair: &Pair, with_values: bool) -> Result<Look, DataError> {
-    let image = codec::probe_page(&pair.image, pair.page)?;
+    let image = pair.image.probe(pair.page)?;
     let mut census = ValueCensus::default();
     let mask_size = if with_values {
-        let mask = codec::read_page(&pair.mask, pair.page)?;
-        census.add(&mask, &pair.mask)?;
+        let mask = pair.mask.read(pair.page)?;
+        census.add(&mask, pair.mask.path())?;
         (mask.width(), mask.height())
     } else {
-        let mask = codec::probe_page(&pair.mask, pair.page)?;
+        let mask = pair.mask.probe(pair.page)?;
         (mask.width, mask.height)
     };
     let size = (image.width, image.height);
     if size != mask_size {
         return Err(DataError::PairSize {
-            image: pair.image.clone(),
+            image: pair.image.path().to_owned(),
             image_size: size,
-            mask: pair.mask.clone(),
+            mask: pair.mask.path().to_owned(),
             mask_size,
         });
     }
@@ -206,5 +211,10 @@ fn check_sizes(pair: &Pair, image: &Image, mask: &Image) -> Result<(), DataError
     if image_size == mask_size {
         return Ok(());
     }
-    Err(DataError::PairSize { image: pair.image.clone(), image_size, mask: pair.mask.clone(), mask_size })
+    Err(DataError::PairSize {
+        image: pair.image.path().to_owned(),
+        image_size,
+        mask: pair.mask.path().to_owned(),
+        mask_size,
+    })
 }

@@ -45,6 +45,18 @@ pub fn valid_files() -> Vec<(&'static str, Vec<u8>)> {
         .to_vec()
 }
 
+/// The files of tests/fixtures that other encoders made, with their endings.
+pub fn foreign_files() -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut paths: Vec<_> = fs_list(&folder).into_iter().filter(|p| codec::is_image_path(p)).collect();
+    paths.sort();
+    paths.iter().map(|p| (p.extension().unwrap().to_str().unwrap().to_owned(), std::fs::read(p).unwrap())).collect()
+}
+
+fn fs_list(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect()
+}
+
 /// A PNG whose header announces `side`×`side` pixels, its checksum right.
 pub fn forged_png(side: u32) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
