@@ -19,6 +19,7 @@
 //! # Ok::<(), unet_kernels::ShapeError>(())
 //! ```
 
+mod blur;
 mod channels;
 mod conv;
 mod element;
@@ -27,6 +28,7 @@ mod norm;
 mod pack;
 mod pool;
 pub mod reference;
+mod resample;
 mod scratch;
 mod shape;
 mod simd;
@@ -39,6 +41,7 @@ mod upsample;
 pub use conv::{ConvShape, ConvWeights};
 pub use element::Element;
 pub use norm::{BatchStats, NormGrads, NormState};
+pub use resample::{Filter, Grid};
 pub use shape::{Affine, Dims, Map, MapMut, ShapeError, Source};
 pub use tier::{Tier, TierError};
 pub use transpose::TransposeWeights;
