@@ -4,7 +4,16 @@ use half::bf16;
 
 /// A value as an activation keeps it in memory.
 pub trait Element:
-    crate::simd::Storage + crate::stored::Stored + Copy + Default + Send + Sync + PartialEq + std::fmt::Debug + 'static
+    crate::simd::Storage
+    + crate::stored::Stored
+    + crate::passes::Passes
+    + Copy
+    + Default
+    + Send
+    + Sync
+    + PartialEq
+    + std::fmt::Debug
+    + 'static
 {
     /// As f32, exactly.
     fn to_f32(self) -> f32;

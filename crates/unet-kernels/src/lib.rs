@@ -26,6 +26,7 @@ mod element;
 mod loss;
 mod norm;
 mod pack;
+mod passes;
 mod pool;
 pub mod reference;
 mod resample;

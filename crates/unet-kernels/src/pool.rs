@@ -14,6 +14,10 @@ impl Kernels {
     /// # Panics
     /// Sizes do not fit.
     pub fn max_pool<T: Element>(&self, x: Source<'_, T>, y: MapMut<'_, T>) {
+        T::max_pool(self, x, y);
+    }
+
+    pub(crate) fn max_pool_of<T: Element>(&self, x: Source<'_, T>, y: MapMut<'_, T>) {
         check_norm(&x);
         match x.norm {
             Some(norm) => self.write_pooled(x.map, norm, None, y),
@@ -27,6 +31,10 @@ impl Kernels {
     /// # Panics
     /// Sizes do not fit.
     pub fn max_pool_backward<T: Element>(&self, x: Source<'_, T>, dy: Map<'_, T>, dx: MapMut<'_, T>) {
+        T::max_pool_backward(self, x, dy, dx);
+    }
+
+    pub(crate) fn max_pool_backward_of<T: Element>(&self, x: Source<'_, T>, dy: Map<'_, T>, dx: MapMut<'_, T>) {
         let d = x.map.dims();
         assert_eq!(d, dx.dims(), "input and its gradient");
         assert_eq!(dy.dims(), Dims::new(d.n, d.h / 2, d.w / 2, d.c), "gradient of the 2×2 maxima of {d:?}");

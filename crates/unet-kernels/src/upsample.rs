@@ -27,6 +27,10 @@ impl Kernels {
     /// # Panics
     /// Channels or sizes do not fit.
     pub fn upsample<T: Element>(&self, x: Source<'_, T>, y: MapMut<'_, T>, place: Placement) {
+        T::upsample(self, x, y, place);
+    }
+
+    pub(crate) fn upsample_of<T: Element>(&self, x: Source<'_, T>, y: MapMut<'_, T>, place: Placement) {
         check_sizes(x.map.dims(), y.dims(), place);
         check_norm(&x);
         match x.norm {
@@ -58,6 +62,10 @@ impl Kernels {
     /// # Panics
     /// Channels or sizes do not fit.
     pub fn upsample_backward<T: Element>(&self, dy: Map<'_, T>, dx: MapMut<'_, T>, place: Placement) {
+        T::upsample_backward(self, dy, dx, place);
+    }
+
+    pub(crate) fn upsample_backward_of<T: Element>(&self, dy: Map<'_, T>, dx: MapMut<'_, T>, place: Placement) {
         let xd = dx.dims();
         check_sizes(xd, dy.dims(), place);
         let (rows, columns, starts) = (readers(xd.h), mixes(xd.w), readers(xd.w));

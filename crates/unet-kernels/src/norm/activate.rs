@@ -17,6 +17,10 @@ impl Kernels {
     /// # Panics
     /// Sizes do not fit.
     pub fn activate<T: Element>(&self, x: Source<'_, T>, y: MapMut<'_, T>, pooled: Option<MapMut<'_, T>>) {
+        T::activate(self, x, y, pooled);
+    }
+
+    pub(crate) fn activate_as<T: Element>(&self, x: Source<'_, T>, y: MapMut<'_, T>, pooled: Option<MapMut<'_, T>>) {
         assert_eq!(x.map.dims(), y.dims(), "source and activation");
         check_norm(&x);
         match (pooled, x.norm) {

@@ -29,7 +29,7 @@ impl Kernels {
         dz: MapMut<'_, T>,
         grads: NormGrads<'_>,
     ) {
-        self.norm_relu_pool_backward(x, state, None, dz, grads);
+        T::norm_backward(self, x, state, None, dz, grads);
     }
 
     /// As [`Self::norm_relu_backward`] where the activation was also max-pooled: `dpool`, the gradient by the 2×2 maxima, is
@@ -38,6 +38,17 @@ impl Kernels {
     /// # Panics
     /// Sizes do not fit.
     pub fn norm_relu_pool_backward<T: Element>(
+        &self,
+        x: Map<'_, T>,
+        state: &NormState,
+        dpool: Option<Map<'_, T>>,
+        dz: MapMut<'_, T>,
+        grads: NormGrads<'_>,
+    ) {
+        T::norm_backward(self, x, state, dpool, dz, grads);
+    }
+
+    pub(crate) fn norm_backward_of<T: Element>(
         &self,
         x: Map<'_, T>,
         state: &NormState,

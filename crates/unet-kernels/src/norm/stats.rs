@@ -16,6 +16,10 @@ const TASKS: usize = 64;
 impl Kernels {
     /// Mean and biased variance per channel. Accurate also where the mean is large beside the deviation.
     pub fn batch_stats<T: Element>(&self, x: Map<'_, T>) -> BatchStats {
+        T::batch_stats(self, x)
+    }
+
+    pub(crate) fn stats_of<T: Element>(&self, x: Map<'_, T>) -> BatchStats {
         let (count, channels) = (x.dims().pixels(), x.dims().c);
         let size = pixels_to_sum(channels);
         let parts: Vec<Moments> = spans(count.div_ceil(size))
