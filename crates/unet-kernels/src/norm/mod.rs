@@ -44,7 +44,7 @@ impl NormState {
         Self { mean: mean.to_vec(), inv_std, scale, shift }
     }
 
-    /// The scale and shift, as a [`Source`] takes them.
+    /// The scale and shift, as a [`Source`](crate::Source) takes them.
     pub fn affine(&self) -> Affine<'_> {
         Affine { scale: &self.scale, shift: &self.shift }
     }
