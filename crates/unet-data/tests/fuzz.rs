@@ -1,6 +1,6 @@
 //! Mutated files: whatever bytes a file has, reading it gives an image or an error that names the file, never a panic.
 //!
-//! `UNET_FUZZ_CASES` sets the number of mutations per seed file (100 unless set).
+//! `UNET_FUZZ_CASES` sets the number of mutations per seed file (75 unless set).
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -41,7 +41,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
 
 #[test]
 fn mutated_files_never_panic_and_errors_name_the_file() {
-    let cases: usize = std::env::var("UNET_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let cases: usize = std::env::var("UNET_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(75);
     let dir = tempfile::tempdir().unwrap();
     let table = ClassTable::from_values(&[0, 255]).unwrap();
     let start = Instant::now();

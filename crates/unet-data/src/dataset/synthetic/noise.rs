@@ -19,8 +19,10 @@ impl Noise {
         let (u, v, w) = (smooth(x - xf), smooth(y - yf), smooth(z - zf));
         let (x0, y0, z0) = (xf as i32, yf as i32, zf as i32);
         let plane = |z: i32| {
+            let key = round(self.key, z);
             let row = |y: i32| {
-                let (a, b) = (self.lattice(x0, y, z), self.lattice(x0.wrapping_add(1), y, z));
+                let key = round(key, y);
+                let (a, b) = (value(round(key, x0)), value(round(key, x0.wrapping_add(1))));
                 a + u * (b - a)
             };
             let (a, b) = (row(y0), row(y0.wrapping_add(1)));
@@ -34,18 +36,27 @@ impl Noise {
     pub(super) fn line(self, x: f32) -> f32 {
         let xf = x.floor();
         let x0 = xf as i32;
-        let (a, b) = (self.lattice(x0, 0, 0), self.lattice(x0.wrapping_add(1), 0, 0));
+        let (a, b) = (value(round(self.key, x0)), value(round(self.key, x0.wrapping_add(1))));
         a + smooth(x - xf) * (b - a)
     }
+}
 
-    fn lattice(self, x: i32, y: i32, z: i32) -> f32 {
-        let mut h = self.key;
-        for n in [x, y, z] {
-            h = (h ^ n as u32).wrapping_mul(0xCC9E_2D51);
-            h = h.rotate_left(15).wrapping_mul(0x1B87_3593);
-        }
-        (mix(h) >> 8) as f32 * (2.0 / 16_777_216.0) - 1.0
-    }
+/// One round of MurmurHash3: takes one coordinate in.
+fn round(h: u32, n: i32) -> u32 {
+    (h ^ (n as u32).wrapping_mul(0xCC9E_2D51).rotate_left(15).wrapping_mul(0x1B87_3593))
+        .rotate_left(13)
+        .wrapping_mul(5)
+        .wrapping_add(0xE654_6B64)
+}
+
+/// The lattice value of a hash, in −1…1.
+fn value(h: u32) -> f32 {
+    (mix(h) >> 8) as f32 * (2.0 / 16_777_216.0) - 1.0
+}
+
+/// √(a² + b²): these are pixels, so that the care `hypot` takes with overflow would only cost time.
+pub(super) fn length(a: f32, b: f32) -> f32 {
+    (a * a + b * b).sqrt()
 }
 
 /// 3t² − 2t³.

@@ -5,7 +5,7 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::noise::{Noise, smooth};
+use super::noise::{Noise, length, smooth};
 use super::tissue::{Cell, Place, Section};
 use crate::random::{Purpose, normal, rng};
 
@@ -103,7 +103,7 @@ fn mitochondria(
         canvas.stamp(owner, (x, y), a + 4.0, |dx, dy, room, gray| {
             let (u, v) = (cos * dx + sin * dy, cos * dy - sin * dx);
             let bend = 2.5 * wave.at(u / 9.0, v / 9.0, z / 3.0);
-            let e = (u / a).hypot(v / b);
+            let e = length(u / a, v / b);
             let inside = ((1.0 - e) * b + 0.6 * bend).min(room - 4.5);
             let rim = (-(inside - 1.0).powi(2) / 3.0).exp();
             let body = smooth((inside + 0.5) / 2.0);
@@ -126,7 +126,7 @@ fn vesicle(canvas: &mut Canvas<'_>, owner: u32, r: f32, centre: (f32, f32), z: f
         return;
     }
     canvas.stamp(owner, at, radius + 3.0, |dx, dy, room, gray| {
-        let d = dx.hypot(dy);
+        let d = length(dx, dy);
         let ring = (-(d - radius).powi(2) / 2.2).exp();
         *gray += smooth((room - 2.0) / 3.0) * (16.0 * smooth(radius - d) - dark * ring) * left;
     });
@@ -167,7 +167,7 @@ fn dark_body(
         return;
     }
     canvas.stamp(owner, at, radius + 4.0, |dx, dy, room, gray| {
-        let inside = smooth((radius - dx.hypot(dy) + 1.5) / 3.0);
+        let inside = smooth((radius - length(dx, dy) + 1.5) / 3.0);
         *gray += smooth((room - 3.0) / 3.0) * inside * (dark - *gray);
     });
 }

@@ -13,6 +13,9 @@ use crate::{DataError, Image, LabelMap, Pixels};
 /// Mean gray value of cytoplasm.
 const CYTOPLASM: f32 = 164.0;
 
+/// Beyond this distance in pixels a membrane neither darkens nor counts as one.
+const REACH: f32 = 36.0;
+
 /// Image and mask of slice `index`.
 pub(super) fn render(config: &SyntheticConfig, tissue: &Tissue, index: usize) -> Result<(Image, LabelMap), DataError> {
     let (w, h, z) = (config.width, config.height, index as f32);
@@ -24,8 +27,13 @@ pub(super) fn render(config: &SyntheticConfig, tissue: &Tissue, index: usize) ->
         for (x, (gray, label)) in gray.iter_mut().zip(labels).enumerate() {
             let place = places[y * w + x];
             let at = (x as f32, y as f32, z);
-            *gray = fields.cytoplasm(tissue, place, at) - fields.membrane(tissue, place, at);
-            *label = u8::from(place.distance >= fields.half_width(tissue, place, at));
+            *gray = fields.cytoplasm(tissue, place, at);
+            *label = 1;
+            if place.distance < REACH {
+                let (darkness, half_width) = fields.membrane(tissue, place, at);
+                *gray -= darkness;
+                *label = u8::from(place.distance >= half_width);
+            }
         }
     });
     remove_specks(&mut labels, w);
@@ -120,21 +128,18 @@ impl Fields {
         CYTOPLASM + 13.0 * cell.tone - 10.0 * smooth((20.0 - cell.radius) / 20.0) + texture
     }
 
-    /// How much darker the membrane makes a pixel; a slanted one is broad and faint.
-    fn membrane(&self, tissue: &Tissue, place: Place, (x, y, z): (f32, f32, f32)) -> f32 {
-        let sharp = 2.2 + 0.5 * self.width.at(x / 30.0, y / 30.0, z / 3.0);
+    /// How much darker the membrane makes a pixel, and half the width in pixels that it has in the mask. A slanted membrane is broad
+    /// and faint.
+    fn membrane(&self, tissue: &Tissue, place: Place, (x, y, z): (f32, f32, f32)) -> (f32, f32) {
+        let width = self.width.at(x / 30.0, y / 30.0, z / 3.0);
+        let synapse = self.synapse(tissue, place, (x, y, z));
+        let sharp = 2.2 + 0.5 * width;
         let sigma2 = sharp * sharp + place.slant * place.slant / 5.0;
         let faint = (sharp / sigma2.sqrt()).powf(0.7);
         let depth = 92.0 + 30.0 * self.contrast.at(x / 45.0, y / 45.0, z / 3.0);
         let line = depth * faint * (-place.distance * place.distance / (2.0 * sigma2)).exp();
-        line + 75.0 * self.synapse(tissue, place, (x, y, z)) * (-place.distance / 6.0).exp()
-    }
-
-    /// Half the width of the mask's membrane in pixels.
-    fn half_width(&self, tissue: &Tissue, place: Place, at: (f32, f32, f32)) -> f32 {
-        let (x, y, z) = at;
-        let base = 3.1 + 0.7 * self.width.at(x / 30.0, y / 30.0, z / 3.0);
-        base + (0.32 * place.slant).min(3.5) + 2.2 * self.synapse(tissue, place, at)
+        let darkness = line + 75.0 * synapse * (-place.distance / 6.0).exp();
+        (darkness, 3.1 + 0.7 * width + (0.32 * place.slant).min(3.5) + 2.2 * synapse)
     }
 
     /// 0 to 1: how much of a synaptic density this stretch of membrane is.

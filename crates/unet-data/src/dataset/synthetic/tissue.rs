@@ -8,7 +8,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::SyntheticConfig;
-use super::noise::Noise;
+use super::noise::{Noise, length};
 use crate::random::{Purpose, rng};
 
 /// Cells reach this far beyond the picture, so that its border is nothing special.
@@ -77,7 +77,7 @@ impl Tissue {
             for _ in 0..(w * h / 1000.0 * darts) as usize {
                 let (x, y) = (rng.random::<f32>() * w - MARGIN, rng.random::<f32>() * h - MARGIN);
                 let radius = low + (high - low) * rng.random::<f32>().powi(2);
-                let clash = |c: &Cell| (c.x - x).hypot(c.y - y) < 0.86 * (c.radius + radius) + 2.0;
+                let clash = |c: &Cell| length(c.x - x, c.y - y) < 0.86 * (c.radius + radius) + 2.0;
                 if !cells.iter().any(clash) {
                     cells.push(Cell::new((x, y), radius, fibres, &mut rng));
                 }
@@ -130,7 +130,7 @@ impl Section {
     /// F at q.
     pub(super) fn field(&self, q: (f32, f32)) -> f32 {
         let (a, b) = self.stretched(q);
-        a.hypot(b) - self.radius
+        length(a, b) - self.radius
     }
 
     fn stretched(&self, q: (f32, f32)) -> (f32, f32) {
@@ -142,7 +142,7 @@ impl Section {
     /// ∇F at q: Mᵀ · unit vector.
     fn gradient(&self, q: (f32, f32)) -> (f32, f32) {
         let (a, b) = self.stretched(q);
-        let scale = 1.0 / a.hypot(b).max(1e-3);
+        let scale = 1.0 / length(a, b).max(1e-3);
         let [xx, xy, yy] = self.stretch;
         ((xx * a + xy * b) * scale, (xy * a + yy * b) * scale)
     }
@@ -163,7 +163,7 @@ pub(super) fn locate(points: &[(f32, f32)], now: &[Section], before: &[Section],
         }
         let (i, j) = (first.1, second.1);
         let (a, b) = (now[i].gradient(q), now[j].gradient(q));
-        let slope = (b.0 - a.0).hypot(b.1 - a.1).max(0.35);
+        let slope = length(b.0 - a.0, b.1 - a.1).max(0.35);
         let gap = |s: &[Section]| s[j].field(q) - s[i].field(q);
         *place = Place {
             owner: i as u32,
@@ -178,7 +178,7 @@ pub(super) fn locate(points: &[(f32, f32)], now: &[Section], before: &[Section],
 fn candidates(points: &[(f32, f32)], sections: &[Section]) -> Vec<usize> {
     let n = points.len() as f32;
     let centre = points.iter().fold((0.0, 0.0), |s, p| (s.0 + p.0 / n, s.1 + p.1 / n));
-    let radius = points.iter().map(|p| (p.0 - centre.0).hypot(p.1 - centre.1)).fold(0.0, f32::max);
+    let radius = points.iter().map(|p| length(p.0 - centre.0, p.1 - centre.1)).fold(0.0, f32::max);
     let fields: Vec<f32> = sections.iter().map(|s| s.field(centre)).collect();
     let (mut best, mut second) = (f32::MAX, f32::MAX);
     for (f, s) in fields.iter().zip(sections) {
