@@ -1,2 +1,35 @@
-//! Entry point.
-fn main() {}
+//! The `unet` command: parses the arguments, runs one command, and turns its end into an exit status: 0 done, 1 failed, 2 wrong usage.
+#![forbid(unsafe_code)]
+
+mod args;
+mod cmd;
+mod data;
+mod output;
+mod progress;
+mod resolve;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::terminal::Terminal;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::stderr();
+    let result = match cli.command {
+        Command::Train(args) => cmd::train::run(&args, &terminal),
+        Command::Predict(args) => cmd::predict::run(&args, &terminal),
+        Command::Evaluate(args) => cmd::evaluate::run(&args, &terminal),
+        Command::Inspect(args) => cmd::inspect::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            terminal.line(format!("error: {}", output::message(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}

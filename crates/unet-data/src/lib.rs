@@ -38,7 +38,7 @@ pub mod split;
 pub use self::augment::{AugmentConfig, Augmenter, Symmetry};
 pub use self::batch::{Batch, Patch};
 pub use self::dataset::synthetic::{Synthetic, SyntheticConfig};
-pub use self::dataset::{Dataset, InputImage, open, open_images, open_with_classes};
+pub use self::dataset::{Dataset, InputImage, list_images, open, open_images, open_with_classes};
 pub use self::error::DataError;
 pub use self::image::{Image, Pixels};
 pub use self::labels::{Class, ClassTable, ValueCensus};

@@ -42,23 +42,13 @@ impl InputImage {
     }
 }
 
-/// Lists the pages of files and folders in the order given, folders in natural order, each file once.
-///
-/// A folder stands for the images directly in it; where it has none, for those of its `image`, `images` or `imgs` folder. In a
-/// folder, `NAME_mask`, `NAME_prob`, `NAME_overlay` and `NAME_instances` beside a `NAME` are taken for earlier predictions and left
-/// out. Headers are read, pixels are not.
+/// Lists the pages of the files that [`list_images`] finds. Headers are read, pixels are not.
 ///
 /// # Errors
-/// [`DataError::NotFound`], [`DataError::NoImages`], and what [`Pages::open`] gives.
+/// As [`list_images`], and what [`Pages::open`] gives.
 pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
-    let mut files = Vec::new();
-    for path in paths {
-        let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?;
-        if meta.is_dir() { files.extend(in_folder(path)?) } else { files.push(path.clone()) }
-    }
-    let mut seen = BTreeSet::new();
     let mut inputs = Vec::new();
-    for path in files.into_iter().filter(|p| seen.insert(p.clone())) {
+    for path in list_images(paths)? {
         let stem = listing::stem(&path);
         let file = Arc::new(Pages::open(&path)?);
         let pages = file.len();
@@ -69,10 +59,29 @@ pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
             inputs.push(InputImage { id, path, page, pages, width, height, channels, file });
         }
     }
-    if inputs.is_empty() {
+    Ok(inputs)
+}
+
+/// Lists image files in the order given, folders in natural order, each file once; none is opened.
+///
+/// A folder stands for the images directly in it; where it has none, for those of its `image`, `images` or `imgs` folder. In a
+/// folder, `NAME_mask`, `NAME_prob`, `NAME_overlay` and `NAME_instances` beside a `NAME` are taken for earlier predictions and left
+/// out.
+///
+/// # Errors
+/// [`DataError::NotFound`] and [`DataError::NoImages`].
+pub fn list_images(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    for path in paths {
+        let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?;
+        if meta.is_dir() { files.extend(in_folder(path)?) } else { files.push(path.clone()) }
+    }
+    let mut seen = BTreeSet::new();
+    files.retain(|p| seen.insert(p.clone()));
+    if files.is_empty() {
         return Err(DataError::NoImages { path: paths.first().cloned().unwrap_or_default() });
     }
-    Ok(inputs)
+    Ok(files)
 }
 
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, DataError> {

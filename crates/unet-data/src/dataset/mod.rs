@@ -13,7 +13,7 @@ pub mod synthetic;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::inputs::{InputImage, open_images};
+pub use self::inputs::{InputImage, list_images, open_images};
 pub use self::listing::natural_order;
 pub use self::paired::PairedFiles;
 use crate::{ClassTable, DataError, Sample};

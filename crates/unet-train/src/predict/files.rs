@@ -93,8 +93,8 @@ pub fn predict_files(
     options: &OutputOptions,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<FilePrediction>, TrainError> {
+    check_outputs(inputs, options)?;
     let files = by_file(inputs);
-    check_outputs(&files, options)?;
     std::fs::create_dir_all(&options.dir).map_err(|e| TrainError::io(&options.dir, "create", e))?;
     let (mut done, mut written) = (0, Vec::new());
     for pages in &files {
@@ -128,9 +128,13 @@ fn path_of(options: &OutputOptions, page: &InputImage, output: Output) -> PathBu
     options.dir.join(format!("{stem}_{}.{}", output.name(), output.extension(page.pages)))
 }
 
-fn check_outputs(files: &[Vec<&InputImage>], options: &OutputOptions) -> Result<(), TrainError> {
+/// Whether every output can be written under its name; [`predict_files`] asks this itself, for those who call it file by file.
+///
+/// # Errors
+/// An output exists already and is not to be overwritten, or two inputs would write the same one.
+pub fn check_outputs(inputs: &[InputImage], options: &OutputOptions) -> Result<(), TrainError> {
     let mut taken: BTreeMap<PathBuf, &Path> = BTreeMap::new();
-    for page in files.iter().map(|pages| pages[0]) {
+    for page in by_file(inputs).into_iter().map(|pages| pages[0]) {
         for &output in &options.outputs {
             let path = path_of(options, page, output);
             if path.exists() && !options.force {

@@ -5,7 +5,7 @@ mod overlay;
 mod predictor;
 mod tile;
 
-pub use files::{FilePrediction, Output, OutputOptions, parse_outputs, predict_files};
+pub use files::{FilePrediction, Output, OutputOptions, check_outputs, parse_outputs, predict_files};
 pub use overlay::overlay;
 pub use predictor::{PredictOptions, Prediction, Predictor};
 pub use tile::{Tiling, TilingError};

@@ -1,0 +1,324 @@
+//! What was typed: the command line as clap reads it, nothing decided yet. [`crate::resolve`] says what it means.
+//!
+//! An option that was not given stays `None`, so that the configuration file and the recipe below it keep their say.
+
+use std::path::PathBuf;
+
+use clap::builder::Styles;
+use clap::builder::styling::{AnsiColor, Effects};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use unet_data::ValSpec;
+use unet_train::predict::{Output, parse_outputs};
+
+/// Headings bold, literals cyan: readable on dark and light terminals.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .usage(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .literal(AnsiColor::Cyan.on_default())
+    .placeholder(AnsiColor::Cyan.on_default().effects(Effects::DIMMED));
+
+const AFTER: &str = "\
+Examples:
+  unet train                                  train on data/isbi2012, or on synthetic slices
+  unet train my-data --val 20% --out runs/a   train on your own image/ and label/ folders
+  unet predict runs/a new-images -o masks     segment new images
+  unet evaluate runs/a my-data --on val       how good is it on the held-out images
+
+Exit status: 0 done, 1 failed, 2 wrong usage. Progress goes to stderr, results to stdout.";
+
+/// Train a U-Net on your images and masks, and segment new images.
+#[derive(Debug, Parser)]
+#[command(name = "unet", version, about, after_help = AFTER, styles = STYLES, max_term_width = 100)]
+#[command(arg_required_else_help = true, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network on images and their masks
+    Train(Box<TrainArgs>),
+    /// Segment images with a trained network
+    Predict(PredictArgs),
+    /// Score a network, or finished masks, against the truth
+    Evaluate(EvaluateArgs),
+    /// Say what a data set, a model, a run or this machine is
+    Inspect(InspectArgs),
+}
+
+/// What `unet train` takes.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  unet train                                  the quick recipe on the default data
+  unet train --recipe tutorial --val 24..30   the article's recipe, six slices held out
+  unet train my-data --val 20% --width 32     your own data
+  unet train --config runs/a/config.toml      once more, exactly as it was
+  unet train --resume runs/a                  go on where it stopped
+
+What is not given comes from --config, and what is not there either from the recipe.")]
+pub struct TrainArgs {
+    /// Folder with image/ and label/ inside, a folder with images.tif and labels.tif, or: isbi2012, synthetic
+    /// [default: data/isbi2012 where it is there, else synthetic]
+    pub data: Option<String>,
+
+    /// Read the configuration from FILE (a run's config.toml repeats that run)
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub config: Option<PathBuf>,
+    /// Start from this recipe: quick or tutorial [default: quick]
+    #[arg(long, value_name = "NAME", help_heading = "Run")]
+    pub recipe: Option<String>,
+    /// Write the run to this new folder [default: runs/<data>-<recipe>, numbered where it is taken]
+    #[arg(long, value_name = "RUN", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in this folder, at the step where it stopped
+    #[arg(long, value_name = "RUN", help_heading = "Run", conflicts_with_all = FIXED_BY_A_RUN)]
+    pub resume: Option<PathBuf>,
+    /// Print the resolved configuration to stdout and stop
+    #[arg(long, help_heading = "Run")]
+    pub print_config: bool,
+
+    /// Hold these images out for validation: 24..30, 20% (the last block), random:20%, none
+    #[arg(long, value_name = "SPEC", help_heading = "Data", value_parser = parse_val)]
+    pub val: Option<ValSpec>,
+    /// Train on squares of N pixels, cut at random; 0 for whole images
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub patch: Option<usize>,
+
+    /// Start from this architecture: tutorial or milesial
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub preset: Option<String>,
+    /// Channels of the first level; each level below has twice as many
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    pub width: Option<usize>,
+
+    /// Train for N epochs
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub epochs: Option<u64>,
+    /// Images (or patches) per step
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub batch_size: Option<usize>,
+    /// Learning rate (the peak, where the schedule has one)
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    pub lr: Option<f64>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub seed: Option<u64>,
+
+    /// What to compute on and with.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Number format to compute in: auto or f32
+    #[arg(long, value_name = "NAME", help_heading = "Machine")]
+    pub precision: Option<String>,
+}
+
+/// Options that a run has settled when it is resumed.
+const FIXED_BY_A_RUN: [&str; 15] = [
+    "config",
+    "recipe",
+    "out",
+    "print_config",
+    "val",
+    "patch",
+    "preset",
+    "width",
+    "epochs",
+    "batch_size",
+    "lr",
+    "seed",
+    "device",
+    "threads",
+    "precision",
+];
+
+/// What to compute on.
+#[derive(Clone, Debug, Default, Args)]
+pub struct MachineArgs {
+    /// Compute on this device: auto or cpu
+    #[arg(long, value_name = "NAME", help_heading = "Machine")]
+    pub device: Option<String>,
+    /// Compute with N threads [default: one per core]
+    #[arg(long, value_name = "N", help_heading = "Machine", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+/// What `unet predict` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet predict runs/a new-images -o masks                   NAME_mask.png for each image of the folder
+  unet predict runs/a stack.tif --save mask,prob,overlay    a stack in gives stacks out
+  unet predict model.safetensors a.png b.png -o out --force
+
+Masks hold the values of the training masks, at the size of the image. Files that exist are kept
+unless --force is given. Earlier predictions (NAME_mask.png and so on) are never read as images.")]
+pub struct PredictArgs {
+    /// Run folder (its best checkpoint) or .safetensors file
+    pub model: PathBuf,
+    /// Image files, folders of images, TIFF stacks
+    #[arg(required = true)]
+    pub input: Vec<PathBuf>,
+    /// Write to this folder [default: RUN/predictions]
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What to write for each image: mask (always), prob (32-bit float TIFF), overlay
+    #[arg(long, value_name = "LIST", default_value = "mask", value_parser = parse_save)]
+    pub save: OutputList,
+    /// Overwrite files that exist
+    #[arg(long)]
+    pub force: bool,
+    /// Call a pixel class 1 from this probability on, for two classes [default: the model's]
+    #[arg(long, value_name = "T", value_parser = parse_threshold)]
+    pub threshold: Option<f64>,
+    /// Cut images with longer sides into tiles of N pixels; 0 never cuts
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub tile: usize,
+    /// Let neighbouring tiles share N pixels, blended
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub overlap: usize,
+    /// What to compute on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// What to write of each image, as one argument.
+#[derive(Clone, Debug)]
+pub struct OutputList(pub Vec<Output>);
+
+/// What `unet evaluate` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet evaluate runs/a data/isbi2012 --on val           the images that the run held out
+  unet evaluate model.safetensors my-data --json        one JSON document on stdout
+  unet evaluate --pred masks --truth my-data/label      finished masks, from any program")]
+pub struct EvaluateArgs {
+    /// Run folder (its best checkpoint) or .safetensors file
+    #[arg(requires = "data", required_unless_present = "pred")]
+    pub model: Option<PathBuf>,
+    /// Data set with masks
+    pub data: Option<String>,
+    /// Which of its images: train, val or all, as the run split them [default: all]
+    #[arg(long, value_name = "PART", requires = "model")]
+    pub on: Option<OnArg>,
+    /// Masks or probabilities to score: a folder or a stack
+    #[arg(long, value_name = "PRED", requires = "truth", conflicts_with_all = ["model", "data"])]
+    pub pred: Option<PathBuf>,
+    /// The true masks: a folder or a stack
+    #[arg(long, value_name = "TRUTH", requires = "pred")]
+    pub truth: Option<PathBuf>,
+    /// Call a pixel class 1 from this probability on, for two classes [default: the model's, or 0.5]
+    #[arg(long, value_name = "T", value_parser = parse_threshold)]
+    pub threshold: Option<f64>,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// What to compute on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnArg {
+    /// The images that were trained on
+    Train,
+    /// The images that were held out
+    Val,
+    /// Every image
+    All,
+}
+
+/// What `unet inspect` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet inspect my-data                   what was found: images, sizes, classes
+  unet inspect runs/a                    how the run went
+  unet inspect model.safetensors         the network and how it is fed
+  unet inspect --cpu                     what this processor offers")]
+pub struct InspectArgs {
+    /// A data set (folder, isbi2012, synthetic), a model (.safetensors) or a run folder
+    #[arg(required_unless_present = "cpu", conflicts_with = "cpu")]
+    pub target: Option<String>,
+    /// This machine's instruction sets, and the one that is used
+    #[arg(long)]
+    pub cpu: bool,
+    /// Print one JSON document instead
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_val(text: &str) -> Result<ValSpec, String> {
+    text.parse().map_err(|e: unet_data::DataError| e.to_string())
+}
+
+fn parse_save(text: &str) -> Result<OutputList, String> {
+    parse_outputs(text).map(OutputList).map_err(|e| e.to_string())
+}
+
+fn parse_threshold(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if (0.0..=1.0).contains(&t) => Ok(t),
+        _ => Err("expected a probability from 0 to 1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_grammar_is_consistent_and_every_command_shows_an_example() {
+        let mut cli = Cli::command();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:") && help.contains(&format!("unet {name}")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_takes_no_settings() {
+        for option in ["--epochs 3", "--config x.toml", "--val 20%", "--lr 1", "--out o", "--seed 1", "--threads 1"] {
+            assert!(parse(&format!("unet train --resume runs/a {option}")).is_err(), "{option}");
+        }
+        assert!(parse("unet train data --resume runs/a").is_ok(), "the data may have moved");
+    }
+
+    #[test]
+    fn evaluate_takes_a_model_or_finished_masks_and_not_both() {
+        for good in ["runs/a data --on val --json", "--pred p --truth t --threshold 0.3"] {
+            assert!(parse(&format!("unet evaluate {good}")).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "runs/a", "--pred p", "--truth t", "runs/a data --pred p --truth t", "--pred p --truth t --on val"]
+        {
+            assert!(parse(&format!("unet evaluate {bad}")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_with_what_is_possible() {
+        let e = parse("unet train --val 30").expect_err("no range").to_string();
+        assert!(e.contains("24..30"), "{e}");
+        let e = parse("unet predict m i --threshold 1.5").expect_err("above 1").to_string();
+        assert!(e.contains("from 0 to 1"), "{e}");
+        assert!(parse("unet train --threads 0").is_err());
+        assert!(parse("unet predict m").is_err(), "no input");
+        assert!(parse("unet predict m i --save mask,prob,overlay").is_ok());
+        assert!(parse("unet predict m i --save masks").is_err());
+        assert!(parse("unet inspect --cpu x").is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! Which images `DATA` means: a folder, or one of the names `isbi2012` and `synthetic`; and what stands in where nothing was typed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use unet_data::{ClassTable, Dataset, Synthetic, SyntheticConfig};
+
+/// The built-in stack.
+pub const SYNTHETIC: &str = "synthetic";
+/// The real one, by name.
+pub const ISBI2012: &str = "isbi2012";
+/// Where `cargo xtask fetch-data` puts it.
+pub const ISBI2012_FOLDER: &str = "data/isbi2012";
+
+/// `DATA` where none was typed, and the line that says so.
+pub fn default_choice(base: &Path) -> (PathBuf, String) {
+    if base.join(ISBI2012_FOLDER).is_dir() {
+        return (ISBI2012_FOLDER.into(), format!("Data: {ISBI2012_FOLDER}, the ISBI-2012 electron micrographs"));
+    }
+    let line = "Data: built-in synthetic slices (the real ISBI-2012 ones: cargo xtask fetch-data)";
+    (SYNTHETIC.into(), line.to_owned())
+}
+
+/// Opens what `DATA` means, all masks looked at.
+pub fn open(data: &Path) -> Result<Arc<dyn Dataset>> {
+    if data == Path::new(SYNTHETIC) {
+        return Ok(Arc::new(Synthetic::new(SyntheticConfig::default())?));
+    }
+    Ok(unet_data::open(&folder(data)?)?)
+}
+
+/// Opens what `DATA` means with the classes that a model knows: the masks may lack some of them.
+pub fn open_with_classes(data: &Path, classes: &ClassTable) -> Result<Arc<dyn Dataset>> {
+    if data == Path::new(SYNTHETIC) {
+        return open(data);
+    }
+    Ok(unet_data::open_with_classes(&folder(data)?, classes.clone())?)
+}
+
+/// The folder that `DATA` means: `isbi2012` is a name.
+fn folder(data: &Path) -> Result<PathBuf> {
+    if data != Path::new(ISBI2012) {
+        return Ok(data.to_owned());
+    }
+    match Path::new(ISBI2012_FOLDER) {
+        folder if folder.is_dir() => Ok(folder.to_owned()),
+        folder => bail!(
+            "{}: the ISBI-2012 slices are not here; fetch them with `cargo xtask fetch-data`, or train on your own \
+             folder, or on 'synthetic'",
+            folder.display()
+        ),
+    }
+}
+
+/// A short name for runs on this data.
+pub fn short_name(data: &Path) -> String {
+    let absolute = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+    let name = absolute.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let safe: String = name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+    if safe.trim_matches('.').is_empty() { "run".to_owned() } else { safe }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_named_after_the_last_folder() {
+        assert_eq!(short_name(Path::new("data/isbi2012")), "isbi2012");
+        assert_eq!(short_name(Path::new("a b/c d/")), "c_d");
+        assert_eq!(short_name(Path::new("/")), "run");
+    }
+
+    #[test]
+    fn the_default_is_what_was_fetched_or_else_synthetic_and_says_which() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (data, line) = default_choice(dir.path());
+        assert_eq!(data, Path::new("synthetic"));
+        assert!(line.contains("synthetic") && line.contains("cargo xtask fetch-data"), "{line}");
+        std::fs::create_dir_all(dir.path().join(ISBI2012_FOLDER)).expect("made");
+        let (data, line) = default_choice(dir.path());
+        assert_eq!(data, Path::new(ISBI2012_FOLDER));
+        assert!(line.contains(ISBI2012_FOLDER) && !line.contains("fetch"), "{line}");
+    }
+}

@@ -1,0 +1,234 @@
+//! What the typed arguments mean: recipe below configuration file below flags gives one [`RunConfig`]; a place for the run is found.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use unet_model::UNetConfig;
+use unet_model::config::PRESETS;
+use unet_train::RunDir;
+use unet_train::config::{ModelSection, RunConfig};
+use unet_train::device::Device;
+
+use crate::args::{MachineArgs, TrainArgs};
+use crate::data;
+
+/// The configuration of a new run, and the line that says what its data is.
+pub fn run_config(args: &TrainArgs) -> Result<(RunConfig, String)> {
+    let mut config = base_config(args)?;
+    apply(args, &mut config)?;
+    config.validate()?;
+    let line = match (&args.data, &config.data.path) {
+        (Some(typed), _) => {
+            config.data.path = Some(typed.into());
+            format!("Data: {typed}")
+        }
+        (None, Some(path)) => format!("Data: {} (from the configuration)", path.display()),
+        (None, None) => {
+            let (path, line) = data::default_choice(Path::new(""));
+            config.data.path = Some(path);
+            line
+        }
+    };
+    Ok((config, line))
+}
+
+/// The file's configuration over its recipe, or the recipe alone.
+fn base_config(args: &TrainArgs) -> Result<RunConfig> {
+    let typed = args.recipe.as_deref();
+    let Some(file) = &args.config else {
+        return Ok(RunConfig::recipe(typed.unwrap_or(unet_train::recipe::DEFAULT_RECIPE))?);
+    };
+    let config = RunConfig::load(file, typed)?;
+    match typed {
+        Some(typed) if typed != config.recipe => {
+            bail!("--recipe {typed}: {} says recipe = \"{}\"; leave one of the two out", file.display(), config.recipe)
+        }
+        _ => Ok(config),
+    }
+}
+
+/// Lays the flags over the configuration.
+fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
+    if let Some(name) = &args.preset {
+        let preset = UNetConfig::preset(name)
+            .with_context(|| format!("--preset {name}: unknown; expected one of {}", PRESETS.join(", ")))?;
+        config.model = ModelSection::from(&preset);
+    }
+    set(&mut config.model.width, args.width);
+    set(&mut config.data.val, args.val.clone());
+    set(&mut config.data.patch, args.patch);
+    set(&mut config.train.epochs, args.epochs);
+    set(&mut config.train.batch_size, args.batch_size);
+    set(&mut config.train.seed, args.seed);
+    if let Some(lr) = args.lr {
+        config.optimizer.set_lr(lr);
+    }
+    if let Some(precision) = &args.precision {
+        config.train.precision = precision.parse()?;
+    }
+    if let Some(device) = &args.machine.device {
+        config.train.device = device.parse()?;
+    }
+    set(&mut config.train.threads, args.machine.threads.map(usize::from));
+    Ok(())
+}
+
+/// The threads to compute with, 0 for one per core, on the only device that there is.
+pub fn threads(machine: &MachineArgs) -> Result<usize> {
+    if let Some(device) = &machine.device {
+        let Device::Cpu = device.parse()? else { bail!("device '{device}': this version computes on the CPU") };
+    }
+    Ok(machine.threads.map_or(0, usize::from))
+}
+
+fn set<T>(to: &mut T, typed: Option<T>) {
+    if let Some(value) = typed {
+        *to = value;
+    }
+}
+
+/// The run that a model belongs to: the folder itself, or the one whose `checkpoints` folder the file is in.
+pub fn run_of(model: &Path) -> Option<PathBuf> {
+    if model.is_dir() {
+        return Some(model.to_owned());
+    }
+    let checkpoints = model.parent()?;
+    let run = if checkpoints == Path::new("checkpoints") { Path::new(".") } else { checkpoints.parent()? };
+    (checkpoints.ends_with("checkpoints") && RunDir::new(run).config().is_file()).then(|| run.to_owned())
+}
+
+/// Makes the new run's folder: `--out` as typed, or `runs/<data>-<recipe>`, numbered from 2 where that is taken. Nothing that
+/// exists is touched; an empty folder may be given.
+pub fn make_run_folder(out: Option<&Path>, config: &RunConfig) -> Result<PathBuf> {
+    if let Some(out) = out {
+        let taken = match std::fs::read_dir(out) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(e) if e.kind() == ErrorKind::NotFound => false,
+            Err(e) => return Err(e).with_context(|| format!("{}: cannot be used as a run folder", out.display())),
+        };
+        if taken {
+            bail!(
+                "{}: is not empty, and a run is never overwritten; choose another --out, or continue the run that is there \
+                 with --resume {0}",
+                out.display()
+            );
+        }
+        std::fs::create_dir_all(out).with_context(|| cannot_create(out))?;
+        return Ok(out.to_owned());
+    }
+    let data = config.data.path.as_deref().unwrap_or(Path::new(data::SYNTHETIC));
+    fresh_folder(Path::new("runs"), &format!("{}-{}", data::short_name(data), config.recipe))
+}
+
+/// The first of `name`, `name-2`, `name-3` … that could be made in `parent`: two runs started at once get one each.
+fn fresh_folder(parent: &Path, name: &str) -> Result<PathBuf> {
+    std::fs::create_dir_all(parent).with_context(|| cannot_create(parent))?;
+    for n in 1u32.. {
+        let path = parent.join(if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e).with_context(|| cannot_create(&path)),
+        }
+    }
+    bail!("{}: every name is taken; choose one with --out", parent.join(name).display())
+}
+
+fn cannot_create(path: &Path) -> String {
+    format!("{}: cannot create this folder; choose a place that you may write to with --out", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn config(line: &str) -> Result<RunConfig> {
+        let cli = Cli::try_parse_from(["unet", "train"].into_iter().chain(line.split_whitespace()))?;
+        match cli.command {
+            Command::Train(args) => run_config(&args).map(|(config, _)| config),
+            other => bail!("not train: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_recipe() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "[train]\nepochs = 3\nbatch_size = 4\n[data]\npath = 'here'").expect("written");
+        let file = file.display();
+        let tutorial = RunConfig::recipe("tutorial").expect("there is one");
+        let c = config(&format!("--recipe tutorial --config {file} --epochs 7 --lr 0.5 --val 1..3")).expect("resolves");
+        assert_eq!((c.train.epochs, c.train.batch_size, c.optimizer.lr()), (7, 4, 0.5));
+        assert_eq!((c.model, c.data.val.to_string()), (tutorial.model, "1..3".to_owned()));
+        assert_eq!(c.data.path.as_deref(), Some(Path::new("here")));
+        assert_eq!(config(&format!("there --config {file}")).expect("resolves").data.path, Some("there".into()));
+    }
+
+    #[test]
+    fn the_printed_configuration_means_the_same_when_it_is_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("config.toml");
+        let c = config("x --preset milesial --width 8 --patch 32 --seed 5 --threads 2 --device cpu").expect("resolves");
+        std::fs::write(&file, c.to_toml().expect("TOML")).expect("written");
+        assert_eq!(config(&format!("--config {}", file.display())).expect("resolves"), c);
+    }
+
+    #[test]
+    fn what_this_version_cannot_do_is_refused_with_what_it_can() {
+        for (line, part) in [
+            ("--device cuda", "this version computes on the CPU"),
+            ("--precision bf16", "f32"),
+            ("--preset unet3d", "tutorial, milesial"),
+            ("--recipe tutorail", "did you mean 'tutorial'"),
+            ("--width 0", "model.width"),
+            ("--lr -1", "optimizer.lr"),
+            ("--config no/such.toml", "no/such.toml"),
+        ] {
+            let e = config(line).map(|_| ()).expect_err(line);
+            assert!(format!("{e:#}").contains(part), "{line}: {e:#}");
+        }
+    }
+
+    #[test]
+    fn a_file_and_a_flag_that_name_two_recipes_contradict_each_other() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "recipe = 'quick'").expect("written");
+        let e = config(&format!("--recipe tutorial --config {}", file.display())).expect_err("two recipes");
+        assert!(e.to_string().contains("leave one of the two out"), "{e}");
+    }
+
+    #[test]
+    fn a_checkpoint_knows_its_run() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let run = dir.path().join("runs/a");
+        let checkpoint = run.join("checkpoints/best.safetensors");
+        std::fs::create_dir_all(run.join("checkpoints")).expect("made");
+        std::fs::write(&checkpoint, "").expect("written");
+        assert_eq!((run_of(&run), run_of(&checkpoint)), (Some(run.clone()), None));
+        std::fs::write(run.join("config.toml"), "").expect("written");
+        assert_eq!(run_of(&checkpoint), Some(run));
+        assert_eq!(run_of(Path::new("model.safetensors")), None);
+    }
+
+    #[test]
+    fn runs_get_fresh_folders_and_never_overwrite() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let names: Vec<_> = (0..3).map(|_| fresh_folder(&dir.path().join("runs"), "a").expect("made")).collect();
+        let names: Vec<_> = names.iter().filter_map(|p| p.file_name()).collect();
+        assert_eq!(names, ["a", "a-2", "a-3"]);
+        let c = RunConfig::recipe("quick").expect("there is one");
+        let out = dir.path().join("deep/er");
+        assert_eq!(make_run_folder(Some(&out), &c).expect("made"), out);
+        std::fs::write(out.join("config.toml"), "").expect("written");
+        let e = make_run_folder(Some(&out), &c).expect_err("taken").to_string();
+        assert!(e.contains("er") && e.contains("--resume"), "{e}");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        assert!(make_run_folder(Some(&file), &c).is_err());
+    }
+}
