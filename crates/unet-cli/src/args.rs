@@ -102,7 +102,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
     /// Learning rate (the peak, where the schedule has one)
-    #[arg(long, value_name = "X", help_heading = "Training")]
+    #[arg(long, value_name = "X", help_heading = "Training", allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", help_heading = "Training")]
@@ -203,7 +203,7 @@ pub struct EvaluateArgs {
     /// Data set with masks
     pub data: Option<String>,
     /// Which of its images: train, val or all, as the run split them [default: all]
-    #[arg(long, value_name = "PART", requires = "model")]
+    #[arg(long, value_name = "PART", conflicts_with = "pred")]
     pub on: Option<OnArg>,
     /// Masks or probabilities to score: a folder or a stack
     #[arg(long, value_name = "PRED", requires = "truth", conflicts_with_all = ["model", "data"])]

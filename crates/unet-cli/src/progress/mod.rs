@@ -7,8 +7,8 @@ pub mod text;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use unet_train::TrainError;
 use unet_train::observe::{EpochRecord, Event, Observer, RunPlan, StepEvent};
+use unet_train::{RunConfig, TrainError};
 
 use self::estimate::Estimate;
 use crate::terminal::Terminal;
@@ -64,10 +64,10 @@ impl TrainingProgress {
         }
     }
 
-    fn start(&mut self, plan: &RunPlan) {
+    fn start(&mut self, config: &RunConfig, plan: &RunPlan) {
         (self.epochs, self.steps_per_epoch) = (plan.epochs, plan.steps_per_epoch);
         self.has_val = plan.val_images > 0;
-        for line in plan_lines(plan) {
+        for line in plan_lines(config, plan) {
             self.terminal.line(line);
         }
         self.terminal.line("");
@@ -148,7 +148,7 @@ impl TrainingProgress {
 impl Observer for TrainingProgress {
     fn on_event(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
         match event {
-            Event::Start { plan, .. } => self.start(plan),
+            Event::Start { config, plan } => self.start(config, plan),
             Event::Step(step) => self.step(step),
             Event::Validating { done, total } => self.validating(*done, *total),
             Event::Epoch(record) => self.epoch(record),
@@ -167,7 +167,12 @@ impl Drop for TrainingProgress {
 }
 
 /// What a run is about to do, a fact a line.
-fn plan_lines(plan: &RunPlan) -> Vec<String> {
+fn plan_lines(config: &RunConfig, plan: &RunPlan) -> Vec<String> {
+    let batch = config.train.batch_size as u64;
+    let step = match config.data.patch {
+        0 => text::count(batch, "whole image"),
+        side => format!("{batch} × {side}×{side} pixels"),
+    };
     let held_out = match plan.val_images {
         0 => "none held out".to_owned(),
         n => format!("{n} held out"),
@@ -180,7 +185,11 @@ fn plan_lines(plan: &RunPlan) -> Vec<String> {
             text::values(&plan.class_values)
         ),
         format!("  network   {}, {} weights", network(model), text::large(plan.parameters)),
-        format!("  training  {} of {}", text::count(plan.epochs, "epoch"), text::count(plan.steps_per_epoch, "step")),
+        format!(
+            "  training  {} of {}, {step} a step",
+            text::count(plan.epochs, "epoch"),
+            text::count(plan.steps_per_epoch, "step")
+        ),
         format!("  computing {}, {}, f32", plan.tier, text::count(plan.threads as u64, "thread")),
     ];
     if plan.first_step > 0 {
@@ -198,11 +207,11 @@ pub fn network(model: &unet_model::UNetConfig) -> String {
         unet_model::Upsampling::Transposed => "transposed",
     };
     format!(
-        "U-Net, {} in, {} out, width {}, {}, {upsampling}",
-        text::count(model.in_channels as u64, "channel"),
-        text::count(model.out_channels as u64, "logit"),
+        "U-Net, width {}, {}, {upsampling}, {}, {}",
         model.width,
-        text::count(model.depth as u64, "level")
+        text::count(model.depth as u64, "level"),
+        text::count(model.in_channels as u64, "channel"),
+        text::count(model.out_channels as u64, "logit")
     )
 }
 

@@ -52,12 +52,12 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{s}")
 }
 
-/// `13.4 million`, `8 412`: how many weights.
+/// `13.4 M`, `211 k`, `8412`: how many weights.
 pub fn large(n: usize) -> String {
     match n {
         0..10_000 => n.to_string(),
-        10_000..1_000_000 => format!("{:.1} thousand", n as f64 / 1e3),
-        _ => format!("{:.1} million", n as f64 / 1e6),
+        10_000..1_000_000 => format!("{:.0} k", n as f64 / 1e3),
+        _ => format!("{:.1} M", n as f64 / 1e6),
     }
 }
 
@@ -84,10 +84,10 @@ mod tests {
 
     #[test]
     fn numbers_keep_the_digits_that_say_something() {
-        assert_eq!([0.49712, 12.34, 1234.5, 1.25e-6].map(number), ["0.4971", "12.3", "1234", "1.2e-6"]);
+        assert_eq!([0.49712, 12.34, 1234.5, 1.26e-6].map(number), ["0.4971", "12.3", "1234", "1.3e-6"]);
         assert_eq!(number(f64::NAN), "NaN");
         assert_eq!([0.214, 41.23, 1234.0].map(rate), ["0.21", "41.2", "1234"]);
         assert_eq!((count(1, "image"), count(0, "image")), ("1 image".into(), "0 images".into()));
-        assert_eq!(large(13_394_177), "13.4 million");
+        assert_eq!([13_394_177, 210_700, 9_999].map(large), ["13.4 M", "211 k", "9999"]);
     }
 }

@@ -1,0 +1,94 @@
+//! Stopping and going on: Ctrl-C ends a run after its step with everything saved, `--resume` goes on to the same bytes as a run that was
+//! never stopped, and a full disk costs nothing that was there.
+#![cfg(unix)]
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use support::Desk;
+
+/// Long enough to be stopped, short enough to be finished.
+const EPOCHS: &str = "60";
+/// Wide enough for a checkpoint to be longer than any other file of a run.
+const WIDTH: &str = "8";
+/// Bytes in a block of the shell's `ulimit -f`, as POSIX has it.
+const BLOCK: usize = 512;
+
+/// Trains into `run` and sends an interrupt after the second epoch; gives the exit status and what was said.
+fn interrupted(desk: &Desk) -> (Option<i32>, String) {
+    let arguments = ["train", "data", "--config", "tiny.toml", "--epochs", EPOCHS, "--width", WIDTH, "--out", "run"];
+    let mut child = desk.command(&arguments).stderr(Stdio::piped()).spawn().expect("it runs");
+    let (mut said, mut sent) = (String::new(), false);
+    let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    for line in stderr.lines().map_while(Result::ok) {
+        if line.contains(&format!("2/{EPOCHS}")) && !sent {
+            sent = true;
+            let id = child.id().to_string();
+            let kill = Command::new("kill").args(["-INT", &id]).status().expect("kill runs");
+            assert!(kill.success());
+        }
+        said += &line;
+        said.push('\n');
+    }
+    (child.wait().expect("it ends").code(), said)
+}
+
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_bytes() {
+    let desk = Desk::with_data();
+    let (code, said) = interrupted(&desk);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Stopped after") && said.contains("unet train --resume run"), "{said}");
+    assert!(!said.contains("error"), "{said}");
+    let lines = || desk.text("run/metrics.jsonl").lines().count();
+    assert!(lines() < 60, "it was not stopped");
+
+    let ended = desk.unet(&["train", "--resume", "run"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.err.contains("resuming"), "{}", ended.err);
+    assert_eq!(lines(), 60);
+    let whole = ["train", "data", "--config", "tiny.toml", "--epochs", EPOCHS, "--width", WIDTH, "--out", "whole"];
+    assert_eq!(desk.unet(&whole).code, Some(0));
+    for file in ["best.safetensors", "last.safetensors"] {
+        let bytes = |run: &str| std::fs::read(desk.path(run).join("checkpoints").join(file)).expect("a checkpoint");
+        assert!(bytes("run") == bytes("whole"), "{file} differs");
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_the_previous_checkpoints_and_the_run_goes_on_later() {
+    let desk = Desk::with_data();
+    let (_, said) = interrupted(&desk);
+    assert!(said.contains("Stopped after"), "{said}");
+    let checkpoint = desk.path("run/checkpoints/last.safetensors");
+    let before = std::fs::read(&checkpoint).expect("a checkpoint");
+    // No file may grow beyond what the checkpoint's first half takes: a write fails in the middle, as on a full disk.
+    let script = format!("ulimit -f {}; trap '' XFSZ; exec \"$0\" train --resume run", before.len() / 2 / BLOCK);
+    let limited = Command::new("sh")
+        .current_dir(desk.path(""))
+        .args(["-c", &script, env!("CARGO_BIN_EXE_unet")])
+        .output()
+        .expect("sh runs");
+    let error = String::from_utf8_lossy(&limited.stderr);
+    assert_eq!(limited.status.code(), Some(1), "{error}");
+    assert!(error.contains("error: ") && error.contains("safetensors"), "{error}");
+    assert!(std::fs::read(&checkpoint).expect("still there") == before, "the previous checkpoint changed");
+    assert!(desk.list("run/checkpoints").iter().all(|f| f.ends_with(".safetensors")), "litter was left");
+
+    let ended = desk.unet(&["train", "--resume", "run"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+}
+
+#[test]
+fn the_data_of_a_run_may_move() {
+    let desk = Desk::with_data();
+    let (_, said) = interrupted(&desk);
+    assert!(said.contains("Stopped after"), "{said}");
+    std::fs::rename(desk.path("data"), desk.path("moved")).expect("renamed");
+    desk.fails(&["train", "--resume", "run"], &["data", "unet train DATA --resume RUN"]);
+    let ended = desk.unet(&["train", "moved", "--resume", "run"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    desk.fails(&["train", "--resume", "nowhere"], &["nowhere", "no run to resume here"]);
+}

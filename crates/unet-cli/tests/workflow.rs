@@ -1,0 +1,155 @@
+//! The whole way as a user types it: train, predict, evaluate, inspect, once more; what is written, printed and never overwritten.
+
+mod support;
+
+use serde_json::Value;
+use support::{Desk, SIZE, values_of};
+
+#[test]
+fn train_predict_evaluate() {
+    let desk = Desk::with_run();
+    for file in ["config.toml", "metrics.jsonl", "checkpoints/best.safetensors", "checkpoints/last.state.safetensors"] {
+        assert!(desk.path("run").join(file).is_file(), "{file}");
+    }
+    assert_eq!(desk.text("run/metrics.jsonl").lines().count(), 2);
+
+    let ended = desk.unet(&["predict", "run", "data/image", "-o", "out", "--save", "mask,prob,overlay"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{}", ended.err);
+    assert_eq!(desk.list("out").len(), 3 * support::IMAGES);
+    let (size, values) = values_of(&desk.path("out/2_mask.png"));
+    assert_eq!(size, SIZE);
+    assert!(values.iter().all(|v| [0, 255].contains(v)), "{values:?}");
+
+    let ended = desk.unet(&["evaluate", "run", "data", "--on", "val", "--json"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let of_model: Value = serde_json::from_str(&ended.out).expect("one JSON document");
+    assert_eq!((of_model["images"].as_u64(), of_model["per_image"][0]["id"].as_str()), (Some(1), Some("3")));
+    let accuracy = of_model["pixel_accuracy"].as_f64().expect("a number");
+    assert!((0.0..=1.0).contains(&accuracy));
+    let table = desk.unet(&["evaluate", "run", "data", "--on", "val"]);
+    assert!(table.out.contains(&format!("pixel accuracy {accuracy:.4}")), "{}", table.out);
+
+    // Finished files get the scores of the model that made them, from probabilities and from masks.
+    let all = desk.unet(&["evaluate", "run", "data", "--json"]);
+    let all: Value = serde_json::from_str(&all.out).expect("JSON");
+    for threshold in [Some(0.5), None] {
+        if threshold.is_none() {
+            (0..support::IMAGES).for_each(|i| {
+                std::fs::remove_file(desk.path(&format!("out/{i}_prob.tif"))).expect("it was there");
+            });
+        }
+        let of_files = desk.unet(&["evaluate", "--pred", "out", "--truth", "data/label", "--json"]);
+        let of_files: Value = serde_json::from_str(&of_files.out).expect("JSON");
+        assert_eq!(of_files["per_class"], all["per_class"]);
+        assert_eq!(of_files["threshold"].as_f64(), threshold);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_a_runs_configuration_repeats_it() {
+    let desk = Desk::with_run();
+    let ended = desk.unet(&["train", "--config", "run/config.toml", "--out", "again"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let bytes = |run: &str| std::fs::read(desk.path(run).join("checkpoints/best.safetensors")).expect("a checkpoint");
+    assert!(bytes("run") == bytes("again"));
+    let ended = desk.unet(&["train", "--config", "run/config.toml", "--seed", "1", "--out", "other"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(bytes("run") != bytes("other"));
+}
+
+#[test]
+fn a_pipe_gets_plain_lines_and_stdout_only_results() {
+    let desk = Desk::with_data();
+    let ended = desk.unet(&["train", "data", "--config", "tiny.toml"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{}", ended.err);
+    assert!(ended.err.starts_with("Data: data\nRun:  runs"), "{}", ended.err);
+    assert!(ended.err.contains("1/2") && ended.err.contains("Done: 4 steps"), "{}", ended.err);
+    assert!(!ended.err.contains('\x1b') && !ended.err.contains('\r'), "{:?}", ended.err);
+
+    let printed = desk.unet(&["train", "data", "--config", "tiny.toml", "--print-config"]);
+    assert_eq!((printed.code, printed.err.as_str()), (Some(0), ""));
+    assert_eq!(printed.out, desk.text("runs/data-quick/config.toml"));
+}
+
+#[test]
+fn a_run_is_never_overwritten() {
+    let desk = Desk::with_data();
+    for _ in 0..2 {
+        assert_eq!(desk.unet(&["train", "data", "--config", "tiny.toml"]).code, Some(0));
+    }
+    assert_eq!(desk.list("runs"), ["data-quick", "data-quick-2"]);
+    let before = desk.text("runs/data-quick/metrics.jsonl");
+    let train = ["train", "data", "--config", "tiny.toml", "--out", "runs/data-quick"];
+    desk.fails(&train, &["runs/data-quick", "never overwritten", "--resume"]);
+    assert_eq!(desk.text("runs/data-quick/metrics.jsonl"), before);
+    desk.fails(&["train", "--resume", "runs/data-quick"], &["runs/data-quick", "all of its 2 epochs are done"]);
+}
+
+#[test]
+fn predictions_are_kept_without_force_and_never_read_as_images() {
+    let desk = Desk::with_run();
+    let predict = ["predict", "run", "data/image", "-o", "data/image"];
+    assert_eq!(desk.unet(&predict).code, Some(0));
+    desk.write("data/image/0_mask.png", "mine");
+    desk.fails(&predict, &["0_mask.png", "exists already", "--force"]);
+    assert_eq!(desk.text("data/image/0_mask.png"), "mine");
+
+    let ended = desk.unet(&["predict", "run", "data/image", "-o", "data/image", "--force"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!(desk.list("data/image").len(), 2 * support::IMAGES, "no mask of a mask");
+    assert_eq!(values_of(&desk.path("data/image/0_mask.png")).0, SIZE);
+}
+
+#[test]
+fn two_images_of_one_name_do_not_share_a_mask() {
+    let desk = Desk::with_run();
+    desk.png("more/0.png", &support::gray(SIZE, 9));
+    let error = desk.fails(&["predict", "run", "data/image/0.png", "more/0.png", "-o", "out"], &["0_mask.png"]);
+    assert!(error.contains("more") && error.contains("two folders"), "{error}");
+    assert!(!desk.path("out").exists());
+}
+
+#[test]
+fn predictions_of_a_run_lie_in_it_unless_told_otherwise() {
+    let desk = Desk::with_run();
+    let ended = desk.unet(&["predict", "run/checkpoints/last.safetensors", "data/image/1.png"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!(desk.list("run/predictions"), ["1_mask.png"]);
+    std::fs::copy(desk.path("run/checkpoints/best.safetensors"), desk.path("m.safetensors")).expect("copied");
+    desk.fails(&["predict", "m.safetensors", "data/image/1.png"], &["m.safetensors", "-o DIR"]);
+    desk.fails(&["evaluate", "m.safetensors", "data", "--on", "val"], &["m.safetensors", "--on all"]);
+}
+
+#[test]
+fn inspect_says_what_things_are() {
+    let desk = Desk::with_run();
+    for (target, kind) in [("data", "data"), ("run", "run"), ("run/checkpoints/last.safetensors", "model")] {
+        let text = desk.unet(&["inspect", target]);
+        assert_eq!((text.code, text.err.as_str()), (Some(0), ""), "{target}");
+        assert!(text.out.contains(target), "{}", text.out);
+        let json = desk.unet(&["inspect", target, "--json"]);
+        let json: Value = serde_json::from_str(&json.out).expect("one JSON document");
+        assert_eq!(json["kind"], kind);
+    }
+    let json: Value = serde_json::from_str(&desk.unet(&["inspect", "data", "--json"]).out).expect("JSON");
+    assert_eq!((json["images"].as_u64(), json["sizes"][0]["width"].as_u64()), (Some(4), Some(45)));
+    let json: Value = serde_json::from_str(&desk.unet(&["inspect", "run", "--json"]).out).expect("JSON");
+    assert_eq!((json["finished"].as_bool(), json["epochs"].as_array().map(Vec::len)), (Some(true), Some(2)));
+    let json: Value = serde_json::from_str(&desk.unet(&["inspect", "--cpu", "--json"]).out).expect("JSON");
+    assert_eq!(json["tiers"][0], serde_json::json!({"tier": "portable", "supported": true}));
+}
+
+#[test]
+fn wrong_usage_is_status_2_and_help_is_status_0() {
+    let desk = Desk::new();
+    for wrong in [&["train", "--no-such-flag"][..], &["predict", "run"], &["evaluate"], &["inspect"], &["dance"]] {
+        let ended = desk.unet(wrong);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{wrong:?}");
+        assert!(ended.err.contains("--help"), "{}", ended.err);
+    }
+    for command in ["train", "predict", "evaluate", "inspect"] {
+        let ended = desk.unet(&[command, "--help"]);
+        assert_eq!(ended.code, Some(0));
+        assert!(ended.out.contains("Examples:"), "{command}");
+    }
+}
