@@ -5,6 +5,7 @@
 //! - [`Learner`] is one training step to drive alone.
 //! - [`Predictor`] puts a checkpoint to work on images; [`predict::predict_files`] writes masks, probabilities and overlays.
 //! - [`evaluate_model`] and [`evaluate_predictions`] score against true masks.
+//! - [`metric`] has the scores on plain arrays, those of the ISBI challenge among them; [`objects`] turns probabilities into measured objects.
 //!
 //! ```
 //! use std::path::Path;
@@ -38,6 +39,7 @@ mod error;
 pub mod evaluate;
 pub mod loss;
 pub mod metric;
+pub mod objects;
 pub mod observe;
 pub mod optim;
 pub mod predict;

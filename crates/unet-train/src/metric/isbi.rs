@@ -1,0 +1,394 @@
+//! The scores of the ISBI 2012 challenge: takes truths and proposals of a stack, yields the best of each score over the
+//! thresholds, the curves behind them, and a row for each slice.
+//!
+//! At each threshold a score is the mean over the slices; then the best threshold counts. V_rand and V_info (the ranking
+//! since 2013) compare with the thinned proposal, the older Rand error with its four-connected components; both rest on
+//! the foreground of the truth alone, so slices without a cell have no such score and are left out of those means.
+
+use std::ops::AddAssign;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::ScoreError;
+use super::contingency::Partition;
+use super::rand_info::{PairSums, SplitMerge};
+use super::thinning::grow;
+use super::warping::wrong_pixels;
+use crate::objects::{Connectivity, Grid, label};
+
+/// How far a probability may leave the unit interval by the rounding of averages.
+const ROUNDING: f32 = 1e-5;
+
+/// A slice to score.
+#[derive(Debug, Clone, Copy)]
+pub struct IsbiSlice<'a> {
+    /// Size of the slice.
+    pub grid: Grid,
+    /// The truth: cell where it is not 0, membrane where it is.
+    pub truth: &'a [u8],
+    /// What a model says.
+    pub proposal: Proposal<'a>,
+}
+
+/// What a model says of a slice.
+#[derive(Debug, Clone, Copy)]
+pub enum Proposal<'a> {
+    /// The probability of cell.
+    Probability(&'a [f32]),
+    /// Cell where it is not 0; the same at every threshold.
+    Mask(&'a [u8]),
+}
+
+/// The scores of a stack; serialises to the `isbi` object of reports.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct IsbiScores {
+    /// One minus the largest F-score of the pixels of cells.
+    pub pixel_error_f: f64,
+    /// Largest V_rand after thinning.
+    pub v_rand: f64,
+    /// Where it is reached; nothing where only masks were given.
+    pub v_rand_threshold: Option<f64>,
+    /// Largest V_info after thinning.
+    pub v_info: f64,
+    /// Where it is reached; nothing where only masks were given.
+    pub v_info_threshold: Option<f64>,
+    /// One minus the largest Rand F-score without thinning.
+    pub rand_error: f64,
+    /// Smallest warping error.
+    pub warping_error: f64,
+}
+
+/// All that is known of a stack's scores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IsbiReport {
+    /// Means over the slices at the best threshold of each score.
+    pub scores: IsbiScores,
+    /// The same with the counts of all slices pooled in place of a mean of scores.
+    pub micro: IsbiScores,
+    /// Means over the slices at each threshold, ascending.
+    pub curve: Vec<IsbiPoint>,
+    /// A row for each slice, in the order given.
+    pub slices: Vec<IsbiSliceScores>,
+}
+
+/// Scores at one threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct IsbiPoint {
+    /// A pixel is cell where its probability is larger; nothing for masks.
+    pub threshold: Option<f64>,
+    /// V_rand after thinning.
+    pub v_rand: SplitMerge,
+    /// V_info after thinning.
+    pub v_info: SplitMerge,
+    /// Rand F-score without thinning.
+    pub rand_f: f64,
+    /// F-score of the pixels of cells.
+    pub pixel_f: f64,
+    /// Warping error.
+    pub warping_error: f64,
+}
+
+/// Scores of one slice, each at the threshold that is best for the whole stack, so that their mean is the stack's score.
+/// A slice without a cell in its truth has a warping error only.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct IsbiSliceScores {
+    /// One minus the F-score of the pixels of cells.
+    pub pixel_error_f: Option<f64>,
+    /// V_rand after thinning.
+    pub v_rand: Option<f64>,
+    /// V_info after thinning.
+    pub v_info: Option<f64>,
+    /// One minus the Rand F-score without thinning.
+    pub rand_error: Option<f64>,
+    /// Fraction of pixels left wrong.
+    pub warping_error: f64,
+}
+
+/// Scores a stack at the thresholds 0.0, 0.1, … 1.0, or at the masks where there are no probabilities. Slices may differ
+/// in size. Of equally good thresholds the one nearest to 0.5 is named.
+///
+/// # Errors
+/// [`ScoreError`] where a slice does not fit its size, a value is no probability, or no truth has a cell.
+pub fn isbi_scores(slices: &[IsbiSlice<'_>]) -> Result<IsbiReport, ScoreError> {
+    for (image, slice) in slices.iter().enumerate() {
+        slice.check(image)?;
+    }
+    if !slices.iter().any(|slice| slice.truth.iter().any(|&label| label != 0)) {
+        return Err(ScoreError::NoForeground { images: slices.len() });
+    }
+    let only_masks = slices.iter().all(|slice| matches!(slice.proposal, Proposal::Mask(_)));
+    let thresholds: Vec<Option<f64>> =
+        if only_masks { vec![None] } else { (0..=10).map(|tenth| Some(f64::from(tenth) / 10.0)).collect() };
+    let truths: Vec<Partition> = slices.par_iter().map(IsbiSlice::truth_partition).collect();
+    let steps = thresholds.len();
+    let counts: Vec<Counts> = (0..steps * slices.len())
+        .into_par_iter()
+        .map(|at| slices[at % slices.len()].count(&truths[at % slices.len()], thresholds[at / slices.len()]))
+        .collect::<Result<_, _>>()?;
+    Ok(report(&thresholds, &counts, slices.len()))
+}
+
+fn report(thresholds: &[Option<f64>], counts: &[Counts], slices: usize) -> IsbiReport {
+    let at_threshold = || thresholds.iter().zip(counts.chunks_exact(slices));
+    let curve: Vec<IsbiPoint> = at_threshold().map(|(&threshold, counts)| point(threshold, counts)).collect();
+    let pooled = |counts: &[Counts]| {
+        counts.iter().fold(Counts::default(), |mut sum, &one| {
+            sum += one;
+            sum
+        })
+    };
+    let micro: Vec<IsbiPoint> =
+        at_threshold().map(|(&threshold, counts)| point(threshold, &[pooled(counts)])).collect();
+    let row = |slice: usize| {
+        let at = |score: fn(&IsbiPoint) -> f64| &counts[best(&curve, score) * slices + slice];
+        IsbiSliceScores {
+            pixel_error_f: at(|point| point.pixel_f).pixel_f().map(|f| 1.0 - f),
+            v_rand: at(|point| point.v_rand.score).thinned.v_rand().map(|found| found.score),
+            v_info: at(|point| point.v_info.score).thinned.v_info().map(|found| found.score),
+            rand_error: at(|point| point.rand_f).plain.v_rand().map(|found| 1.0 - found.score),
+            warping_error: at(|point| -point.warping_error).warping_error(),
+        }
+    };
+    let slices = (0..slices).map(row).collect();
+    IsbiReport { scores: IsbiScores::of(&curve), micro: IsbiScores::of(&micro), curve, slices }
+}
+
+impl IsbiScores {
+    fn of(curve: &[IsbiPoint]) -> Self {
+        let at = |score: fn(&IsbiPoint) -> f64| &curve[best(curve, score)];
+        let (by_rand, by_info) = (at(|point| point.v_rand.score), at(|point| point.v_info.score));
+        Self {
+            pixel_error_f: 1.0 - at(|point| point.pixel_f).pixel_f,
+            v_rand: by_rand.v_rand.score,
+            v_rand_threshold: by_rand.threshold,
+            v_info: by_info.v_info.score,
+            v_info_threshold: by_info.threshold,
+            rand_error: 1.0 - at(|point| point.rand_f).rand_f,
+            warping_error: at(|point| -point.warping_error).warping_error,
+        }
+    }
+}
+
+/// Place of the point with the largest score; of equal ones, that nearest to 0.5, then the first.
+fn best(curve: &[IsbiPoint], score: impl Fn(&IsbiPoint) -> f64) -> usize {
+    let off_middle = |point: &IsbiPoint| point.threshold.map_or(0.0, |threshold| (threshold - 0.5).abs());
+    let order = |a: &usize, b: &usize| {
+        let (a_point, b_point) = (&curve[*a], &curve[*b]);
+        score(a_point)
+            .total_cmp(&score(b_point))
+            .then(off_middle(b_point).total_cmp(&off_middle(a_point)))
+            .then(b.cmp(a))
+    };
+    (0..curve.len()).max_by(order).unwrap_or(0)
+}
+
+/// Means over slices of the scores that they have.
+fn point(threshold: Option<f64>, counts: &[Counts]) -> IsbiPoint {
+    let mean = |score: &dyn Fn(&Counts) -> Option<f64>| {
+        let found: Vec<f64> = counts.iter().filter_map(score).collect();
+        found.iter().sum::<f64>() / found.len().max(1) as f64
+    };
+    let means = |score: fn(&Counts) -> Option<SplitMerge>| SplitMerge {
+        score: mean(&|counts| score(counts).map(|found| found.score)),
+        precision: mean(&|counts| score(counts).map(|found| found.precision)),
+        recall: mean(&|counts| score(counts).map(|found| found.recall)),
+    };
+    IsbiPoint {
+        threshold,
+        v_rand: means(|counts| counts.thinned.v_rand()),
+        v_info: means(|counts| counts.thinned.v_info()),
+        rand_f: mean(&|counts| counts.plain.v_rand().map(|found| found.score)),
+        pixel_f: mean(&Counts::pixel_f),
+        warping_error: mean(&|counts| Some(counts.warping_error())),
+    }
+}
+
+/// What one slice at one threshold adds up to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    thinned: PairSums,
+    plain: PairSums,
+    /// Cells in both, of the truth, of the proposal.
+    both: u64,
+    truth: u64,
+    proposal: u64,
+    wrong: u64,
+    pixels: u64,
+}
+
+impl Counts {
+    fn pixel_f(&self) -> Option<f64> {
+        (self.truth > 0).then(|| 2.0 * self.both as f64 / (self.truth + self.proposal) as f64)
+    }
+
+    fn warping_error(&self) -> f64 {
+        self.wrong as f64 / self.pixels.max(1) as f64
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.thinned += other.thinned;
+        self.plain += other.plain;
+        self.both += other.both;
+        self.truth += other.truth;
+        self.proposal += other.proposal;
+        self.wrong += other.wrong;
+        self.pixels += other.pixels;
+    }
+}
+
+impl IsbiSlice<'_> {
+    fn check(&self, image: usize) -> Result<(), ScoreError> {
+        self.grid.check("the truth", self.truth.len())?;
+        match self.proposal {
+            Proposal::Mask(cells) => self.grid.check("the mask", cells.len())?,
+            Proposal::Probability(values) => {
+                self.grid.check("the probability image", values.len())?;
+                let fine = |value: &f32| (-ROUNDING..=1.0 + ROUNDING).contains(value);
+                if let Some(at) = values.iter().position(|value| !fine(value)) {
+                    let (x, y) = (at % self.grid.width, at / self.grid.width);
+                    return Err(ScoreError::Probability { image, x, y, value: values[at] });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn truth_partition(&self) -> Partition {
+        Partition::new(&label(self.grid, Connectivity::Four, |pixel| self.truth[pixel] != 0, |_, _| true).labels)
+    }
+
+    fn count(&self, truth: &Partition, threshold: Option<f64>) -> Result<Counts, ScoreError> {
+        // In the values' own precision, so that 0.2 stored is not above 0.2 asked for.
+        let limit = threshold.unwrap_or(0.5) as f32;
+        let cells: Vec<u8> = match self.proposal {
+            Proposal::Probability(values) => values.iter().map(|&value| u8::from(value > limit)).collect(),
+            Proposal::Mask(cells) => cells.iter().map(|&cell| u8::from(cell != 0)).collect(),
+        };
+        let parts = label(self.grid, Connectivity::Four, |pixel| cells[pixel] != 0, |_, _| true);
+        let basins = grow(&parts, self.grid);
+        let is_cell = |pixel: usize| cells[pixel] != 0;
+        let wrong = match self.proposal {
+            Proposal::Probability(values) => wrong_pixels(self.truth, is_cell, |pixel| values[pixel], self.grid),
+            Proposal::Mask(_) => wrong_pixels(self.truth, is_cell, |pixel| f32::from(cells[pixel]), self.grid),
+        };
+        let mut counts = Counts {
+            thinned: PairSums::of_foreground(&truth.overlaps(&basins.labels)?),
+            plain: PairSums::of_foreground(&truth.overlaps(&parts.labels)?),
+            wrong,
+            pixels: self.truth.len() as u64,
+            ..Counts::default()
+        };
+        for (&label, &cell) in self.truth.iter().zip(&cells) {
+            counts.both += u64::from(label != 0 && cell != 0);
+            counts.truth += u64::from(label != 0);
+            counts.proposal += u64::from(cell != 0);
+        }
+        Ok(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRID: Grid = Grid::new(5, 3);
+    /// Two cells, each six pixels, and a wall.
+    const TRUTH: [u8; 15] = [1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1];
+
+    fn slice<'a>(truth: &'a [u8], probability: &'a [f32]) -> IsbiSlice<'a> {
+        IsbiSlice { grid: GRID, truth, proposal: Proposal::Probability(probability) }
+    }
+
+    #[test]
+    fn the_truth_itself_is_perfect_at_the_middle_threshold() {
+        let probability = TRUTH.map(f32::from);
+        let report = isbi_scores(&[slice(&TRUTH, &probability)]).expect("there are cells");
+        let perfect = IsbiScores {
+            pixel_error_f: 0.0,
+            v_rand: 1.0,
+            v_rand_threshold: Some(0.5),
+            v_info: 1.0,
+            v_info_threshold: Some(0.5),
+            rand_error: 0.0,
+            warping_error: 0.0,
+        };
+        assert_eq!(report.scores, perfect);
+        assert_eq!(report.micro, perfect);
+        assert_eq!(report.curve.len(), 11);
+        let as_mask = IsbiSlice { grid: GRID, truth: &TRUTH, proposal: Proposal::Mask(&TRUTH) };
+        let report = isbi_scores(&[as_mask]).expect("there are cells");
+        assert_eq!(report.scores, IsbiScores { v_rand_threshold: None, v_info_threshold: None, ..perfect });
+        assert_eq!(report.curve.len(), 1);
+    }
+
+    #[test]
+    fn a_merger_by_hand() {
+        // The wall has a gap at every threshold below 0.8: cells joined, A = 1/2, B = 1, AB = 1/2, so F = 2/3.
+        let mut probability = TRUTH.map(f32::from);
+        probability[7] = 0.8;
+        let report = isbi_scores(&[slice(&TRUTH, &probability)]).expect("there are cells");
+        assert!((report.curve[5].v_rand.score - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(report.curve[5].v_info.score, 0.0);
+        assert!((report.curve[5].pixel_f - 24.0 / 25.0).abs() < 1e-12);
+        assert!((report.curve[5].warping_error - 1.0 / 15.0).abs() < 1e-12);
+        assert_eq!(report.scores.v_rand, 1.0);
+        assert_eq!(report.scores.v_rand_threshold, Some(0.8), "0.8 is not above 0.8");
+        // Above every value there is no cell: one basin for V_rand, each pixel alone without thinning (12 of 12 dams).
+        assert!((report.curve[10].v_rand.score - 2.0 / 3.0).abs() < 1e-12);
+        assert!((report.curve[10].rand_f - 2.0 * (12.0 / 144.0) / (0.5 + 12.0 / 144.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn rows_average_to_the_stack_and_slices_without_cells_have_none() {
+        let good = TRUTH.map(f32::from);
+        let mut bad = good;
+        (bad[7], bad[0], bad[14]) = (0.9, 0.2, 0.4);
+        let empty = [0; 15];
+        let stack = [slice(&TRUTH, &good), slice(&TRUTH, &bad), slice(&empty, &bad)];
+        let report = isbi_scores(&stack).expect("there are cells");
+        let mean = |score: fn(&IsbiSliceScores) -> Option<f64>| {
+            let found: Vec<f64> = report.slices.iter().filter_map(score).collect();
+            (found.len(), found.iter().sum::<f64>() / found.len() as f64)
+        };
+        assert_eq!(mean(|row| row.v_rand), (2, report.scores.v_rand));
+        assert_eq!(mean(|row| row.v_info), (2, report.scores.v_info));
+        assert!((mean(|row| row.pixel_error_f).1 - report.scores.pixel_error_f).abs() < 1e-12);
+        assert!((mean(|row| Some(row.warping_error)).1 - report.scores.warping_error).abs() < 1e-12);
+        assert!(report.micro.v_rand <= 1.0 && report.slices[2].rand_error.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_scored_is_named() {
+        let mut probability = TRUTH.map(f32::from);
+        probability[6] = f32::NAN;
+        let error = isbi_scores(&[slice(&TRUTH, &probability)]).expect_err("NaN is no probability");
+        assert!(matches!(error, ScoreError::Probability { image: 0, x: 1, y: 1, .. }), "{error}");
+        assert_eq!(isbi_scores(&[]), Err(ScoreError::NoForeground { images: 0 }));
+        assert_eq!(isbi_scores(&[slice(&[0; 15], &[0.5; 15])]), Err(ScoreError::NoForeground { images: 1 }));
+        assert!(matches!(isbi_scores(&[slice(&TRUTH[1..], &[0.5; 15])]), Err(ScoreError::Grid(_))));
+    }
+
+    #[test]
+    fn scores_serialise_under_the_names_of_reports() {
+        let probability = TRUTH.map(f32::from);
+        let report = isbi_scores(&[slice(&TRUTH, &probability)]).expect("there are cells");
+        let json = serde_json::to_value(report.scores).expect("plain numbers");
+        let keys: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
+        let mut expected = [
+            "pixel_error_f",
+            "v_rand",
+            "v_rand_threshold",
+            "v_info",
+            "v_info_threshold",
+            "rand_error",
+            "warping_error",
+        ];
+        expected.sort_unstable();
+        let mut keys = keys;
+        keys.sort_unstable();
+        assert_eq!(keys, expected);
+    }
+}

@@ -1,0 +1,235 @@
+//! Warping error: takes a truth and a proposal, deforms the truth towards the proposal without changing its topology,
+//! and counts the pixels that stay wrong: those are splits, mergers, and lost or invented objects and holes.
+//!
+//! Jain et al., *Boundary Learning by Optimization with Topological Constraints*, CVPR 2010: among the pixels that differ
+//! and are simple, the one that the proposal contradicts most is flipped, until none is left. Cells are four-connected,
+//! membrane eight-connected, and what lies outside the image counts as membrane.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::objects::{Grid, GridError};
+
+/// For each of the 256 neighbourhoods whether flipping its middle leaves the topology as it is. Bit k is the neighbour
+/// east, north-east, north, north-west, west, south-west, south, south-east for k = 0 … 7.
+const SIMPLE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut around = 0;
+    while around < 256 {
+        table[around] = crossing_number(around) == 1;
+        around += 1;
+    }
+    table
+};
+
+/// Yokoi's crossing number for four-connected foreground: the number of foreground components at the pixel's edges that
+/// the pixel joins; it is simple where that is one.
+const fn crossing_number(around: usize) -> usize {
+    let mut number = 0;
+    let mut k = 0;
+    while k < 8 {
+        let (edge, corner, next) = (around >> k & 1, around >> (k + 1) & 1, around >> ((k + 2) % 8) & 1);
+        number += edge - edge * corner * next;
+        k += 2;
+    }
+    number
+}
+
+/// Deforms the truth (nonzero is cell) towards the cells of `proposal`, the probability of cell, above `threshold`, and
+/// returns the deformed truth, 1 for cell. Where it still differs from the proposal, the topology of the two does.
+///
+/// # Errors
+/// [`GridError`] where a slice does not cover the image.
+pub fn warp(truth: &[u8], proposal: &[f32], threshold: f32, grid: Grid) -> Result<Vec<u8>, GridError> {
+    grid.check("the truth", truth.len())?;
+    grid.check("the proposal", proposal.len())?;
+    Ok(Warp::new(truth, |pixel| proposal[pixel] > threshold, |pixel| proposal[pixel], grid).run().image(grid))
+}
+
+/// Fraction of pixels that stay wrong after [`warp`]; 0 for an image without pixels.
+///
+/// # Errors
+/// [`GridError`] where a slice does not cover the image.
+pub fn warping_error(truth: &[u8], proposal: &[f32], threshold: f32, grid: Grid) -> Result<f64, GridError> {
+    let warped = warp(truth, proposal, threshold, grid)?;
+    let wrong = warped.iter().zip(proposal).filter(|&(&cell, &p)| (cell != 0) != (p > threshold)).count();
+    Ok(wrong as f64 / warped.len().max(1) as f64)
+}
+
+/// Number of pixels that stay wrong, for cells and urgencies that the caller computes.
+pub(super) fn wrong_pixels(
+    truth: &[u8],
+    is_cell: impl Fn(usize) -> bool,
+    probability: impl Fn(usize) -> f32,
+    grid: Grid,
+) -> u64 {
+    Warp::new(truth, is_cell, probability, grid).run().wrong
+}
+
+const CELL: u8 = 1;
+const WRONG: u8 = 2;
+const WAITING: u8 = 4;
+
+/// A truth on its way, with a frame of membrane one pixel wide.
+struct Warp<P> {
+    /// [`CELL`], [`WRONG`] and [`WAITING`] of each pixel, framed.
+    state: Vec<u8>,
+    stride: usize,
+    /// Offsets of the neighbours, in the order of the bits of [`SIMPLE`].
+    around: [isize; 8],
+    /// How strongly the proposal contradicts a pixel, largest first, then row-major.
+    heap: BinaryHeap<(u32, Reverse<u32>)>,
+    probability: P,
+    wrong: u64,
+}
+
+impl<P: Fn(usize) -> f32> Warp<P> {
+    fn new(truth: &[u8], is_cell: impl Fn(usize) -> bool, probability: P, grid: Grid) -> Self {
+        let stride = grid.width + 2;
+        let mut state = vec![0u8; stride * (grid.height + 2)];
+        let mut wrong = 0;
+        for (pixel, &label) in truth.iter().enumerate() {
+            let cell = label != 0;
+            let differs = cell != is_cell(pixel);
+            wrong += u64::from(differs);
+            state[framed(pixel, grid.width)] = u8::from(cell) * CELL | u8::from(differs) * WRONG;
+        }
+        let s = stride as isize;
+        let around = [1, 1 - s, -s, -s - 1, -1, s - 1, s, s + 1];
+        Self { state, stride, around, heap: BinaryHeap::new(), probability, wrong }
+    }
+
+    fn run(mut self) -> Self {
+        for at in 0..self.state.len() {
+            self.offer(at);
+        }
+        while let Some((_, Reverse(at))) = self.heap.pop() {
+            let at = at as usize;
+            self.state[at] &= !WAITING;
+            // A flip beside it may have made it one that matters; a later flip may free it again.
+            if !self.is_simple(at) {
+                continue;
+            }
+            self.state[at] = (self.state[at] ^ CELL) & !WRONG;
+            self.wrong -= 1;
+            for offset in self.around {
+                self.offer(at.wrapping_add_signed(offset));
+            }
+        }
+        self
+    }
+
+    /// Queues a pixel that is wrong, simple, and not queued yet. The frame is never wrong.
+    fn offer(&mut self, at: usize) {
+        if self.state[at] & (WRONG | WAITING) != WRONG || !self.is_simple(at) {
+            return;
+        }
+        let p = (self.probability)(self.unframed(at));
+        let against = if self.state[at] & CELL != 0 { 1.0 - p } else { p };
+        self.state[at] |= WAITING;
+        // The bits of floats that are not negative sort as the floats do.
+        self.heap.push((against.max(0.0).to_bits(), Reverse(at as u32)));
+    }
+
+    fn is_simple(&self, at: usize) -> bool {
+        let neighbors = self.around.iter().enumerate();
+        let bits =
+            neighbors.map(|(bit, &offset)| usize::from(self.state[at.wrapping_add_signed(offset)] & CELL) << bit);
+        SIMPLE[bits.sum::<usize>()]
+    }
+
+    fn unframed(&self, at: usize) -> usize {
+        (at / self.stride - 1) * (self.stride - 2) + at % self.stride - 1
+    }
+
+    fn image(&self, grid: Grid) -> Vec<u8> {
+        (0..grid.pixels()).map(|pixel| self.state[framed(pixel, grid.width)] & CELL).collect()
+    }
+}
+
+fn framed(pixel: usize, width: usize) -> usize {
+    (pixel / width + 1) * (width + 2) + pixel % width + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{Connectivity, label};
+
+    /// Components of cells (four-connected) and of membrane with a frame around the image (eight-connected).
+    fn topology(cells: &[u8], grid: Grid) -> (u32, u32) {
+        let cell_count = label(grid, Connectivity::Four, |pixel| cells[pixel] != 0, |_, _| true).count;
+        let (w, h) = (grid.width, grid.height);
+        let membrane = |at: usize| {
+            let (x, y) = (at % (w + 2), at / (w + 2));
+            x == 0 || y == 0 || x > w || y > h || cells[(y - 1) * w + x - 1] == 0
+        };
+        (cell_count, label(Grid::new(w + 2, h + 2), Connectivity::Eight, membrane, |_, _| true).count)
+    }
+
+    #[test]
+    fn simple_points_are_those_whose_flip_changes_no_count() {
+        // In a 3x3 image the neighbourhood is the whole: the counts before and after the flip decide, except that a
+        // flip can trade components one for one, which the places of the components tell.
+        let order = [5, 2, 1, 0, 3, 6, 7, 8];
+        for around in 0..256usize {
+            let mut cells = [0u8; 9];
+            for (bit, &pixel) in order.iter().enumerate() {
+                cells[pixel] = (around >> bit & 1) as u8;
+            }
+            let grid = Grid::new(3, 3);
+            let parts = label(grid, Connectivity::Four, |pixel| cells[pixel] != 0, |_, _| true);
+            let mut beside: Vec<u32> =
+                [1, 3, 5, 7].map(|pixel| parts.labels[pixel]).into_iter().filter(|&l| l != 0).collect();
+            beside.sort_unstable();
+            beside.dedup();
+            let gaps = label(grid, Connectivity::Eight, |pixel| pixel != 4 && cells[pixel] == 0, |_, _| true);
+            assert_eq!(SIMPLE[around], beside.len() == 1 && gaps.count == 1, "{around:08b}");
+        }
+    }
+
+    #[test]
+    fn a_shifted_membrane_is_right_and_a_broken_one_is_wrong() {
+        // A wall in column 2 of the truth stands in column 3 of the proposal.
+        let wall = |column: usize| -> Vec<u8> { (0..30).map(|pixel| u8::from(pixel % 6 != column)).collect() };
+        let grid = Grid::new(6, 5);
+        let as_f32 = |cells: &[u8]| cells.iter().map(|&cell| f32::from(cell)).collect::<Vec<_>>();
+        assert_eq!(warping_error(&wall(2), &as_f32(&wall(3)), 0.5, grid), Ok(0.0));
+        // Two pixels of the wall are missing: closing one of them would do, the other cannot be explained by a shift.
+        let mut broken = wall(2);
+        (broken[2 * 6 + 2], broken[3 * 6 + 2]) = (1, 1);
+        assert_eq!(warping_error(&wall(2), &as_f32(&broken), 0.5, grid), Ok(2.0 / 30.0));
+        assert_eq!(warping_error(&broken, &as_f32(&wall(2)), 0.5, grid), Ok(1.0 / 30.0));
+    }
+
+    #[test]
+    fn warping_keeps_the_topology_of_the_truth() {
+        let grid = Grid::new(23, 17);
+        // Two unlike patterns from a small generator, thick enough to have objects and holes.
+        let pattern = |seed: u32| -> Vec<f32> {
+            let value = |pixel: usize| {
+                let (x, y) = ((pixel % 23) as f32, (pixel / 23) as f32);
+                0.5 + 0.5 * ((x * 0.9 + seed as f32).sin() * (y * 0.7 - seed as f32 * 0.3).cos())
+            };
+            (0..grid.pixels()).map(value).collect()
+        };
+        let truth: Vec<u8> = pattern(1).iter().map(|&p| u8::from(p > 0.4)).collect();
+        for seed in 2..6 {
+            let proposal = pattern(seed);
+            let warped = warp(&truth, &proposal, 0.5, grid).expect("sizes fit");
+            assert_eq!(topology(&warped, grid), topology(&truth, grid));
+            let wrong = |cells: &[u8]| cells.iter().zip(&proposal).filter(|&(&c, &p)| (c != 0) != (p > 0.5)).count();
+            assert!(wrong(&warped) < wrong(&truth), "it moves towards the proposal");
+            let counted = wrong_pixels(&truth, |pixel| proposal[pixel] > 0.5, |pixel| proposal[pixel], grid);
+            assert_eq!(counted, wrong(&warped) as u64);
+        }
+    }
+
+    #[test]
+    fn truth_against_itself_and_empty_images() {
+        let grid = Grid::new(3, 1);
+        assert_eq!(warping_error(&[1, 0, 7], &[1.0, 0.0, 1.0], 0.5, grid), Ok(0.0));
+        assert_eq!(warping_error(&[0, 0, 0], &[0.0, 1.0, 0.0], 0.5, grid), Ok(1.0 / 3.0), "an invented object");
+        assert_eq!(warping_error(&[], &[], 0.5, Grid::new(0, 0)), Ok(0.0));
+    }
+}

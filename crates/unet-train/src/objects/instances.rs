@@ -1,0 +1,183 @@
+//! From probabilities to objects: takes the probability of "object" for each pixel, yields a label image.
+//!
+//! Threshold, fill holes, then either connected components or, where touching objects are to be parted, seeds on the
+//! ridges of the distance to the background and a watershed from them; last the border, small objects and numbers.
+
+use serde::{Deserialize, Serialize};
+
+use super::cleaning::{clear_border, fill_holes, remove_small, renumber};
+use super::components::{Components, components};
+use super::distance::squared_distances;
+use super::grid::{Connectivity, Grid, GridError};
+use super::watershed::watershed;
+
+/// How objects are told from their neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Separation {
+    /// Objects are connected components.
+    Components,
+    /// Objects that touch are parted where they are narrow, by seeds and a watershed.
+    #[default]
+    Watershed,
+}
+
+/// The parameters of [`instances`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstanceConfig {
+    /// A pixel belongs to an object where its probability is larger.
+    pub threshold: f32,
+    /// How touching objects are parted.
+    pub separation: Separation,
+    /// Smallest distance between the seeds of two parts of one component, in pixels.
+    pub seed_distance: f64,
+    /// Objects of fewer pixels are dropped.
+    pub min_area: usize,
+    /// Holes of at most so many pixels are filled; 0 fills none.
+    pub max_hole: usize,
+    /// Whether objects that touch the border of the image are dropped.
+    pub clear_border: bool,
+}
+
+impl Default for InstanceConfig {
+    fn default() -> Self {
+        Self {
+            threshold: 0.5,
+            separation: Separation::Watershed,
+            seed_distance: 10.0,
+            min_area: 16,
+            max_hole: 64,
+            clear_border: false,
+        }
+    }
+}
+
+/// Segments objects, labelled 1, 2, …; 0 is background. `probability` is that of a pixel to lie inside an object: for a
+/// model of membranes, one minus its output. Objects are four-connected.
+///
+/// # Errors
+/// [`GridError`] where `probability` does not cover the image.
+pub fn instances(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Result<Components, GridError> {
+    grid.check("the probability image", probability.len())?;
+    let mut mask: Vec<u8> = probability.iter().map(|&p| u8::from(p > config.threshold)).collect();
+    if config.max_hole > 0 {
+        fill_holes(&mut mask, grid, Connectivity::Eight, config.max_hole)?;
+    }
+    let mut labels = match config.separation {
+        Separation::Components => components(&mask, grid, Connectivity::Four)?.labels,
+        Separation::Watershed => {
+            let distance = inner_distances(&mask, grid);
+            let seeds = seeds(&mask, &distance, grid, config.seed_distance)?;
+            let landscape: Vec<f32> = distance.iter().map(|&d| -(d as f32)).collect();
+            watershed(&landscape, &seeds.labels, &mask, grid, Connectivity::Four)?
+        }
+    };
+    if config.clear_border {
+        clear_border(&mut labels, grid, 0)?;
+    }
+    remove_small(&mut labels, config.min_area);
+    let count = renumber(&mut labels);
+    Ok(Components { labels, count })
+}
+
+/// Marks one pixel for each part of a component: maxima of `distance` from the highest down, each at least
+/// `seed_distance` pixels from the seeds already taken in its component. Every component gets at least one. Ties go to
+/// the first pixel in row-major order.
+///
+/// # Errors
+/// [`GridError`] where a slice does not cover the image.
+pub fn seeds(mask: &[u8], distance: &[f64], grid: Grid, seed_distance: f64) -> Result<Components, GridError> {
+    grid.check("the distance image", distance.len())?;
+    let parts = components(mask, grid, Connectivity::Four)?;
+    let is_peak = |pixel: usize| {
+        parts.labels[pixel] != 0
+            && grid.neighbors(pixel, Connectivity::Eight).all(|next| {
+                // A neighbour across a corner may be another component; it says nothing about this one.
+                parts.labels[next] != parts.labels[pixel] || distance[next] <= distance[pixel]
+            })
+    };
+    let mut peaks: Vec<usize> = (0..mask.len()).filter(|&pixel| is_peak(pixel)).collect();
+    peaks.sort_by(|&a, &b| distance[b].total_cmp(&distance[a]).then(a.cmp(&b)));
+    let mut taken: Vec<Vec<usize>> = vec![Vec::new(); parts.count as usize + 1];
+    let mut labels = vec![0; mask.len()];
+    let mut count = 0;
+    for peak in peaks {
+        let of_part = &mut taken[parts.labels[peak] as usize];
+        if of_part.iter().all(|&seed| apart(grid, seed, peak) >= seed_distance.max(1.0)) {
+            of_part.push(peak);
+            count += 1;
+            labels[peak] = count;
+        }
+    }
+    Ok(Components { labels, count })
+}
+
+/// Distance to the background; where there is none, to the outside of the image, so that a full image has a middle too.
+fn inner_distances(mask: &[u8], grid: Grid) -> Vec<f64> {
+    let Grid { width, height } = grid;
+    if mask.contains(&0) {
+        return squared_distances(grid, |pixel| mask[pixel] == 0).into_iter().map(f64::sqrt).collect();
+    }
+    let to_edge = |at: usize, size: usize| (at + 1).min(size - at) as f64;
+    (0..mask.len()).map(|pixel| to_edge(pixel % width, width).min(to_edge(pixel / width, height))).collect()
+}
+
+fn apart(grid: Grid, a: usize, b: usize) -> f64 {
+    let x = (a % grid.width).abs_diff(b % grid.width) as f64;
+    let y = (a / grid.width).abs_diff(b / grid.width) as f64;
+    x.hypot(y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two discs of radius 8 whose centres are 13 pixels apart.
+    fn two_discs() -> (Vec<f32>, Grid) {
+        let grid = Grid::new(40, 24);
+        let disc = |pixel: usize, cx: f32| {
+            let (x, y) = ((pixel % 40) as f32 - cx, (pixel / 40) as f32 - 12.0);
+            x * x + y * y <= 64.0
+        };
+        let probability = (0..grid.pixels()).map(|p| if disc(p, 12.0) || disc(p, 25.0) { 0.9 } else { 0.1 }).collect();
+        (probability, grid)
+    }
+
+    #[test]
+    fn touching_discs_are_parted_by_the_watershed_alone() {
+        let (probability, grid) = two_discs();
+        let parted = instances(&probability, grid, &InstanceConfig::default()).expect("sizes fit");
+        assert_eq!(parted.count, 2);
+        let at = |x: usize| parted.labels[12 * 40 + x];
+        assert_eq!((at(12), at(25), at(1)), (1, 2, 0));
+        let together = InstanceConfig { separation: Separation::Components, ..Default::default() };
+        assert_eq!(instances(&probability, grid, &together).map(|found| found.count), Ok(1));
+        let far = InstanceConfig { seed_distance: 20.0, ..Default::default() };
+        assert_eq!(instances(&probability, grid, &far).map(|found| found.count), Ok(1), "one seed is enough");
+    }
+
+    #[test]
+    fn holes_small_objects_and_the_border_are_cleaned() {
+        let (mut probability, grid) = two_discs();
+        probability[12 * 40 + 12] = 0.0;
+        probability[0] = 1.0;
+        let config = InstanceConfig { separation: Separation::Components, ..Default::default() };
+        let cleaned = instances(&probability, grid, &config).expect("sizes fit");
+        assert_eq!((cleaned.count, cleaned.labels[12 * 40 + 12], cleaned.labels[0]), (1, 1, 0));
+        let raw = InstanceConfig { min_area: 0, max_hole: 0, ..config };
+        let found = instances(&probability, grid, &raw).expect("sizes fit");
+        assert_eq!((found.count, found.labels[12 * 40 + 12], found.labels[0]), (2, 0, 1));
+        let inner = InstanceConfig { clear_border: true, ..raw };
+        assert_eq!(instances(&probability, grid, &inner).map(|found| found.count), Ok(1));
+    }
+
+    #[test]
+    fn full_and_empty_images() {
+        let grid = Grid::new(9, 9);
+        let config = InstanceConfig::default();
+        assert_eq!(instances(&[1.0; 81], grid, &config).map(|found| found.count), Ok(1));
+        assert_eq!(instances(&[0.0; 81], grid, &config).map(|found| found.count), Ok(0));
+        assert_eq!(instances(&[], Grid::new(0, 0), &config).map(|found| found.count), Ok(0));
+    }
+}
