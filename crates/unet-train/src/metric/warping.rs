@@ -5,7 +5,6 @@
 //! and are simple, the one that the proposal contradicts most is flipped, until none is left. Cells are four-connected,
 //! membrane eight-connected, and what lies outside the image counts as membrane.
 
-use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::objects::{Grid, GridError};
@@ -74,11 +73,13 @@ const WAITING: u8 = 4;
 struct Warp<P> {
     /// [`CELL`], [`WRONG`] and [`WAITING`] of each pixel, framed.
     state: Vec<u8>,
+    /// The neighbourhood of each wrong pixel, as an index of [`SIMPLE`]; of no use for the others, which never flip.
+    rings: Vec<u8>,
     stride: usize,
     /// Offsets of the neighbours, in the order of the bits of [`SIMPLE`].
     around: [isize; 8],
-    /// How strongly the proposal contradicts a pixel, largest first, then row-major.
-    heap: BinaryHeap<(u32, Reverse<u32>)>,
+    /// How strongly the proposal contradicts a pixel, largest first, then row-major, as one number each.
+    heap: BinaryHeap<u64>,
     probability: P,
     wrong: u64,
 }
@@ -87,33 +88,48 @@ impl<P: Fn(usize) -> f32> Warp<P> {
     fn new(truth: &[u8], is_cell: impl Fn(usize) -> bool, probability: P, grid: Grid) -> Self {
         let stride = grid.width + 2;
         let mut state = vec![0u8; stride * (grid.height + 2)];
-        let mut wrong = 0;
-        for (pixel, &label) in truth.iter().enumerate() {
-            let cell = label != 0;
-            let differs = cell != is_cell(pixel);
-            wrong += u64::from(differs);
-            state[framed(pixel, grid.width)] = u8::from(cell) * CELL | u8::from(differs) * WRONG;
+        let mut wrong: Vec<usize> = Vec::new();
+        for y in 0..grid.height {
+            let (from, to) = (y * grid.width, (y + 1) * stride + 1);
+            for (x, &label) in truth[from..from + grid.width].iter().enumerate() {
+                let cell = label != 0;
+                state[to + x] = u8::from(cell);
+                if cell != is_cell(from + x) {
+                    state[to + x] |= WRONG;
+                    wrong.push(to + x);
+                }
+            }
         }
         let s = stride as isize;
         let around = [1, 1 - s, -s, -s - 1, -1, s - 1, s, s + 1];
-        Self { state, stride, around, heap: BinaryHeap::new(), probability, wrong }
+        let mut rings = vec![0u8; state.len()];
+        for &at in &wrong {
+            let bit = |(k, offset): (usize, &isize)| (state[at.wrapping_add_signed(*offset)] & CELL) << k;
+            rings[at] = around.iter().enumerate().map(bit).sum();
+        }
+        let count = wrong.len() as u64;
+        let mut warp = Self { state, rings, stride, around, heap: BinaryHeap::new(), probability, wrong: count };
+        for at in wrong {
+            warp.offer(at);
+        }
+        warp
     }
 
     fn run(mut self) -> Self {
-        for at in 0..self.state.len() {
-            self.offer(at);
-        }
-        while let Some((_, Reverse(at))) = self.heap.pop() {
-            let at = at as usize;
+        while let Some(key) = self.heap.pop() {
+            let at = (u32::MAX - key as u32) as usize;
             self.state[at] &= !WAITING;
             // A flip beside it may have made it one that matters; a later flip may free it again.
-            if !self.is_simple(at) {
+            if !SIMPLE[usize::from(self.rings[at])] {
                 continue;
             }
             self.state[at] = (self.state[at] ^ CELL) & !WRONG;
             self.wrong -= 1;
-            for offset in self.around {
-                self.offer(at.wrapping_add_signed(offset));
+            for (k, offset) in self.around.into_iter().enumerate() {
+                let next = at.wrapping_add_signed(offset);
+                // Seen from there, this pixel lies on the opposite side.
+                self.rings[next] ^= 1 << ((k + 4) % 8);
+                self.offer(next);
             }
         }
         self
@@ -121,25 +137,14 @@ impl<P: Fn(usize) -> f32> Warp<P> {
 
     /// Queues a pixel that is wrong, simple, and not queued yet. The frame is never wrong.
     fn offer(&mut self, at: usize) {
-        if self.state[at] & (WRONG | WAITING) != WRONG || !self.is_simple(at) {
+        if self.state[at] & (WRONG | WAITING) != WRONG || !SIMPLE[usize::from(self.rings[at])] {
             return;
         }
-        let p = (self.probability)(self.unframed(at));
-        let against = if self.state[at] & CELL != 0 { 1.0 - p } else { p };
+        let p = (self.probability)((at / self.stride - 1) * (self.stride - 2) + at % self.stride - 1);
+        let against = (if self.state[at] & CELL != 0 { 1.0 - p } else { p }).max(0.0);
         self.state[at] |= WAITING;
         // The bits of floats that are not negative sort as the floats do.
-        self.heap.push((against.max(0.0).to_bits(), Reverse(at as u32)));
-    }
-
-    fn is_simple(&self, at: usize) -> bool {
-        let neighbors = self.around.iter().enumerate();
-        let bits =
-            neighbors.map(|(bit, &offset)| usize::from(self.state[at.wrapping_add_signed(offset)] & CELL) << bit);
-        SIMPLE[bits.sum::<usize>()]
-    }
-
-    fn unframed(&self, at: usize) -> usize {
-        (at / self.stride - 1) * (self.stride - 2) + at % self.stride - 1
+        self.heap.push((u64::from(against.to_bits()) << 32) | u64::from(u32::MAX - at as u32));
     }
 
     fn image(&self, grid: Grid) -> Vec<u8> {
@@ -172,7 +177,7 @@ mod tests {
         // In a 3x3 image the neighbourhood is the whole: the counts before and after the flip decide, except that a
         // flip can trade components one for one, which the places of the components tell.
         let order = [5, 2, 1, 0, 3, 6, 7, 8];
-        for around in 0..256usize {
+        for (around, &simple) in SIMPLE.iter().enumerate() {
             let mut cells = [0u8; 9];
             for (bit, &pixel) in order.iter().enumerate() {
                 cells[pixel] = (around >> bit & 1) as u8;
@@ -184,7 +189,7 @@ mod tests {
             beside.sort_unstable();
             beside.dedup();
             let gaps = label(grid, Connectivity::Eight, |pixel| pixel != 4 && cells[pixel] == 0, |_, _| true);
-            assert_eq!(SIMPLE[around], beside.len() == 1 && gaps.count == 1, "{around:08b}");
+            assert_eq!(simple, beside.len() == 1 && gaps.count == 1, "{around:08b}");
         }
     }
 
