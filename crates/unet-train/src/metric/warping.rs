@@ -65,16 +65,16 @@ pub(super) fn wrong_pixels(
     Warp::new(truth, is_cell, probability, grid).run().wrong
 }
 
-const CELL: u8 = 1;
-const WRONG: u8 = 2;
-const WAITING: u8 = 4;
+/// Bits of a pixel's state above the eight of its neighbourhood.
+const CELL: u16 = 1 << 8;
+const WRONG: u16 = 1 << 9;
+const WAITING: u16 = 1 << 10;
 
 /// A truth on its way, with a frame of membrane one pixel wide.
 struct Warp<P> {
-    /// [`CELL`], [`WRONG`] and [`WAITING`] of each pixel, framed.
-    state: Vec<u8>,
-    /// The neighbourhood of each wrong pixel, as an index of [`SIMPLE`]; of no use for the others, which never flip.
-    rings: Vec<u8>,
+    /// For each pixel, framed, [`CELL`], [`WRONG`] and [`WAITING`], and where it is wrong its neighbourhood as an index of
+    /// [`SIMPLE`]; that of other pixels is of no use, for they never flip.
+    state: Vec<u16>,
     stride: usize,
     /// Offsets of the neighbours, in the order of the bits of [`SIMPLE`].
     around: [isize; 8],
@@ -87,13 +87,13 @@ struct Warp<P> {
 impl<P: Fn(usize) -> f32> Warp<P> {
     fn new(truth: &[u8], is_cell: impl Fn(usize) -> bool, probability: P, grid: Grid) -> Self {
         let stride = grid.width + 2;
-        let mut state = vec![0u8; stride * (grid.height + 2)];
+        let mut state = vec![0u16; stride * (grid.height + 2)];
         let mut wrong: Vec<usize> = Vec::new();
         for y in 0..grid.height {
             let (from, to) = (y * grid.width, (y + 1) * stride + 1);
             for (x, &label) in truth[from..from + grid.width].iter().enumerate() {
                 let cell = label != 0;
-                state[to + x] = u8::from(cell);
+                state[to + x] = if cell { CELL } else { 0 };
                 if cell != is_cell(from + x) {
                     state[to + x] |= WRONG;
                     wrong.push(to + x);
@@ -102,15 +102,17 @@ impl<P: Fn(usize) -> f32> Warp<P> {
         }
         let s = stride as isize;
         let around = [1, 1 - s, -s, -s - 1, -1, s - 1, s, s + 1];
-        let mut rings = vec![0u8; state.len()];
         for &at in &wrong {
-            let bit = |(k, offset): (usize, &isize)| (state[at.wrapping_add_signed(*offset)] & CELL) << k;
-            rings[at] = around.iter().enumerate().map(bit).sum();
+            let bit = |(k, offset): (usize, &isize)| u16::from(state[at.wrapping_add_signed(*offset)] & CELL != 0) << k;
+            let ring: u16 = around.iter().enumerate().map(bit).sum();
+            state[at] |= ring;
         }
         let count = wrong.len() as u64;
-        let mut warp = Self { state, rings, stride, around, heap: BinaryHeap::new(), probability, wrong: count };
+        let mut warp = Self { state, stride, around, heap: BinaryHeap::new(), probability, wrong: count };
         for at in wrong {
-            warp.offer(at);
+            if is_candidate(warp.state[at]) {
+                warp.enqueue(at);
+            }
         }
         warp
     }
@@ -120,7 +122,7 @@ impl<P: Fn(usize) -> f32> Warp<P> {
             let at = (u32::MAX - key as u32) as usize;
             self.state[at] &= !WAITING;
             // A flip beside it may have made it one that matters; a later flip may free it again.
-            if !SIMPLE[usize::from(self.rings[at])] {
+            if !is_candidate(self.state[at]) {
                 continue;
             }
             self.state[at] = (self.state[at] ^ CELL) & !WRONG;
@@ -128,18 +130,17 @@ impl<P: Fn(usize) -> f32> Warp<P> {
             for (k, offset) in self.around.into_iter().enumerate() {
                 let next = at.wrapping_add_signed(offset);
                 // Seen from there, this pixel lies on the opposite side.
-                self.rings[next] ^= 1 << ((k + 4) % 8);
-                self.offer(next);
+                let state = self.state[next] ^ (1 << ((k + 4) % 8));
+                self.state[next] = state;
+                if is_candidate(state) {
+                    self.enqueue(next);
+                }
             }
         }
         self
     }
 
-    /// Queues a pixel that is wrong, simple, and not queued yet. The frame is never wrong.
-    fn offer(&mut self, at: usize) {
-        if self.state[at] & (WRONG | WAITING) != WRONG || !SIMPLE[usize::from(self.rings[at])] {
-            return;
-        }
+    fn enqueue(&mut self, at: usize) {
         let p = (self.probability)((at / self.stride - 1) * (self.stride - 2) + at % self.stride - 1);
         let against = (if self.state[at] & CELL != 0 { 1.0 - p } else { p }).max(0.0);
         self.state[at] |= WAITING;
@@ -148,8 +149,13 @@ impl<P: Fn(usize) -> f32> Warp<P> {
     }
 
     fn image(&self, grid: Grid) -> Vec<u8> {
-        (0..grid.pixels()).map(|pixel| self.state[framed(pixel, grid.width)] & CELL).collect()
+        (0..grid.pixels()).map(|pixel| u8::from(self.state[framed(pixel, grid.width)] & CELL != 0)).collect()
     }
+}
+
+/// Whether a pixel is wrong, simple, and not queued yet. The frame is never wrong.
+fn is_candidate(state: u16) -> bool {
+    state & (WRONG | WAITING) == WRONG && SIMPLE[usize::from(state & 0xFF)]
 }
 
 fn framed(pixel: usize, width: usize) -> usize {

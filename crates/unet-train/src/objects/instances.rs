@@ -30,7 +30,8 @@ pub struct InstanceConfig {
     pub threshold: f32,
     /// How touching objects are parted.
     pub separation: Separation,
-    /// Smallest distance between the seeds of two parts of one component, in pixels.
+    /// Smallest distance between the seeds of two parts of one component, in pixels; anything below 1 acts as 1, since
+    /// seeds are pixels.
     pub seed_distance: f64,
     /// Objects of fewer pixels are dropped.
     pub min_area: usize,
