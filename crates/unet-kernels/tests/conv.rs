@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 #[path = "support/maps.rs"]
 mod maps;
 use maps::*;
-use unet_kernels::{Affine, ConvShape, Dims, Element, Kernels, Map, MapMut, Source, reference};
+use unet_kernels::{Affine, BatchStats, ConvShape, Dims, Element, Kernels, Map, MapMut, Source, reference};
 
 /// Error of a sum in Winograd's domain, in Σ|x·w|.
 const WINOGRAD: f64 = 1.0 / (1 << 16) as f64;
@@ -65,6 +65,20 @@ fn norms(conv: ConvShape, x: Map<'_, f32>, dy: Map<'_, f32>) -> Vec<f32> {
     (0..conv.weight_len()).map(|k| dy[k / 9 / conv.cin] * x[k / 9 % conv.cin]).collect()
 }
 
+/// Compares statistics with those of the map that they are of.
+fn assert_stats<T: Element>(stats: &BatchStats, of: Map<'_, T>, what: &str) {
+    let expected = reference::batch_stats(of);
+    assert_eq!(stats.count, expected.count, "{what}");
+    for c in 0..of.dims().c {
+        let (mean, var) = (expected.mean[c], expected.var[c]);
+        let off = (stats.mean[c] - mean).abs();
+        assert!(off <= 1e-6 * (mean.abs() + var.sqrt()), "{what}: mean {} is not {mean}", stats.mean[c]);
+        // Deviations from a mean of f32 are off by its rounding at most.
+        let off = (stats.var[c] - var).abs();
+        assert!(off <= 1e-5 * var + (1e-7 * mean).powi(2), "{what}: variance {} is not {var}", stats.var[c]);
+    }
+}
+
 /// All three passes of one case on all tiers.
 fn check<T: Element>(case: &Case, storage: f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(case.seed);
@@ -108,6 +122,10 @@ fn check<T: Element>(case: &Case, storage: f64) {
         let found = values(view(&out, yd, case.gaps.1));
         assert_close(found, &y, &y_sums, case.bound(), storage, &name("output"));
         assert_canaries(&out, yd, case.gaps.1);
+
+        let mut out: Vec<T> = buffer(&mut rng, yd, case.gaps.1, false);
+        let stats = kernels.conv_forward_stats(source, &weights, view_mut(&mut out, yd, case.gaps.1));
+        assert_stats(&stats, view(&out, yd, case.gaps.1), &name("statistics"));
 
         let mut out: Vec<T> = buffer(&mut rng, xd, case.gaps.0, false);
         kernels.conv_grad_input(dy_map, &weights, view_mut(&mut out, xd, case.gaps.0));
@@ -168,6 +186,8 @@ fn layers_of_a_network_agree_with_the_reference() {
     check::<f32>(&plain(1, 61, 47, ConvShape::same(64, 2, 3)), 0.0);
     check::<f32>(&plain(2, 37, 50, ConvShape::same(17, 24, 3)), 0.0);
     check::<f32>(&plain(1, 8, 8, ConvShape::same(256, 96, 3)), 0.0);
+    // Weight sums too large for each part to have its own, over more than one chunk of tiles.
+    check::<f32>(&plain(1, 22, 22, ConvShape::same(8, 3700, 3)), 0.0);
     check::<f32>(&plain(1, 100, 200, ConvShape::same(3, 5, 1)), 0.0);
 }
 
@@ -227,5 +247,21 @@ fn weights_are_repacked_in_place() {
         let mut y = vec![0.0f32; 400];
         kernels.conv_forward(view(&x, d, 0).into(), &weights, None, view_mut(&mut y, d, 0));
         assert!((y[12 * 16] - 288.0).abs() < 1e-3, "{}", y[12 * 16]);
+    }
+}
+
+#[test]
+fn statistics_hold_where_the_mean_is_far_above_the_deviation() {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let d = Dims::new(2, 30, 41, 16);
+    let x: Vec<f32> = (0..d.len()).map(|_| 1000.0 + rng.random::<f32>()).collect();
+    for kernels in tiers() {
+        for conv in [ConvShape::same(16, 16, 1), ConvShape { pad: 0, ..ConvShape::same(16, 16, 3) }] {
+            let weights = kernels.conv_weights(conv, &vec![0.0625; conv.weight_len()]);
+            let yd = Dims::new(2, conv.out_side(30), conv.out_side(41), 16);
+            let mut y = vec![0.0f32; yd.len()];
+            let stats = kernels.conv_forward_stats(view(&x, d, 0).into(), &weights, view_mut(&mut y, yd, 0));
+            assert_stats(&stats, view(&y, yd, 0), &format!("{conv:?} on {}", kernels.tier()));
+        }
     }
 }

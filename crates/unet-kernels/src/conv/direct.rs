@@ -3,15 +3,17 @@
 
 use rayon::prelude::*;
 
+use super::moments::{self, Few, Moments};
 use super::output::Pixels;
 use super::product::{Left, Product, Right};
 use super::window::{Pictures, Window};
 use crate::pack::PanelShape;
 use crate::scratch::Scratch;
 use crate::simd::{Simd, Vectorized};
-use crate::{Dims, Element, Kernels, MapMut, Source};
+use crate::{BatchStats, Dims, Element, Kernels, MapMut, Source};
 
-/// Convolves `x`, seen with `before` zeros above and left of it, with a `kernel`×`kernel` filter, into `y`.
+/// Convolves `x`, seen with `before` zeros above and left of it, with a `kernel`×`kernel` filter, into `y`, and
+/// with `stats` says how its values spread.
 pub(super) fn run<T: Element, U: Element>(
     kernels: &Kernels,
     x: Source<'_, T>,
@@ -19,7 +21,8 @@ pub(super) fn run<T: Element, U: Element>(
     panels: (PanelShape, &[f32]),
     bias: Option<&[f32]>,
     mut y: MapMut<'_, U>,
-) {
+    stats: bool,
+) -> Option<BatchStats> {
     let y = Pixels::of(&mut y);
     let (mut from, mut to) = (x.map.dims(), y.dims());
     if kernel == 1 && before == 0 {
@@ -27,7 +30,16 @@ pub(super) fn run<T: Element, U: Element>(
     }
     let tiling = Tiling::of(kernel, from.c, to);
     let job = Job { input: Pictures { source: x, dims: from }, kernel, before, panels, bias, y, dims: to, tiling };
-    (0..tiling.len()).into_par_iter().for_each(|unit| kernels.run(Unit { job: &job, unit }));
+    let padded = panels.0.padded();
+    let mut kept = Scratch::take(if stats { tiling.len() * moments::len(padded) } else { 0 });
+    let run = |unit: usize, moments: Option<&mut [f32]>| {
+        kernels.run(Unit { job: &job, unit, moments: moments.map(Moments::new) });
+    };
+    match stats {
+        true => kept.par_chunks_mut(moments::len(padded)).enumerate().for_each(|(unit, m)| run(unit, Some(m))),
+        false => (0..tiling.len()).into_par_iter().for_each(|unit| run(unit, None)),
+    }
+    stats.then(|| moments::total(&kept, padded, panels.0.cols))
 }
 
 /// All pixels as one row.
@@ -84,13 +96,14 @@ struct Job<'a, T, U> {
 struct Unit<'a, T, U> {
     job: &'a Job<'a, T, U>,
     unit: usize,
+    moments: Option<Moments<'a>>,
 }
 
 impl<T: Element, U: Element> Vectorized for Unit<'_, T, U> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
         let (job, k, d) = (self.job, self.job.kernel, self.job.dims);
         let (shape, weights) = job.panels;
         let (image, top, left) = job.tiling.place(self.unit);
@@ -114,14 +127,47 @@ impl<T: Element, U: Element> Vectorized for Unit<'_, T, U> {
                 add: false,
             });
             let first = (image * d.h + top + r) * d.w + left;
-            for c in (0..d.c).step_by(S::WIDTH) {
-                let bias = job.bias.map_or(s.zero(), |b| s.load_slice(&b[c..]));
-                for p in 0..cols {
-                    let sum = s.add(s.load_slice(&y[p * padded + c..]), bias);
-                    // SAFETY: units are different tiles of the output.
-                    unsafe { job.y.store(s, first + p, c, sum) };
-                }
-            }
+            // SAFETY: units are different tiles of the output.
+            unsafe { write_row(s, job, first, &y[..cols * padded], &mut self.moments) };
         }
+    }
+}
+
+/// Writes one row of sums with their bias to pixels `first..`, and joins it to `moments`.
+///
+/// # Safety
+/// No other thread accesses the pixels meanwhile.
+#[inline(always)]
+unsafe fn write_row<S: Simd, T: Element, U: Element>(
+    s: S,
+    job: &Job<'_, T, U>,
+    first: usize,
+    row: &[f32],
+    moments: &mut Option<Moments<'_>>,
+) {
+    let (channels, padded) = (job.dims.c, job.dims.c.next_multiple_of(S::WIDTH));
+    let pixels = row.len() / padded;
+    for c in (0..channels).step_by(S::WIDTH) {
+        let bias = job.bias.map_or(s.zero(), |b| s.load_slice(&b[c..]));
+        let mut sum = s.zero();
+        for p in 0..pixels {
+            let v = s.add(s.load_slice(&row[p * padded + c..]), bias);
+            sum = s.add(sum, U::rounded(s, v));
+            // SAFETY: the caller's promise.
+            unsafe { job.y.store(s, first + p, c, v) };
+        }
+        if let Some(moments) = moments {
+            let mean = s.mul(sum, s.splat(1.0 / pixels as f32));
+            let (mut deviations, mut squares) = (s.zero(), s.zero());
+            for p in 0..pixels {
+                let v = U::rounded(s, s.add(s.load_slice(&row[p * padded + c..]), bias));
+                let d = s.sub(v, mean);
+                (deviations, squares) = (s.add(deviations, d), s.fma(d, d, squares));
+            }
+            moments.join(s, c, Few { pixels, mean, deviations, squares });
+        }
+    }
+    if let Some(moments) = moments {
+        moments.count(pixels);
     }
 }

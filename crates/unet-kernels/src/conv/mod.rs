@@ -9,6 +9,7 @@
 mod bias;
 mod direct;
 mod direct_weight;
+mod moments;
 mod output;
 mod panels;
 mod product;
@@ -22,7 +23,7 @@ pub(crate) use window::{Pictures, Window};
 use crate::pack::PanelShape;
 use crate::scratch::{Floats, Scratch};
 use crate::stored::{StoredMut, StoredSource, with_map_mut, with_source};
-use crate::{Dims, Element, Kernels, Map, MapMut, Source, Tier};
+use crate::{BatchStats, Dims, Element, Kernels, Map, MapMut, Source, Tier};
 
 /// A convolution's extents: stride 1, square kernel, the same zero padding on all sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,12 +140,39 @@ impl Kernels {
         bias: Option<&[f32]>,
         y: MapMut<'_, U>,
     ) {
+        self.apply(x, weights, bias, y, false);
+    }
+
+    /// [`Self::conv_forward`] without a bias, and the batch statistics of what it wrote, as [`Self::batch_stats`] would find
+    /// them: taken while the values are in registers, they cost no pass over memory.
+    ///
+    /// # Panics
+    /// The channels or sizes of `x`, `y` do not fit the weights.
+    pub fn conv_forward_stats<T: Element, U: Element>(
+        &self,
+        x: Source<'_, T>,
+        weights: &ConvWeights,
+        y: MapMut<'_, U>,
+    ) -> BatchStats {
+        self.apply(x, weights, None, y, true).expect("asked for statistics")
+    }
+
+    fn apply<T: Element, U: Element>(
+        &self,
+        x: Source<'_, T>,
+        weights: &ConvWeights,
+        bias: Option<&[f32]>,
+        y: MapMut<'_, U>,
+        stats: bool,
+    ) -> Option<BatchStats> {
         check(weights.shape, x.map.dims(), y.dims());
         assert!(bias.is_none_or(|b| b.len() == weights.shape.cout), "one bias per channel");
         let (panels, before) = (self.panels(weights, Direction::Forward), weights.shape.pad as isize);
-        self.convolve(weights.shape, T::source(x), before, (panels, &weights.forward), bias, U::map_mut(y));
+        let (x, y) = (T::source(x), U::map_mut(y));
+        self.convolve(weights.shape, x, before, (panels, &weights.forward), bias, y, stats)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn convolve(
         &self,
         conv: ConvShape,
@@ -153,11 +181,12 @@ impl Kernels {
         panels: (PanelShape, &[f32]),
         bias: Option<&[f32]>,
         y: StoredMut<'_>,
-    ) {
+        stats: bool,
+    ) -> Option<BatchStats> {
         with_source!(x => with_map_mut!(y => match winograd::suits(conv) {
-            true => winograd::forward(self, x, before, panels, bias, y),
-            false => direct::run(self, x, (conv.kernel, before), panels, bias, y),
-        }));
+            true => winograd::forward(self, x, before, panels, bias, y, stats),
+            false => direct::run(self, x, (conv.kernel, before), panels, bias, y, stats),
+        }))
     }
 
     /// Gradient of the loss by the convolution's input from that by its output.
@@ -172,7 +201,7 @@ impl Kernels {
         let mut panels = Scratch::take(shape.len());
         self.pack(conv, Direction::Backward, &weights.oihw, shape, &mut panels);
         let before = conv.kernel as isize - 1 - conv.pad as isize;
-        self.convolve(conv, T::map(dy), before, (shape, &panels), None, U::map_mut(dx));
+        self.convolve(conv, T::map(dy), before, (shape, &panels), None, U::map_mut(dx), false);
     }
 
     /// Gradient by the weights, OIHW: the sum over all pixels of all images.

@@ -20,6 +20,8 @@ pub trait Storage: Copy + 'static {
     /// # Safety
     /// `p` is valid for writes of `count` values.
     unsafe fn store_part<S: Simd>(s: S, p: *mut Self, v: S::V, count: usize);
+    /// The values that memory would hold.
+    fn rounded<S: Simd>(s: S, v: S::V) -> S::V;
 }
 
 impl Storage for f32 {
@@ -42,6 +44,10 @@ impl Storage for f32 {
     unsafe fn store_part<S: Simd>(s: S, p: *mut f32, v: S::V, count: usize) {
         // SAFETY: the caller's promise.
         unsafe { s.store_part(p, v, count) }
+    }
+    #[inline(always)]
+    fn rounded<S: Simd>(_: S, v: S::V) -> S::V {
+        v
     }
 }
 
@@ -72,6 +78,15 @@ impl Storage for bf16 {
         unsafe {
             s.store_bf16(lanes.as_mut_ptr(), v);
             std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count);
+        }
+    }
+    #[inline(always)]
+    fn rounded<S: Simd>(s: S, v: S::V) -> S::V {
+        let mut lanes = [bf16::ZERO; 16];
+        // SAFETY: no instance is wider than 16 lanes.
+        unsafe {
+            s.store_bf16(lanes.as_mut_ptr(), v);
+            s.load_bf16(lanes.as_ptr())
         }
     }
 }

@@ -5,14 +5,15 @@ use rayon::prelude::*;
 
 use super::tiles::{Grid, Layout, Reader, Writer};
 use super::weights::POINTS;
+use crate::conv::moments::{self, Moments};
 use crate::conv::output::Pixels;
 use crate::conv::product::{Left, Product, Right};
 use crate::pack::PanelShape;
 use crate::scratch::Scratch;
 use crate::simd::{Simd, Vectorized};
-use crate::{Element, Kernels, MapMut, Source};
+use crate::{BatchStats, Element, Kernels, MapMut, Source};
 
-/// Convolves `x`, seen with `before` zeros above and left of it, into `y`.
+/// Convolves `x`, seen with `before` zeros above and left of it, into `y`, and with `stats` says how its values spread.
 pub(in crate::conv) fn run<T: Element, U: Element>(
     kernels: &Kernels,
     x: Source<'_, T>,
@@ -20,15 +21,23 @@ pub(in crate::conv) fn run<T: Element, U: Element>(
     panels: (PanelShape, &[f32]),
     bias: Option<&[f32]>,
     mut y: MapMut<'_, U>,
-) {
+    stats: bool,
+) -> Option<BatchStats> {
     let grid = Grid::over(y.dims());
     let input = Reader { source: x, grid, before };
     let output = Writer { to: Pixels::of(&mut y), grid, bias };
     let tiles = block_tiles(panels.0, grid.len());
-    (0..grid.len().div_ceil(tiles)).into_par_iter().for_each(|b| {
+    let (padded, blocks) = (panels.0.padded(), grid.len().div_ceil(tiles));
+    let mut kept = Scratch::take(if stats { blocks * moments::len(padded) } else { 0 });
+    let run = |b: usize, moments: Option<&mut [f32]>| {
         let range = b * tiles..((b + 1) * tiles).min(grid.len());
-        kernels.run(Block { input, output, panels, tiles: range });
-    });
+        kernels.run(Block { input, output, panels, tiles: range, moments: moments.map(Moments::new) });
+    };
+    match stats {
+        true => kept.par_chunks_mut(moments::len(padded)).enumerate().for_each(|(b, m)| run(b, Some(m))),
+        false => (0..blocks).into_par_iter().for_each(|b| run(b, None)),
+    }
+    stats.then(|| moments::total(&kept, padded, panels.0.cols))
 }
 
 /// Tiles of a block: as many as keep its values in the second-level cache, but enough to make reading the weights pay.
@@ -50,6 +59,7 @@ struct Block<'a, T, U> {
     output: Writer<'a, U>,
     panels: (PanelShape, &'a [f32]),
     tiles: std::ops::Range<usize>,
+    moments: Option<Moments<'a>>,
 }
 
 impl<T: Element, U: Element> Vectorized for Block<'_, T, U> {
@@ -76,6 +86,6 @@ impl<T: Element, U: Element> Vectorized for Block<'_, T, U> {
             });
         }
         // SAFETY: tasks have different tiles, and tiles have different pixels.
-        unsafe { self.output.write(s, self.tiles, to, &m) };
+        unsafe { self.output.write(s, self.tiles, to, &m, self.moments) };
     }
 }

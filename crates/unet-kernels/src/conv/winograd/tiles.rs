@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::transform;
 use super::weights::POINTS;
+use crate::conv::moments::{Few, Moments};
 use crate::conv::output::Pixels;
 use crate::simd::{Simd, Vectorized};
 use crate::{Dims, Element, Source};
@@ -211,12 +212,19 @@ pub(super) struct Writer<'a, U> {
 }
 
 impl<U: Element> Writer<'_, U> {
-    /// Transforms a block of products back and writes what lies inside the map.
+    /// Transforms a block of products back and writes what lies inside the map; joins it to `moments`.
     ///
     /// # Safety
     /// No other thread reads or writes the pixels of these tiles meanwhile.
-    pub(super) unsafe fn write<S: Simd>(&self, s: S, tiles: Range<usize>, layout: Layout, block: &[f32]) {
-        s.vectorize(Write { to: self, tiles, layout, block });
+    pub(super) unsafe fn write<S: Simd>(
+        &self,
+        s: S,
+        tiles: Range<usize>,
+        layout: Layout,
+        block: &[f32],
+        moments: Option<Moments<'_>>,
+    ) {
+        s.vectorize(Write { to: self, tiles, layout, block, moments });
     }
 }
 
@@ -226,13 +234,14 @@ struct Write<'a, U> {
     tiles: Range<usize>,
     layout: Layout,
     block: &'a [f32],
+    moments: Option<Moments<'a>>,
 }
 
 impl<U: Element> Vectorized for Write<'_, U> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
         let (Writer { to, grid, bias }, layout) = (*self.to, self.layout);
         assert!(self.tiles.len() <= layout.tiles && self.block.len() >= layout.len(), "the block is too small");
         let d = to.dims();
@@ -252,9 +261,35 @@ impl<U: Element> Vectorized for Write<'_, U> {
                         unsafe { to.store(s, first + r * d.w + j, c, y[r][j]) };
                     }
                 }
+                if let Some(moments) = &mut self.moments {
+                    moments.join(s, c, few::<S, U>(s, &y, rows, cols));
+                }
+            }
+            if let Some(moments) = &mut self.moments {
+                moments.count(rows * cols);
             }
         }
     }
+}
+
+/// The `rows × cols` pixels of a tile that are inside the map, as they are stored.
+#[inline(always)]
+fn few<S: Simd, U: Element>(s: S, y: &[[S::V; STEP]; STEP], rows: usize, cols: usize) -> Few<S::V> {
+    let mut sum = s.zero();
+    for r in 0..rows {
+        for j in 0..cols {
+            sum = s.add(sum, U::rounded(s, y[r][j]));
+        }
+    }
+    let mean = s.mul(sum, s.splat(1.0 / (rows * cols) as f32));
+    let (mut deviations, mut squares) = (s.zero(), s.zero());
+    for r in 0..rows {
+        for j in 0..cols {
+            let d = s.sub(U::rounded(s, y[r][j]), mean);
+            (deviations, squares) = (s.add(deviations, d), s.fma(d, d, squares));
+        }
+    }
+    Few { pixels: rows * cols, mean, deviations, squares }
 }
 
 /// One vector of channels of one tile, back from the domain.

@@ -91,47 +91,63 @@ impl Vectorized for PackPanel<'_> {
 
 /// The 36 sums (channels in × channels out, rows `row` apart) as OIHW gradients.
 pub(super) fn unpack_gradient(kernels: &Kernels, conv: ConvShape, sums: &[f32], row: usize, dw: &mut [f32]) {
-    let group = kernels.run(crate::pack::Width);
-    let rows = dw.par_chunks_mut(group * conv.cin * 9).enumerate();
-    rows.for_each(|(g, dw)| kernels.run(UnpackRows { conv, sums, row, first: g * group, dw }));
+    let width = kernels.run(crate::pack::Width);
+    let groups = dw.par_chunks_mut(width * conv.cin * 9).enumerate();
+    groups.for_each(|(g, dw)| {
+        let sums = Sums { floats: sums, row, col: g * width };
+        kernels.run(UnpackVector { cin: conv.cin, sums, rows: 0..conv.cin, dw });
+    });
 }
 
-/// A vector of channels out, all channels in.
-struct UnpackRows<'a> {
-    conv: ConvShape,
-    sums: &'a [f32],
-    row: usize,
-    first: usize,
-    dw: &'a mut [f32],
+/// Sums by point, channel in, channel out.
+#[derive(Clone, Copy)]
+pub(super) struct Sums<'a> {
+    pub floats: &'a [f32],
+    /// Floats from one channel in to the next.
+    pub row: usize,
+    /// The first channel out that is wanted.
+    pub col: usize,
 }
 
-impl Vectorized for UnpackRows<'_> {
+/// A vector of channels out: the gradients of channels in `rows`, which are all that the sums have.
+pub(super) struct UnpackVector<'a> {
+    pub cin: usize,
+    pub sums: Sums<'a>,
+    pub rows: std::ops::Range<usize>,
+    /// OIHW gradients of those channels out.
+    pub dw: &'a mut [f32],
+}
+
+impl Vectorized for UnpackVector<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let cin = self.conv.cin;
-        let (plane, lanes) = (cin * self.row, self.dw.len() / (cin * 9));
-        for i in 0..cin {
+        let (cin, Sums { floats, row, col }) = (self.cin, self.sums);
+        let (plane, lanes) = (self.rows.len() * row, self.dw.len() / (cin * 9));
+        for (number, i) in self.rows.enumerate() {
             let mut half = [[s.zero(); 6]; 3];
             for j in 0..6 {
                 let mut p = [s.zero(); 6];
                 for r in 0..6 {
-                    p[r] = s.load_slice(&self.sums[(r * 6 + j) * plane + i * self.row + self.first..][..S::WIDTH]);
+                    p[r] = s.load_slice(&floats[(r * 6 + j) * plane + number * row + col..][..S::WIDTH]);
                 }
                 let column = transform::weight_gradient(s, p);
                 for ky in 0..3 {
                     half[ky][j] = column[ky];
                 }
             }
+            let mut taps = [[0.0f32; 16]; 9];
             for ky in 0..3 {
-                let taps = transform::weight_gradient(s, half[ky]);
+                let row = transform::weight_gradient(s, half[ky]);
                 for kx in 0..3 {
-                    let mut values = [0.0f32; 16];
-                    s.store_slice(&mut values, taps[kx]);
-                    for lane in 0..lanes {
-                        self.dw[(lane * cin + i) * 9 + ky * 3 + kx] = values[lane];
-                    }
+                    s.store_slice(&mut taps[ky * 3 + kx], row[kx]);
+                }
+            }
+            for lane in 0..lanes {
+                let to = &mut self.dw[(lane * cin + i) * 9..][..9];
+                for t in 0..9 {
+                    to[t] = taps[t][lane];
                 }
             }
         }
