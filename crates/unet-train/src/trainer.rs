@@ -13,11 +13,10 @@ use unet_kernels::Kernels;
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, CheckpointMeta, RunDir};
 use crate::config::RunConfig;
-use crate::device::compute_pool;
 use crate::observe::{Best, EpochRecord, Event, Observer, RunPlan, RunSummary, StepEvent, ValidationRecord};
 use crate::run_log::RunLog;
 use crate::selection::{is_better, measured};
-use crate::setup::Setup;
+use crate::setup::{Ready, Setup};
 use crate::state::{Progress, RunState};
 use crate::step::{Learner, StepReport};
 use crate::validate::{Validation, validate};
@@ -48,7 +47,7 @@ enum Flow {
 }
 
 impl Trainer {
-    /// A new run in the directory `out`, which must not hold one yet.
+    /// A new run in the directory `out`, which must not hold one yet (one that ended before its first checkpoint does not count).
     ///
     /// # Errors
     /// The configuration does not go with the data, the directory cannot be written to or holds a run.
@@ -60,7 +59,7 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         config.validate()?;
         let run = RunDir::new(out);
-        if run.state().exists() || run.metrics().exists() {
+        if run.state().exists() || run.best().exists() {
             return Err(TrainError::RunExists { path: out.to_owned() });
         }
         let setup = Setup::new(&config, &dataset, None)?;
@@ -333,37 +332,4 @@ impl Trainer {
 fn tell(log: &mut RunLog, observers: &mut [Box<dyn Observer>], event: &Event<'_>) -> Result<(), TrainError> {
     log.on_event(event)?;
     observers.iter_mut().try_for_each(|o| o.on_event(event))
-}
-
-/// What computes, and the plan of what.
-struct Ready {
-    kernels: Kernels,
-    pool: ThreadPool,
-    learner: Learner,
-    plan: RunPlan,
-}
-
-impl Ready {
-    fn new(config: &RunConfig, dataset: &dyn Dataset, setup: &Setup) -> Result<Self, TrainError> {
-        let kernels = Kernels::from_env().map_err(unet_model::ModelError::from)?;
-        let pool = compute_pool(config.train.threads)?;
-        let steps_per_epoch = setup.loader.batches_per_epoch() as u64;
-        let total = config.train.epochs.saturating_mul(steps_per_epoch);
-        let learner = Learner::new(kernels, config, dataset.channels(), dataset.classes().len(), total)?;
-        let plan = RunPlan {
-            data: dataset.name(),
-            train_images: setup.split.train.len(),
-            val_images: setup.split.val.len(),
-            class_values: dataset.classes().classes().iter().map(|c| c.value).collect(),
-            model: learner.model().config().clone(),
-            parameters: learner.model().params().trained_len(),
-            epochs: config.train.epochs,
-            steps_per_epoch,
-            first_step: 0,
-            tier: kernels.tier().to_string(),
-            threads: pool.current_num_threads(),
-            notes: dataset.notes(),
-        };
-        Ok(Self { kernels, pool, learner, plan })
-    }
 }

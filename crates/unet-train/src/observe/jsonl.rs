@@ -58,7 +58,9 @@ pub(super) fn open_and_cut(path: &Path, keep: u64) -> Result<File, TrainError> {
             format!("it has {found} bytes, but {keep} were written when the run's state was saved; restore it");
         return Err(TrainError::checkpoint(path, problem));
     }
-    file.set_len(keep).map_err(fail)?;
+    if found > keep {
+        file.set_len(keep).map_err(fail)?;
+    }
     file.seek(SeekFrom::Start(keep)).map_err(fail)?;
     Ok(file)
 }
