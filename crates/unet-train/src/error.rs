@@ -15,7 +15,7 @@ pub enum TrainError {
     Data(#[from] DataError),
     /// The network and its weights.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(Box<ModelError>),
     /// A configuration file that is no TOML, or holds a value of another type than its key takes.
     #[error("{origin}: {problem}")]
     ConfigSyntax {
@@ -171,6 +171,12 @@ pub enum TrainError {
         /// The system's reason.
         reason: String,
     },
+}
+
+impl From<ModelError> for TrainError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(Box::new(error))
+    }
 }
 
 impl TrainError {
