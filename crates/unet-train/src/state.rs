@@ -185,7 +185,7 @@ impl StateTensors {
 /// Shows every tensor of a learner to `f`, in a fixed order, until one fails.
 fn each_tensor<E>(
     learner: &Learner,
-    f: &mut dyn FnMut(String, &[f32]) -> Result<(), E>,
+    f: &mut impl FnMut(String, &[f32]) -> Result<(), E>,
 ) -> Result<Result<(), E>, ModelError> {
     let models = [("model", Some(&learner.model)), ("ema", learner.ema.as_ref().map(crate::optim::Ema::model))];
     for (prefix, model) in models.into_iter().filter_map(|(p, m)| Some((p, m?))) {

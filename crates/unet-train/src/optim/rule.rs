@@ -132,10 +132,10 @@ impl OptimizerConfig {
     /// Names of what it remembers of each parameter.
     pub(super) fn slots(&self) -> &'static [&'static str] {
         match *self {
-            Self::Rmsprop { momentum, .. } if momentum == 0.0 => &["square_avg"],
+            Self::Rmsprop { momentum: 0.0, .. } => &["square_avg"],
             Self::Rmsprop { .. } => &["square_avg", "momentum"],
             Self::Adamw { .. } | Self::Adam { .. } => &["mean", "square"],
-            Self::Sgd { momentum, .. } if momentum == 0.0 => &[],
+            Self::Sgd { momentum: 0.0, .. } => &[],
             Self::Sgd { .. } => &["momentum"],
         }
     }
