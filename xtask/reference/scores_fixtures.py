@@ -8,17 +8,21 @@ From scikit-image and SciPy: components, distances, watersheds, skeletons, fille
 regions, the adapted Rand error, the variation of information. From the definitions, written here as plainly as they
 read: V_rand, V_info, the watershed of Vincent and Soille, warping by simple points, matches of objects, distances
 between outlines. Probabilities are stored in thousandths.
+
+With `--isbi FOLDER`, where the challenge's slices lie, it prints what tests/scores_isbi.rs expects instead.
 """
 
 import json
 import math
 import pathlib
+import sys
 from collections import Counter, deque
 
 import numpy as np
 import scipy
 import scipy.ndimage as ndi
 import skimage
+from skimage import io
 from skimage.measure import label, regionprops
 from skimage.metrics import adapted_rand_error, variation_of_information
 from skimage.morphology import thin as skeletonize
@@ -271,5 +275,17 @@ def main():
     TARGET.write_text("{\n" + ",\n".join(rows) + "\n}\n")
 
 
+def real_slice(folder, slice_number=0):
+    """A slice's own gray values taken for the probability of cell: V_rand and V_info at 0.5 and 0.7."""
+    image, labels = (io.imread(folder / "train" / kind / f"{slice_number}.png") for kind in ("image", "label"))
+    parts = ndi.label(labels > 0, CROSS)[0]
+    for threshold in (0.5, 0.7):
+        rand, info = v_scores(parts, thin(image > 255 * threshold))
+        print(threshold, rand[0], info[0])
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--isbi"]:
+        real_slice(pathlib.Path(sys.argv[2]))
+    else:
+        main()

@@ -8,7 +8,7 @@
 use std::ops::AddAssign;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ScoreError;
 use super::contingency::Partition;
@@ -41,7 +41,7 @@ pub enum Proposal<'a> {
 }
 
 /// The scores of a stack; serialises to the `isbi` object of reports.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct IsbiScores {
     /// One minus the largest F-score of the pixels of cells.
     pub pixel_error_f: f64,
@@ -73,7 +73,7 @@ pub struct IsbiReport {
 }
 
 /// Scores at one threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct IsbiPoint {
     /// A pixel is cell where its probability is larger; nothing for masks.
     pub threshold: Option<f64>,
@@ -91,7 +91,7 @@ pub struct IsbiPoint {
 
 /// Scores of one slice, each at the threshold that is best for the whole stack, so that their mean is the stack's score.
 /// A slice without a cell in its truth has a warping error only.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct IsbiSliceScores {
     /// One minus the F-score of the pixels of cells.
     pub pixel_error_f: Option<f64>,

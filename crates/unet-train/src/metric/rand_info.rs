@@ -7,13 +7,13 @@
 
 use std::ops::AddAssign;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ScoreError;
 use super::contingency::Contingency;
 
 /// A score and what it is the harmonic mean of.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SplitMerge {
     /// Harmonic mean of precision and recall; 1 is best.
     pub score: f64,
