@@ -38,6 +38,17 @@ impl PanelShape {
         (self.padded() - col).min(2 * self.width)
     }
 
+    /// Floats before the panel whose first column is `col`.
+    pub(crate) fn offset(&self, col: usize) -> usize {
+        col / (2 * self.width) * self.panel()
+    }
+
+    /// The panels of at most `cols` columns from `col` on, which begin [`Self::offset`] floats after these.
+    pub(crate) fn part(&self, col: usize, cols: usize) -> Self {
+        assert!(col.is_multiple_of(2 * self.width) && cols.is_multiple_of(2 * self.width), "panels are not split");
+        Self { cols: cols.min(self.cols - col), ..*self }
+    }
+
     /// Runs `fill(first column, panel)` for every panel, in parallel.
     pub(crate) fn for_each(&self, panels: &mut [f32], fill: impl Fn(usize, &mut [f32]) + Sync) {
         assert_eq!(panels.len(), self.len(), "panels of {self:?}");

@@ -186,6 +186,8 @@ fn layers_of_a_network_agree_with_the_reference() {
     check::<f32>(&plain(1, 61, 47, ConvShape::same(64, 2, 3)), 0.0);
     check::<f32>(&plain(2, 37, 50, ConvShape::same(17, 24, 3)), 0.0);
     check::<f32>(&plain(1, 8, 8, ConvShape::same(256, 96, 3)), 0.0);
+    // Few tiles: groups of channels are tasks of their own, the last narrower and not of whole vectors.
+    check::<f32>(&plain(2, 9, 7, ConvShape::same(24, 203, 3)), 0.0);
     // Weight sums too large for each part to have its own, over more than one chunk of tiles.
     check::<f32>(&plain(1, 22, 22, ConvShape::same(8, 3700, 3)), 0.0);
     check::<f32>(&plain(1, 100, 200, ConvShape::same(3, 5, 1)), 0.0);
@@ -199,15 +201,17 @@ fn bits(kernels: Kernels, case: &Case, threads: usize) -> Vec<u32> {
     let w: Vec<f32> = (0..conv.weight_len()).map(|_| rng.random::<f32>() - 0.5).collect();
     let (mut y, mut dx) = (vec![0.0f32; yd.len()], vec![0.0f32; xd.len()]);
     let (mut dw, mut db) = (vec![0.0f32; w.len()], vec![0.0f32; conv.cout]);
+    let (mut mean, mut var) = (Vec::new(), Vec::new());
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
         let weights = kernels.conv_weights(conv, &w);
         let (x, dy) = (view(&x, xd, 0), view(&dy, yd, 0));
-        kernels.conv_forward(x.into(), &weights, None, view_mut(&mut y, yd, 0));
+        let stats = kernels.conv_forward_stats(x.into(), &weights, view_mut(&mut y, yd, 0));
+        (mean, var) = (stats.mean, stats.var);
         kernels.conv_grad_input(dy, &weights, view_mut(&mut dx, xd, 0));
         kernels.conv_grad_weight(x.into(), dy, conv, &mut dw);
         kernels.conv_grad_bias(dy, &mut db);
     });
-    [y, dx, dw, db].into_iter().flatten().map(f32::to_bits).collect()
+    [y, mean, var, dx, dw, db].into_iter().flatten().map(f32::to_bits).collect()
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(super) fn run<T: Element, U: Element>(
         true => kept.par_chunks_mut(moments::len(padded)).enumerate().for_each(|(unit, m)| run(unit, Some(m))),
         false => (0..tiling.len()).into_par_iter().for_each(|unit| run(unit, None)),
     }
-    stats.then(|| moments::total(&kept, padded, panels.0.cols))
+    stats.then(|| moments::total(&kept, moments::len(padded), padded, panels.0.cols))
 }
 
 /// All pixels as one row.

@@ -70,20 +70,24 @@ impl<'a> Moments<'a> {
     }
 }
 
-/// All tasks' moments, `len(padded)` floats each, as statistics of `channels` channels.
-pub(super) fn total(floats: &[f32], padded: usize, channels: usize) -> BatchStats {
-    let (mut mean, mut squares, mut count) = (vec![0.0f64; channels], vec![0.0f64; channels], 0.0f64);
-    for part in floats.chunks(len(padded)) {
-        let more = f64::from(part[0]);
+/// All tasks' moments, `len` floats each, as statistics of `channels` channels; tasks take turns at groups of `group`.
+pub(super) fn total(floats: &[f32], len: usize, group: usize, channels: usize) -> BatchStats {
+    let (groups, padded) = (channels.div_ceil(group), len / 3);
+    let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
+    let mut counts = vec![0.0f64; groups];
+    for (task, part) in floats.chunks(len).enumerate() {
+        let (count, more) = (counts[task % groups], f64::from(part[0]));
         let share = more / (count + more);
-        for c in 0..channels {
-            let (first, offset) = (f64::from(part[1 + c]), f64::from(part[1 + padded + c]));
+        let from = task % groups * group;
+        for (lane, c) in (from..channels.min(from + group)).enumerate() {
+            let (first, offset) = (f64::from(part[1 + lane]), f64::from(part[1 + padded + lane]));
             let delta = first + offset - mean[c];
             mean[c] += delta * share;
-            squares[c] += f64::from(part[1 + 2 * padded + c]) + delta * delta * count * share;
+            squares[c] += f64::from(part[1 + 2 * padded + lane]) + delta * delta * count * share;
         }
-        count += more;
+        counts[task % groups] += more;
     }
+    let count = counts.first().copied().unwrap_or(0.0);
     let none = if count == 0.0 { f64::NAN } else { 0.0 };
     BatchStats {
         count: count as usize,

@@ -1,11 +1,12 @@
-//! A map that several threads write, each its own pixels.
+//! A map that several threads write, each its own pixels or channels.
 
 use std::marker::PhantomData;
 
 use crate::simd::Simd;
 use crate::{Dims, Element, MapMut};
 
-/// A [`MapMut`] that can be shared between threads, which promise to write different pixels.
+/// A [`MapMut`] that can be shared between threads, which promise to write different pixels, or different
+/// channels of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pixels<'a, U> {
     data: *mut U,
@@ -14,7 +15,7 @@ pub(crate) struct Pixels<'a, U> {
     borrow: PhantomData<&'a mut [U]>,
 }
 
-// SAFETY: the only access is `store`, whose callers promise that no two threads touch the same pixel at a time.
+// SAFETY: the only access is `store`, whose callers promise that no two threads touch the same channel of the same pixel at a time.
 unsafe impl<U: Send> Send for Pixels<'_, U> {}
 // SAFETY: as above.
 unsafe impl<U: Send> Sync for Pixels<'_, U> {}
@@ -32,12 +33,12 @@ impl<'a, U: Element> Pixels<'a, U> {
     /// Writes a vector to channels `c..` of pixel `p`, as far as there are channels.
     ///
     /// # Safety
-    /// No other thread accesses the pixel meanwhile.
+    /// No other thread accesses these channels of the pixel meanwhile.
     #[inline(always)]
     pub(crate) unsafe fn store<S: Simd>(&self, s: S, p: usize, c: usize, v: S::V) {
         debug_assert!(p < self.dims.pixels() && c < self.dims.c);
         let lanes = self.dims.c - c;
-        // SAFETY: `MapMut` spans its pixels and their channels; the caller promises that the pixel is this thread's.
+        // SAFETY: `MapMut` spans its pixels and their channels; the caller promises that they are this thread's.
         unsafe {
             let to = self.data.add(p * self.stride + c);
             match lanes >= S::WIDTH {

@@ -26,32 +26,58 @@ pub(in crate::conv) fn run<T: Element, U: Element>(
     let grid = Grid::over(y.dims());
     let input = Reader { source: x, grid, before };
     let output = Writer { to: Pixels::of(&mut y), grid, bias };
-    let tiles = block_tiles(panels.0, grid.len());
-    let (padded, blocks) = (panels.0.padded(), grid.len().div_ceil(tiles));
-    let mut kept = Scratch::take(if stats { blocks * moments::len(padded) } else { 0 });
-    let run = |b: usize, moments: Option<&mut [f32]>| {
-        let range = b * tiles..((b + 1) * tiles).min(grid.len());
-        kernels.run(Block { input, output, panels, tiles: range, moments: moments.map(Moments::new) });
+    let plan = Plan::of(panels.0, grid.len());
+    let len = moments::len(plan.cols.next_multiple_of(panels.0.width));
+    let mut kept = Scratch::take(if stats { plan.tasks() * len } else { 0 });
+    let run = |task: usize, moments: Option<&mut [f32]>| {
+        let (block, first) = (task / plan.groups, task % plan.groups * plan.cols);
+        let tiles = block * plan.tiles..((block + 1) * plan.tiles).min(grid.len());
+        let panels = (panels.0.part(first, plan.cols), &panels.1[panels.0.offset(first)..]);
+        kernels.run(Block { input, output, panels, tiles, first, moments: moments.map(Moments::new) });
     };
     match stats {
-        true => kept.par_chunks_mut(moments::len(padded)).enumerate().for_each(|(b, m)| run(b, Some(m))),
-        false => (0..blocks).into_par_iter().for_each(|b| run(b, None)),
+        true => kept.par_chunks_mut(len).enumerate().for_each(|(task, m)| run(task, Some(m))),
+        false => (0..plan.tasks()).into_par_iter().for_each(|task| run(task, None)),
     }
-    stats.then(|| moments::total(&kept, padded, panels.0.cols))
+    stats.then(|| moments::total(&kept, len, plan.cols, panels.0.cols))
 }
 
-/// Tiles of a block: as many as keep its values in the second-level cache, but enough to make reading the weights pay.
-fn block_tiles(shape: PanelShape, total: usize) -> usize {
-    let channels = shape.depth + shape.padded();
-    let cached = (600 << 10) / (4 * POINTS * channels);
-    let enough = match shape.depth.max(shape.cols) {
-        0..=128 => 24,
-        129..=256 => 48,
-        _ => 96,
-    };
-    let wanted = cached.clamp(enough, 96) / 12 * 12;
-    // Small maps: rather more tasks than the full use of each weight that is read.
-    wanted.min(total.div_ceil(4).next_multiple_of(12).max(24))
+/// How a pass is cut into tasks, by its shape alone: blocks of tiles and, where these are few, groups of channels written,
+/// which repeat the input's transform but read only their own weights.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// Tiles of a block.
+    tiles: usize,
+    blocks: usize,
+    /// Channels of a group.
+    cols: usize,
+    groups: usize,
+}
+
+impl Plan {
+    /// Tasks that even a small map should give.
+    const TASKS: usize = 8;
+    /// Fewest channels of a group: fewer would not outweigh the repeated transform.
+    const COLS: usize = 64;
+
+    fn of(shape: PanelShape, total: usize) -> Self {
+        let channels = shape.depth + shape.padded();
+        // As many tiles as keep a block in the second-level cache, but enough to make reading the weights pay.
+        let cached = (600 << 10) / (4 * POINTS * channels);
+        let enough = match shape.depth.max(shape.cols) {
+            0..=128 => 24,
+            129..=256 => 48,
+            _ => 96,
+        };
+        let blocks = total.div_ceil(cached.clamp(enough, 96) / 12 * 12);
+        let groups = Self::TASKS.div_ceil(blocks.max(1)).min(shape.cols / Self::COLS).max(1);
+        let cols = shape.cols.div_ceil(groups).next_multiple_of(2 * shape.width);
+        Self { tiles: total.div_ceil(blocks.max(1)), blocks, cols, groups: shape.cols.div_ceil(cols) }
+    }
+
+    fn tasks(&self) -> usize {
+        self.blocks * self.groups
+    }
 }
 
 struct Block<'a, T, U> {
@@ -59,6 +85,8 @@ struct Block<'a, T, U> {
     output: Writer<'a, U>,
     panels: (PanelShape, &'a [f32]),
     tiles: std::ops::Range<usize>,
+    /// The first of the channels that it writes.
+    first: usize,
     moments: Option<Moments<'a>>,
 }
 
@@ -85,7 +113,8 @@ impl<T: Element, U: Element> Vectorized for Block<'_, T, U> {
                 add: false,
             });
         }
-        // SAFETY: tasks have different tiles, and tiles have different pixels.
-        unsafe { self.output.write(s, self.tiles, to, &m, self.moments) };
+        let channels = self.first..self.first + shape.cols;
+        // SAFETY: tasks have different tiles or channels, and tiles have different pixels.
+        unsafe { self.output.write(s, self.tiles, channels, to, &m, self.moments) };
     }
 }

@@ -212,19 +212,20 @@ pub(super) struct Writer<'a, U> {
 }
 
 impl<U: Element> Writer<'_, U> {
-    /// Transforms a block of products back and writes what lies inside the map; joins it to `moments`.
+    /// Transforms a block of products for some channels back and writes what lies inside the map; joins it to `moments`.
     ///
     /// # Safety
-    /// No other thread reads or writes the pixels of these tiles meanwhile.
+    /// No other thread reads or writes these channels of the pixels of these tiles meanwhile.
     pub(super) unsafe fn write<S: Simd>(
         &self,
         s: S,
         tiles: Range<usize>,
+        channels: Range<usize>,
         layout: Layout,
         block: &[f32],
         moments: Option<Moments<'_>>,
     ) {
-        s.vectorize(Write { to: self, tiles, layout, block, moments });
+        s.vectorize(Write { to: self, tiles, channels, layout, block, moments });
     }
 }
 
@@ -232,6 +233,7 @@ impl<U: Element> Writer<'_, U> {
 struct Write<'a, U> {
     to: &'a Writer<'a, U>,
     tiles: Range<usize>,
+    channels: Range<usize>,
     layout: Layout,
     block: &'a [f32],
     moments: Option<Moments<'a>>,
@@ -244,21 +246,22 @@ impl<U: Element> Vectorized for Write<'_, U> {
     fn run<S: Simd>(mut self, s: S) {
         let (Writer { to, grid, bias }, layout) = (*self.to, self.layout);
         assert!(self.tiles.len() <= layout.tiles && self.block.len() >= layout.len(), "the block is too small");
-        let d = to.dims();
-        assert!(self.tiles.end <= grid.len() && d.c.next_multiple_of(S::WIDTH) <= layout.row);
+        let (d, from, channels) = (to.dims(), self.channels.start, self.channels.len());
+        assert!(self.tiles.end <= grid.len() && self.channels.end <= d.c);
+        assert!(channels.next_multiple_of(S::WIDTH) <= layout.row);
         for (number, tile) in self.tiles.enumerate() {
             let (n, top, left) = grid.place(tile);
             let (rows, cols) = ((d.h - top).min(STEP), (d.w - left).min(STEP));
             let first = (n * d.h + top) * d.w + left;
-            for c in (0..d.c).step_by(S::WIDTH) {
-                let bias = bias.map_or(s.zero(), |b| s.load_slice(&b[c..]));
-                let from = self.block[number * layout.row + c..].as_ptr();
+            for c in (0..channels).step_by(S::WIDTH) {
+                let bias = bias.map_or(s.zero(), |b| s.load_slice(&b[from + c..]));
+                let values = self.block[number * layout.row + c..].as_ptr();
                 // SAFETY: all points of this tile are in the block.
-                let y = unsafe { tile_out(s, from, layout.point, bias) };
+                let y = unsafe { tile_out(s, values, layout.point, bias) };
                 for r in 0..rows {
                     for j in 0..cols {
                         // SAFETY: the pixel is inside the map and, by the promise made to `write`, this thread's alone.
-                        unsafe { to.store(s, first + r * d.w + j, c, y[r][j]) };
+                        unsafe { to.store(s, first + r * d.w + j, from + c, y[r][j]) };
                     }
                 }
                 if let Some(moments) = &mut self.moments {
