@@ -6,9 +6,11 @@ pub mod backend;
 pub mod config;
 mod error;
 pub mod geometry;
+pub mod import;
 pub mod init;
 mod model;
 pub mod params;
+mod pth;
 pub mod unet;
 pub mod weights;
 

@@ -18,6 +18,8 @@ use serde_json::Value;
 
 pub use problem::{Difference, Reshaped, WeightsProblem};
 
+pub use crate::pth::PthProblem;
+
 use crate::ModelError;
 use crate::atomic::write_atomically;
 use crate::config::UNetConfig;

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::config::ConfigError;
+use crate::pth::PthProblem;
 
 /// What is wrong with a file of weights.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +52,24 @@ pub enum WeightsProblem {
     /// The tensors are not those of the network.
     #[error("{0}")]
     Differs(Difference),
+    /// The tensors are not those of any network that is known here.
+    #[error(
+        "not the weights of a U-Net that is known here: expected '{wanted}' with a {extent}×{extent} kernel, found {found}. Names have to be          those of milesial/Pytorch-UNet (inc.double_conv.0.weight …)"
+    )]
+    Unrecognised {
+        /// A tensor that every such network has.
+        wanted: String,
+        /// Its kernel's extent.
+        extent: usize,
+        /// What was found.
+        found: String,
+    },
+    /// Nothing to import.
+    #[error("is a model already: use it as it is")]
+    AlreadyAModel,
+    /// A PyTorch file that cannot be read.
+    #[error(transparent)]
+    Pth(#[from] PthProblem),
     /// A tensor's type is not a floating-point number's.
     #[error("'{name}' holds {found}, expected floating-point numbers (f32, f64, f16 or bf16)")]
     ElementType {

@@ -179,6 +179,15 @@ pub(crate) enum Element {
 }
 
 impl Element {
+    /// Bytes of one value.
+    pub(crate) const fn size(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
     /// The values of whole elements; a rest of less than one is ignored.
     pub(crate) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {
