@@ -51,7 +51,7 @@ pub enum WeightsProblem {
     Config(#[from] ConfigError),
     /// The tensors are not those of the network.
     #[error("{0}")]
-    Differs(Difference),
+    Differs(Box<Difference>),
     /// The tensors are not those of any network that is known here.
     #[error(
         "not the weights of a U-Net that is known here: expected '{wanted}' with a {extent}×{extent} kernel, found {found}. Names have to be          those of milesial/Pytorch-UNet (inc.double_conv.0.weight …)"

@@ -62,7 +62,7 @@ pub(crate) fn parameters(
     config.validate().map_err(|e| problem(e.into()))?;
     let differences = difference(config, source.shapes());
     if !differences.is_empty() {
-        return Err(problem(WeightsProblem::Differs(differences)));
+        return Err(problem(WeightsProblem::Differs(Box::new(differences))));
     }
     let mut values = BTreeMap::new();
     for spec in param_specs(config) {
