@@ -71,7 +71,7 @@ pub struct TrainArgs {
     /// Start from this recipe: quick or tutorial [default: quick]
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     pub recipe: Option<String>,
-    /// Write the run to this new folder [default: runs/<data>-<recipe>, numbered where it is taken]
+    /// Write the run to this new folder [default: runs/DATA-RECIPE, numbered where it is taken]
     #[arg(long, value_name = "RUN", help_heading = "Run")]
     pub out: Option<PathBuf>,
     /// Go on with the run in this folder, at the step where it stopped

@@ -203,11 +203,11 @@ fn plan_lines(config: &RunConfig, plan: &RunPlan) -> Vec<String> {
 pub fn network(model: &unet_model::UNetConfig) -> String {
     let upsampling = match model.upsampling {
         unet_model::Upsampling::Bilinear => "bilinear",
-        unet_model::Upsampling::BilinearWide => "bilinear (wide)",
+        unet_model::Upsampling::BilinearWide => "bilinear-wide",
         unet_model::Upsampling::Transposed => "transposed",
     };
     format!(
-        "U-Net, width {}, {}, {upsampling}, {}, {}",
+        "width {}, {}, {upsampling}, {}, {}",
         model.width,
         text::count(model.depth as u64, "level"),
         text::count(model.in_channels as u64, "channel"),
