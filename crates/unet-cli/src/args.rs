@@ -77,6 +77,9 @@ pub struct TrainArgs {
     /// Go on with the run in this folder, at the step where it stopped
     #[arg(long, value_name = "RUN", help_heading = "Run", conflicts_with_all = FIXED_BY_A_RUN)]
     pub resume: Option<PathBuf>,
+    /// Start from the weights of this run or .safetensors file, with its network
+    #[arg(long, value_name = "MODEL", help_heading = "Run")]
+    pub init: Option<PathBuf>,
     /// Print the resolved configuration to stdout and stop
     #[arg(long, help_heading = "Run")]
     pub print_config: bool,
@@ -117,10 +120,11 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 15] = [
+const FIXED_BY_A_RUN: [&str; 16] = [
     "config",
     "recipe",
     "out",
+    "init",
     "print_config",
     "val",
     "patch",

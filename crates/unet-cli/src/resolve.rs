@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use unet_model::UNetConfig;
 use unet_model::config::PRESETS;
-use unet_train::RunDir;
 use unet_train::config::{ModelSection, RunConfig};
 use unet_train::device::Device;
+use unet_train::{Checkpoint, RunDir};
 
 use crate::args::{MachineArgs, TrainArgs};
 use crate::data;
@@ -50,10 +50,14 @@ fn base_config(args: &TrainArgs) -> Result<RunConfig> {
 
 /// Lays the flags over the configuration.
 fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
+    if let Some(path) = &args.init {
+        let start = Checkpoint::load(path)?;
+        config.model = ModelSection { init: Some(path.clone()), ..ModelSection::from(start.model.config()) };
+    }
     if let Some(name) = &args.preset {
         let preset = UNetConfig::preset(name)
             .with_context(|| format!("--preset {name}: unknown; expected one of {}", PRESETS.join(", ")))?;
-        config.model = ModelSection::from(&preset);
+        config.model = ModelSection { init: config.model.init.take(), ..ModelSection::from(&preset) };
     }
     set(&mut config.model.width, args.width);
     set(&mut config.data.val, args.val.clone());

@@ -58,6 +58,26 @@ fn the_same_seed_gives_the_same_bytes_and_a_runs_configuration_repeats_it() {
 }
 
 #[test]
+fn a_run_may_start_from_anothers_weights() {
+    let desk = Desk::with_run();
+    // A learning rate too small to move a 32-bit weight: what comes out is what went in, on average and at the end.
+    let train =
+        ["train", "data", "--config", "tiny.toml", "--init", "run", "--lr", "1e-30", "--epochs", "1", "--out", "next"];
+    let ended = desk.unet(&train);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let weights = |run: &str| unet_train::Checkpoint::load(&desk.path(run)).expect("a checkpoint").model;
+    let (old, new) = (weights("run"), weights("next"));
+    for spec in old.params().trained() {
+        let values = |m: &unet_model::UNet| m.params().to_vec(&spec.name).expect("it is there");
+        let close = values(&old).iter().zip(values(&new)).all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs());
+        assert!(close, "{}", spec.name);
+    }
+    assert!(desk.text("next/config.toml").contains("init = \"run\""));
+    let wider = [&train[..6], &["--width", "3", "--out", "wider"]].concat();
+    desk.fails(&wider, &["run", "width 2", "width 3"]);
+}
+
+#[test]
 fn a_pipe_gets_plain_lines_and_stdout_only_results() {
     let desk = Desk::with_data();
     let ended = desk.unet(&["train", "data", "--config", "tiny.toml"]);

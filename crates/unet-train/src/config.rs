@@ -92,18 +92,21 @@ pub struct ModelSection {
     pub upsampling: Upsampling,
     /// Whether convolutions ahead of batch norm have a bias.
     pub conv_bias: bool,
+    /// The checkpoint or run whose weights a new run starts from, instead of drawn ones; its network has to be this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
 }
 
 impl From<&UNetConfig> for ModelSection {
     fn from(c: &UNetConfig) -> Self {
-        Self { width: c.width, depth: c.depth, upsampling: c.upsampling, conv_bias: c.conv_bias }
+        Self { width: c.width, depth: c.depth, upsampling: c.upsampling, conv_bias: c.conv_bias, init: None }
     }
 }
 
 impl ModelSection {
     /// The network for images of so many channels and so many logits per pixel.
     pub fn network(&self, in_channels: usize, out_channels: usize) -> UNetConfig {
-        let Self { width, depth, upsampling, conv_bias } = *self;
+        let Self { width, depth, upsampling, conv_bias, .. } = *self;
         UNetConfig { in_channels, out_channels, width, depth, upsampling, conv_bias }
     }
 }

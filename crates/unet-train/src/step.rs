@@ -1,6 +1,8 @@
 //! [`Learner`]: one training step, forward, loss, backward, clipping, update, average. It is what [`crate::Trainer`] runs, and a caller
 //! can drive it alone, batch by batch, with labels that change between steps.
 
+use std::path::Path;
+
 use unet_data::Batch;
 use unet_kernels::{Dims, Kernels};
 use unet_model::{CpuTrainer, Gradients, Parameters, UNet, UNetConfig};
@@ -17,6 +19,7 @@ pub struct Learner {
     pub(crate) model: UNet,
     pub(crate) optimizer: Optimizer,
     pub(crate) ema: Option<Ema>,
+    ema_decay: f64,
     trainer: CpuTrainer,
     loss: Box<dyn Loss>,
     schedule: Schedule,
@@ -36,6 +39,15 @@ pub struct StepReport {
     pub lr: f64,
     /// Norm of the gradient of the mean loss, before clipping.
     pub grad_norm: f64,
+}
+
+/// What tells networks apart.
+fn in_words(c: &UNetConfig) -> String {
+    let bias = if c.conv_bias { "with" } else { "without" };
+    format!(
+        "{} channel(s) to {} logit(s), width {}, {} level(s), {:?}, {bias} convolution bias",
+        c.in_channels, c.out_channels, c.width, c.depth, c.upsampling
+    )
 }
 
 /// A network with freshly drawn parameters.
@@ -80,6 +92,7 @@ impl Learner {
             kernels,
             optimizer: Optimizer::new(config.optimizer.clone(), model.params(), Group::all),
             ema: if decay > 0.0 { Some(Ema::new(decay, &model)?) } else { None },
+            ema_decay: decay,
             trainer: CpuTrainer::new(kernels),
             loss,
             schedule: config.schedule.clone(),
@@ -90,6 +103,31 @@ impl Learner {
             dlogits: Vec::new(),
             model,
         })
+    }
+
+    /// Takes the weights and running statistics of another network of the same shape; `path` names it in errors. Meant for before the
+    /// first step: the optimizer's state stays.
+    ///
+    /// # Errors
+    /// The networks differ, or the parameters cannot be copied.
+    pub fn start_from(&mut self, other: &UNet, path: &Path) -> Result<(), TrainError> {
+        let (found, expected) = (other.config(), self.model.config());
+        if found != expected {
+            let problem = format!(
+                "cannot start from it: its network is {}, this run's is {}; leave out what changes the network, or use images \
+                 and masks of the same kind",
+                in_words(found),
+                in_words(expected)
+            );
+            return Err(TrainError::checkpoint(path, problem));
+        }
+        for spec in other.params().specs() {
+            self.model.params_mut().set(&spec.name, &other.params().to_vec(&spec.name)?)?;
+        }
+        if self.ema.is_some() {
+            self.ema = Some(Ema::new(self.ema_decay, &self.model)?);
+        }
+        Ok(())
     }
 
     /// One step on one batch, on the current rayon pool. Bits depend on neither the threads nor the time.

@@ -63,7 +63,11 @@ impl Trainer {
             return Err(TrainError::RunExists { path: out.to_owned() });
         }
         let setup = Setup::new(&config, &dataset, None)?;
-        let ready = Ready::new(&config, dataset.as_ref(), &setup)?;
+        let mut ready = Ready::new(&config, dataset.as_ref(), &setup)?;
+        if let Some(path) = &config.model.init {
+            let start = Checkpoint::load(path)?;
+            ready.learner.start_from(&start.model, path)?;
+        }
         run.create()?;
         let text = config.to_toml()?;
         unet_model::atomic::write_atomically(&run.config(), |w| w.write_all(text.as_bytes()))
