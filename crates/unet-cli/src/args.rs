@@ -47,6 +47,8 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Say what a data set, a model, a run or this machine is
     Inspect(InspectArgs),
+    /// Make a model of weights that were trained elsewhere
+    Import(ImportArgs),
 }
 
 /// What `unet train` takes.
@@ -255,6 +257,38 @@ pub struct InspectArgs {
     /// Print one JSON document instead
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `unet import` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet import best_model.pth -o article.safetensors --normalization raw
+  unet import milesial.pth -o carvana.safetensors --normalization unit
+
+Channels, classes, width and kind of upsampling are read from the weights' names and shapes. Nothing in
+the file is executed.")]
+pub struct ImportArgs {
+    /// PyTorch state dict (.pth, .pt) or .safetensors file
+    pub file: PathBuf,
+    /// Write the model to this file
+    #[arg(short = 'o', long, value_name = "MODEL")]
+    pub out: PathBuf,
+    /// How that network was fed: raw (0 to 255 as stored) or unit (0 to 1)
+    #[arg(long, value_name = "KIND")]
+    pub normalization: NormalizationArg,
+    /// Overwrite MODEL where it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// How an imported network was fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NormalizationArg {
+    /// The stored values: 0 to 255 for 8 bits
+    Raw,
+    /// Divided by the largest value of the format: 0 to 1
+    Unit,
 }
 
 fn parse_val(text: &str) -> Result<ValSpec, String> {
