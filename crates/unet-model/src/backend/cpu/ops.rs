@@ -1,6 +1,6 @@
 //! The forward operations that training and inference share, each from stored maps to a new one.
 
-use unet_kernels::{Dims, Element, Kernels, MapMut, Placement};
+use unet_kernels::{BatchStats, ConvWeights, Dims, Element, Kernels, MapMut, Placement, Source};
 
 use super::Stored;
 use super::arena::Arena;
@@ -31,11 +31,25 @@ impl<T: Element> Context<T> {
 
     /// The raw output of a 3×3 convolution, without its bias: batch norm takes that away again.
     pub fn conv(&mut self, path: &str, x: &Stored<T>) -> Result<Stored<T>, ModelError> {
+        self.conv_with(path, x, |kernels, x, weights, y| kernels.conv_forward(x, weights, None, y)).map(|(y, ())| y)
+    }
+
+    /// As [`Self::conv`], with the mean and variance of each channel of the output.
+    pub fn conv_stats(&mut self, path: &str, x: &Stored<T>) -> Result<(Stored<T>, BatchStats), ModelError> {
+        self.conv_with(path, x, |kernels, x, weights, y| kernels.conv_forward_stats(x, weights, y))
+    }
+
+    fn conv_with<R>(
+        &mut self,
+        path: &str,
+        x: &Stored<T>,
+        run: impl FnOnce(&Kernels, Source<'_, T>, &ConvWeights, MapMut<'_, T>) -> R,
+    ) -> Result<(Stored<T>, R), ModelError> {
         let weights = self.layers.conv(path)?;
         let dims = x.dims.with_channels(weights.shape().cout);
         let mut values = self.arena.take(dims.len());
-        self.kernels.conv_forward(x.source()?, weights, None, MapMut::new(values.get_mut(), dims)?);
-        Ok(Stored { values, dims, norm: None })
+        let result = run(&self.kernels, x.source()?, weights, MapMut::new(values.get_mut(), dims)?);
+        Ok((Stored { values, dims, norm: None }, result))
     }
 
     /// 2×2 maxima.

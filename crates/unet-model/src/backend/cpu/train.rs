@@ -101,8 +101,7 @@ impl<T: Element> Backend for Recorder<'_, T> {
     type Error = ModelError;
 
     fn conv_norm_relu(&mut self, layer: &ConvNorm, x: usize) -> Result<usize, ModelError> {
-        let mut y = self.context.conv(&layer.conv, self.tape.value(x)?)?;
-        let stats = self.context.kernels.batch_stats(y.map()?);
+        let (mut y, stats) = self.context.conv_stats(&layer.conv, self.tape.value(x)?)?;
         let bias = self.context.layers.bias(&layer.conv);
         let params = &mut *self.params;
         let (gamma, beta) =
