@@ -3,7 +3,8 @@
 //!
 //! The package is written to `consumers/NAME` in cargo's target folder. It gets the workspace's Cargo.lock, so that no version is resolved
 //! anew, and is built without optimisation: a smaller set of features than the workspace's means that every dependency is compiled once
-//! more, and nothing here is run. Besides the crate itself it depends only on what the example names of that crate's own `[dependencies]`.
+//! more, and nothing here is run. Besides the crate itself it depends only on what the example names of that crate's own dependencies,
+//! those for development included, as a user's program would.
 
 use crate::tidy::{Tree, identifiers};
 use crate::{process, workspace};
@@ -79,8 +80,10 @@ fn manifest(root: &Path, tree: &Tree, krate: &str, named: &BTreeSet<String>) -> 
         .iter()
         .find(|member| member.name == krate)
         .with_context(|| format!("no crate is called {krate}"))?;
-    let own = own.manifest.table.get("dependencies").and_then(toml::Value::as_table);
-    let allowed = own.into_iter().flat_map(toml::Table::keys).filter(|name| named.contains(&name.replace('-', "_")));
+    let sections = ["dependencies", "dev-dependencies"].map(|section| own.manifest.table.get(section));
+    let own: BTreeSet<&String> =
+        sections.into_iter().flatten().filter_map(toml::Value::as_table).flat_map(toml::Table::keys).collect();
+    let allowed = own.into_iter().filter(|name| *name != krate && named.contains(&name.replace('-', "_")));
 
     let mut dependencies = toml::Table::new();
     for name in allowed.map(String::as_str).chain([krate]) {
@@ -114,11 +117,11 @@ mod tests {
     fn a_consumer_gets_the_crate_and_what_its_examples_name() {
         let root = workspace::root().expect("in the workspace");
         let tree = Tree::read(&root).expect("readable");
-        let named = ["rand", "tempfile", "println"].map(str::to_owned).into();
+        let named = ["rand", "tempfile", "println", "serde_json"].map(str::to_owned).into();
         let manifest: toml::Table =
             manifest(&root, &tree, "unet-data", &named).expect("made").parse().expect("valid TOML");
         let dependencies: Vec<_> = manifest["dependencies"].as_table().expect("a table").keys().collect();
-        assert_eq!(dependencies, ["rand", "unet-data"], "tempfile is for development only");
+        assert_eq!(dependencies, ["rand", "tempfile", "unet-data"], "serde_json is no dependency of unet-data");
         let path = manifest["dependencies"]["unet-data"]["path"].as_str().expect("a path");
         assert!(Path::new(path).join("Cargo.toml").is_file(), "{path}");
         assert!(manifest.contains_key("workspace"), "stands outside the workspace");

@@ -2,7 +2,7 @@
 //!
 //! `tutorial` follows the article's words. Its code differs from them in two places: it keeps the weights of the lowest single-batch
 //! loss, where this recipe keeps those of the lowest epoch mean (of the validation loss, when images are held out), and its flip call
-//! mirrors vertically whatever it drew, where this recipe mirrors as drawn.
+//! mirrors vertically or not at all, where this recipe mirrors as drawn.
 //!
 //! `quick`, the default, is for a first good result in minutes on a laptop: a fixed number of small steps.
 
