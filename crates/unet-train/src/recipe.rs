@@ -70,7 +70,7 @@ fn quick() -> RunConfig {
         loss: LossSection::default(),
         optimizer: OptimizerConfig::adamw(1e-3),
         schedule: Schedule::one_cycle(),
-        train: TrainSection { epochs: 6, batch_size: 2, clip_norm: 1.0, ema_decay: 0.98, ..train() },
+        train: TrainSection { epochs: 20, batch_size: 2, clip_norm: 1.0, ema_decay: 0.98, ..train() },
     }
 }
 
