@@ -15,7 +15,15 @@ pub struct Fixture {
     pub name: String,
     pub config: UNetConfig,
     pub rmsprop: RmsProp,
+    rounding: Rounding,
     tensors: Tensors,
+}
+
+/// How far PyTorch's single precision lies from its double, as the script measured it.
+struct Rounding {
+    logits: f64,
+    tensor: f64,
+    gradient: f64,
 }
 
 /// All committed fixtures.
@@ -27,7 +35,7 @@ pub fn all() -> Vec<Fixture> {
         .filter(|n| n.starts_with("parity-"))
         .collect();
     names.sort();
-    assert_eq!(names.len(), 7, "{names:?}");
+    assert_eq!(names.len(), 8, "{names:?}");
     names.into_iter().map(|name| Fixture::read(&folder.join(&name), name)).collect()
 }
 
@@ -47,12 +55,31 @@ impl Fixture {
         let floats = |data: &[u8]| data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let tensors = tensors.iter().map(|(n, v)| (n.to_owned(), (v.shape().to_vec(), floats(v.data())))).collect();
-        Self { name, config: serde_json::from_value(facts["config"].clone()).unwrap(), rmsprop, tensors }
+        let config = serde_json::from_value(facts["config"].clone()).unwrap();
+        let rounding = |of: &str| facts["f32_rounding"][of].as_f64().unwrap();
+        let rounding =
+            Rounding { logits: rounding("logits"), tensor: rounding("tensor"), gradient: rounding("gradient") };
+        Self { name, config, rmsprop, rounding, tensors }
     }
 
     /// A tensor's values.
     pub fn values(&self, name: &str) -> &[f32] {
         &self.tensors[name].1
+    }
+
+    /// A limit on a difference of logits: `limit`, or twice PyTorch's own rounding error in single precision where that is more.
+    pub fn on_logits(&self, limit: f64) -> f64 {
+        limit.max(2.0 * self.rounding.logits)
+    }
+
+    /// The same for a single tensor's gradient.
+    pub fn on_tensor(&self, limit: f64) -> f64 {
+        limit.max(2.0 * self.rounding.tensor)
+    }
+
+    /// The same for the whole gradient.
+    pub fn on_gradient(&self, limit: f64) -> f64 {
+        limit.max(2.0 * self.rounding.gradient)
     }
 
     /// The tensors below `group/`, by what follows.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use unet_kernels::{Dims, Kernels};
+use unet_kernels::{Dims, Kernels, Tier};
 use unet_model::backend::candle;
 use unet_model::{CpuPredictor, CpuTrainer, Gradients, UNet};
 
@@ -26,9 +26,11 @@ pub trait Interpreter {
     fn train(&self, model: &mut UNet, x: &[f32], target: &[f32], dims: Dims) -> Step;
 }
 
-/// All interpreters there are.
+/// All interpreters there are: Candle, and the CPU's on every tier that this processor has, the sixteen lanes that stand in for AVX-512 too.
 pub fn all() -> Vec<Box<dyn Interpreter>> {
-    vec![Box::new(Candle), Box::new(Cpu(Kernels::detect()))]
+    let tiers = Tier::ALL.into_iter().chain([Tier::Emulated16]).filter(|t| t.is_supported());
+    let cpu = tiers.map(|t| Box::new(Cpu(Kernels::with_tier(t).unwrap())) as Box<dyn Interpreter>);
+    std::iter::once(Box::new(Candle) as Box<dyn Interpreter>).chain(cpu).collect()
 }
 
 /// Mean binary cross-entropy with logits, and its gradient.
