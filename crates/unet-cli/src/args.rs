@@ -201,7 +201,10 @@ pub struct OutputList(pub Vec<Output>);
 Examples:
   unet evaluate runs/a data/isbi2012 --on val           the images that the run held out
   unet evaluate model.safetensors my-data --json        one JSON document on stdout
-  unet evaluate --pred masks --truth my-data/label      finished masks, from any program")]
+  unet evaluate --pred masks --truth my-data/label      finished masks, from any program
+  unet evaluate runs/a data/isbi2012 --curve curve.svg  scores over thresholds, drawn
+
+Two classes get the scores of the ISBI 2012 challenge and of objects too; cells are the higher mask value.")]
 pub struct EvaluateArgs {
     /// Run folder (its best checkpoint) or .safetensors file
     #[arg(requires = "data", required_unless_present = "pred")]
@@ -220,7 +223,13 @@ pub struct EvaluateArgs {
     /// Call a pixel class 1 from this probability on, for two classes [default: the model's, or 0.5]
     #[arg(long, value_name = "T", value_parser = parse_threshold)]
     pub threshold: Option<f64>,
-    /// Print one JSON document instead of a table
+    /// Print a row for each image, too
+    #[arg(long, conflicts_with = "json")]
+    pub per_image: bool,
+    /// Draw the scores over thresholds, and precision over recall, into this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub curve: Option<PathBuf>,
+    /// Print one JSON document instead of tables
     #[arg(long)]
     pub json: bool,
     /// What to compute on.

@@ -41,6 +41,9 @@ fn train_predict_evaluate() {
         let of_files = desk.unet(&["evaluate", "--pred", "out", "--truth", "data/label", "--json"]);
         let of_files: Value = serde_json::from_str(&of_files.out).expect("JSON");
         assert_eq!(of_files["per_class"], all["per_class"]);
+        assert_eq!(of_files["isbi"]["curve"].as_array().map(Vec::len), Some(threshold.map_or(1, |_| 11)));
+        assert!(threshold.is_none() || of_files["isbi"] == all["isbi"]);
+        assert_eq!(of_files["objects"], all["objects"]);
         assert_eq!(of_files["threshold"].as_f64(), threshold);
     }
 }

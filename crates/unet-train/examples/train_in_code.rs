@@ -29,6 +29,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let prediction = predictor.predict(&data.load(9)?.image, Path::new("slice 9"))?;
     codec::write_png(&out.join("slice9_mask.png"), &prediction.mask(&predictor.meta().classes)?)?;
     let report = evaluate_model(&mut predictor, data.as_ref(), &[8, 9], &mut |_| ())?;
-    println!("{}: mean Dice {:.3}", out.display(), report.mean_dice.unwrap_or(0.0));
+    println!("{}: mean Dice {:.3}", out.display(), report.pixels.mean_dice.unwrap_or(0.0));
     Ok(())
 }

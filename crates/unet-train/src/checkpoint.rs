@@ -8,6 +8,7 @@ use unet_data::{ClassTable, Normalization};
 use unet_model::{UNet, weights};
 
 use crate::TrainError;
+use crate::objects::InstanceConfig;
 use crate::observe::Best;
 
 /// What a checkpoint holds beside the network: all that prediction needs, and where it comes from.
@@ -20,6 +21,9 @@ pub struct CheckpointMeta {
     pub classes: ClassTable,
     /// From which probability on a pixel is of class 1, for two classes.
     pub threshold: f64,
+    /// How objects are made of probabilities, where that was tuned for this network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<InstanceConfig>,
     /// Epochs done, the current one included.
     #[serde(default)]
     pub epoch: u64,

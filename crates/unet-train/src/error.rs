@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use unet_data::DataError;
 use unet_model::ModelError;
 
+use crate::metric::ScoreError;
+
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -163,6 +165,14 @@ pub enum TrainError {
         /// What is missing or different.
         problem: String,
     },
+    /// An image that cannot be scored, or parted into objects.
+    #[error("{}: {source}", path.display())]
+    Score {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: ScoreError,
+    },
     /// The worker threads cannot be started.
     #[error("cannot start {threads} worker thread(s): {reason}; ask for fewer with --threads")]
     Threads {
@@ -186,6 +196,10 @@ impl TrainError {
 
     pub(crate) fn config(key: impl Into<String>, found: impl ToString, expected: impl Into<String>) -> Self {
         Self::Config { key: key.into(), found: found.to_string(), expected: expected.into() }
+    }
+
+    pub(crate) fn score(path: &Path, source: ScoreError) -> Self {
+        Self::Score { path: path.to_owned(), source }
     }
 
     pub(crate) fn checkpoint(path: &Path, problem: impl Into<String>) -> Self {

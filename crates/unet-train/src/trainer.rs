@@ -300,6 +300,7 @@ impl Trainer {
             normalization: self.setup.normalization.clone(),
             classes: self.dataset.classes().clone(),
             threshold: 0.5,
+            objects: None,
             epoch: self.progress.epoch + u64::from(self.progress.batch > 0),
             step: self.learner.steps(),
             best: self.best.clone(),

@@ -330,10 +330,10 @@ fn predictions_that_do_not_go_with_the_truth() {
     assert_says(&error(&pred), &["2.png", "4×5", "4×4"]);
     write(pred.join("2.png"), &mask(4, 4));
     let report = evaluate_predictions(&pred, &truth, 0.5).unwrap();
-    assert_eq!((report.images, report.pixel_accuracy, report.threshold), (2, Some(1.0), None));
+    assert_eq!((report.images, report.pixels.pixel_accuracy, report.threshold), (2, Some(1.0), None));
     // Probabilities win over a mask of the same name.
     let prob = Image::new(4, 4, 1, Pixels::F32(vec![0.9; 16])).unwrap();
     unet_data::codec::write_tiff(&pred.join("1_prob.tif"), &[prob]).unwrap();
     let report = evaluate_predictions(&pred, &truth, 0.5).unwrap();
-    assert_eq!((report.threshold, report.pixel_accuracy), (Some(0.5), Some(0.75)));
+    assert_eq!((report.threshold, report.pixels.pixel_accuracy), (Some(0.5), Some(0.75)));
 }

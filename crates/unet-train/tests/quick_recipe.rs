@@ -63,7 +63,7 @@ fn quick_is_far_better_than_any_threshold_and_quick() {
     let took = began.elapsed();
     let mut predictor = Predictor::open(dir.path(), PredictOptions::default()).unwrap();
     let report = evaluate_model(&mut predictor, data.as_ref(), &held_out, &mut |_| ()).unwrap();
-    let dice = report.per_class[0].scores.dice.unwrap();
+    let dice = report.pixels.per_class[0].scores.dice.unwrap();
     println!("membrane Dice {dice:.4}, best blurred threshold {baseline:.4}, training took {took:.0?}");
     assert!(dice >= baseline + 0.15, "membrane Dice {dice:.4}, best blurred threshold {baseline:.4}");
     assert!(took <= Duration::from_secs(180), "training took {took:.0?}");

@@ -47,7 +47,7 @@ fn a_small_network_learns_one_small_stack_by_heart() {
     assert!(last.train_loss < 0.5 * first.train_loss, "loss {} to {}", first.train_loss, last.train_loss);
     let mut predictor = Predictor::open(&RunDir::new(dir.path()).last(), PredictOptions::default()).unwrap();
     let report = evaluate_model(&mut predictor, data.as_ref(), &[1, 2, 3], &mut |_| ()).unwrap();
-    for class in &report.per_class {
+    for class in &report.pixels.per_class {
         assert!(class.scores.dice.unwrap() > 0.75, "Dice of {} is {:?}", class.value, class.scores.dice);
     }
 }

@@ -32,6 +32,7 @@ pub fn run(args: &ImportArgs) -> Result<ExitCode> {
         },
         classes,
         threshold: THRESHOLD,
+        objects: None,
         epoch: 0,
         step: 0,
         best: None,

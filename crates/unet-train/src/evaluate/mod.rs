@@ -1,16 +1,22 @@
 //! Evaluation: a model, or predictions on disk, against true masks. Yields a [`Report`] that serialises to the documented JSON.
 
+mod image;
 mod predictions;
 mod report;
+mod tally;
 
 use unet_data::{DataError, Dataset};
 
 pub use predictions::evaluate_predictions;
-pub use report::{ClassReport, ImageReport, Report};
+pub use report::{
+    ClassReport, ImageObjects, ImageReport, IsbiSection, ObjectSection, PixelReport, Report, ShapeScores,
+};
 
 use crate::TrainError;
+use crate::objects::Grid;
 use crate::predict::Predictor;
-use report::Tally;
+use image::{Scored, Segmented};
+use tally::Tally;
 
 /// Segments the images `indices` of a dataset and scores them against its masks. `progress` is called after each image with the number
 /// done.
@@ -34,8 +40,17 @@ pub fn evaluate_model(
         let sample = dataset.load(index)?;
         let truth = sample.mask.ok_or_else(|| DataError::NoMask { path: dataset.path(index) })?;
         let prediction = predictor.predict(&sample.image, &dataset.path(index))?;
-        tally.add(sample.id, &prediction.labels, &truth.labels);
+        let objects = predictor.meta().objects;
+        let image = Segmented {
+            grid: Grid::new(prediction.width, prediction.height),
+            truth: &truth.labels,
+            labels: &prediction.labels,
+            probability: (classes.len() == 2).then(|| prediction.of_class_one()),
+            objects: objects.as_ref(),
+        };
+        let scored = predictor.install(|| Scored::of(&tally.values, &image));
+        tally.add(sample.id, scored.map_err(|e| TrainError::score(&dataset.path(index), e))?);
         progress(done + 1);
     }
-    Ok(tally.report(Some(predictor.meta().threshold)))
+    Ok(tally.report(Some(predictor.meta().threshold), predictor.meta().objects))
 }

@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use unet_data::codec::{is_image_path, page_count, read_page};
+use rayon::prelude::*;
+use unet_data::codec::{Pages, is_image_path};
 use unet_data::dataset::natural_order;
 use unet_data::{ClassTable, Image, ValueCensus};
 
-use super::report::{Report, Tally};
+use super::image::{Scored, Segmented};
+use super::report::Report;
+use super::tally::Tally;
 use crate::TrainError;
+use crate::objects::Grid;
 use crate::predict::labels_of;
 
 /// Scores `pred` against `truth`, each a folder of images or stacks, or one file. `NAME` in `truth` is paired with `NAME_prob`, `NAME_mask`
-/// or `NAME` in `pred`, the first that there is. `threshold` turns probabilities of two classes into labels.
+/// or `NAME` in `pred`, the first that there is. `threshold` turns probabilities of two classes into labels. Pages are read and scored in
+/// parallel, on the current rayon pool.
 ///
 /// # Errors
 /// Something is missing in `pred`, or differs in size or pages; mask values are not understood; a file cannot be read.
@@ -25,20 +30,18 @@ pub fn evaluate_predictions(pred: &Path, truth: &Path, threshold: f64) -> Result
     let mut tally = Tally::new(&classes);
     let mut thresholded = false;
     for p in &pairs {
-        let pages = page_count(&p.truth)?;
-        for page in 0..pages {
-            let mask = read_page(&p.truth, page)?;
-            let expected = classes.to_labels(&mask, &p.truth)?;
-            let labels = match p.is_prob {
-                true => from_probabilities(p, page, pages, &mask, classes.len(), threshold)?,
-                false => from_mask(p, page, pages, &mask, &classes)?,
-            };
-            thresholded |= p.is_prob && classes.len() == 2;
-            let id = if pages > 1 { format!("{}_{page}", p.name) } else { p.name.clone() };
-            tally.add(id, &labels, &expected.labels);
+        let files = Files::open(p, classes.len())?;
+        let pages: Vec<Scored> = (0..files.truth.len())
+            .into_par_iter()
+            .map(|page| files.score(page, &classes, &tally.values, threshold))
+            .collect::<Result<_, _>>()?;
+        thresholded |= p.is_prob && classes.len() == 2;
+        let stack = pages.len() > 1;
+        for (page, scored) in pages.into_iter().enumerate() {
+            tally.add(if stack { format!("{}_{page}", p.name) } else { p.name.clone() }, scored);
         }
     }
-    Ok(tally.report(thresholded.then_some(threshold)))
+    Ok(tally.report(thresholded.then_some(threshold), None))
 }
 
 /// A true mask file and what was predicted for it.
@@ -114,52 +117,77 @@ fn stem(path: &Path) -> String {
 fn classes_of(truth: &Path, pairs: &[Pair]) -> Result<ClassTable, TrainError> {
     let mut census = ValueCensus::default();
     for p in pairs {
-        for page in 0..page_count(&p.truth)? {
-            census.add(&read_page(&p.truth, page)?, &p.truth)?;
+        let pages = Pages::open(&p.truth)?;
+        for page in 0..pages.len() {
+            census.add(&pages.read(page)?, &p.truth)?;
         }
     }
     Ok(ClassTable::from_census(truth, &census)?)
 }
 
-fn from_mask(p: &Pair, page: usize, pages: usize, truth: &Image, classes: &ClassTable) -> Result<Vec<u8>, TrainError> {
-    check_pages(p, page_count(&p.pred)?, pages)?;
-    let image = read_page(&p.pred, page)?;
-    check_size(p, &image, truth)?;
-    Ok(classes.to_labels(&image, &p.pred)?.labels)
+/// Both files of a pair, open.
+struct Files<'a> {
+    pair: &'a Pair,
+    truth: Pages,
+    pred: Pages,
+    /// Pages of the prediction for each page of the truth.
+    planes: usize,
 }
 
-/// One page of P(class 1), or a page per class, for each page of the truth.
-fn from_probabilities(
-    p: &Pair,
-    page: usize,
-    pages: usize,
-    truth: &Image,
-    classes: usize,
-    threshold: f64,
-) -> Result<Vec<u8>, TrainError> {
-    let found = page_count(&p.pred)?;
-    let planes = if found == pages && classes == 2 { 1 } else { classes };
-    check_pages(p, found, pages * planes)?;
-    let mut probabilities = Vec::new();
-    for plane in 0..planes {
-        let image = read_page(&p.pred, page * planes + plane)?;
-        check_size(p, &image, truth)?;
-        let values = image.to_f32();
-        if image.channels() != 1 || !values.iter().all(|v| (0.0..=1.0).contains(v)) {
-            let problem = "not probabilities: expected one channel of 32-bit floats from 0 to 1".to_owned();
-            return Err(TrainError::Pairing { path: p.pred.clone(), problem });
+impl<'a> Files<'a> {
+    fn open(pair: &'a Pair, classes: usize) -> Result<Self, TrainError> {
+        let (truth, pred) = (Pages::open(&pair.truth)?, Pages::open(&pair.pred)?);
+        // One page of P(class 1), or a page per class, for each page of the truth.
+        let single = !pair.is_prob || (classes == 2 && pred.len() == truth.len());
+        let planes = if single { 1 } else { classes };
+        let (found, expected) = (pred.len(), truth.len() * planes);
+        if found != expected {
+            let problem =
+                format!("{found} page(s), but {expected} go with {}; predict that stack again", pair.truth.display());
+            return Err(TrainError::Pairing { path: pair.pred.clone(), problem });
         }
-        probabilities.extend(values);
+        Ok(Self { pair, truth, pred, planes })
     }
-    Ok(labels_of(&probabilities, truth.width() * truth.height(), threshold))
-}
 
-fn check_pages(p: &Pair, found: usize, expected: usize) -> Result<(), TrainError> {
-    if found == expected {
-        return Ok(());
+    fn score(&self, page: usize, classes: &ClassTable, values: &[u32], threshold: f64) -> Result<Scored, TrainError> {
+        let mask = self.truth.read(page)?;
+        let truth = classes.to_labels(&mask, &self.pair.truth)?.labels;
+        let planes = if self.pair.is_prob { Some(self.probabilities(page, &mask)?) } else { None };
+        let labels = match &planes {
+            Some(planes) => labels_of(planes, truth.len(), threshold),
+            None => self.mask(page, &mask, classes)?,
+        };
+        let image = Segmented {
+            grid: Grid::new(mask.width(), mask.height()),
+            truth: &truth,
+            labels: &labels,
+            // The last plane: P(class 1), whether it stands alone or behind that of class 0.
+            probability: planes.as_ref().filter(|_| values.len() == 2).map(|p| &p[p.len() - truth.len()..]),
+            objects: None,
+        };
+        Scored::of(values, &image).map_err(|e| TrainError::score(&self.pair.pred, e))
     }
-    let problem = format!("{found} page(s), but {expected} go with {}; predict that stack again", p.truth.display());
-    Err(TrainError::Pairing { path: p.pred.clone(), problem })
+
+    fn mask(&self, page: usize, truth: &Image, classes: &ClassTable) -> Result<Vec<u8>, TrainError> {
+        let image = self.pred.read(page)?;
+        check_size(self.pair, &image, truth)?;
+        Ok(classes.to_labels(&image, &self.pair.pred)?.labels)
+    }
+
+    fn probabilities(&self, page: usize, truth: &Image) -> Result<Vec<f32>, TrainError> {
+        let mut probabilities = Vec::new();
+        for plane in 0..self.planes {
+            let image = self.pred.read(page * self.planes + plane)?;
+            check_size(self.pair, &image, truth)?;
+            let values = image.to_f32();
+            if image.channels() != 1 || !values.iter().all(|v| (0.0..=1.0).contains(v)) {
+                let problem = "not probabilities: expected one channel of 32-bit floats from 0 to 1".to_owned();
+                return Err(TrainError::Pairing { path: self.pair.pred.clone(), problem });
+            }
+            probabilities.extend(values);
+        }
+        Ok(probabilities)
+    }
 }
 
 fn check_size(p: &Pair, image: &Image, truth: &Image) -> Result<(), TrainError> {

@@ -1,10 +1,10 @@
-//! [`Report`]: the scores of an evaluation, global counts and per image. Its keys are those that `unet evaluate --json` documents; a
-//! score without a value is `null` (see [`crate::metric::Scores`]).
+//! [`Report`]: the scores of an evaluation, of all images together, as means over them, and image by image. Its keys are those that
+//! `unet evaluate --json` documents; a score without a value is `null` (see [`crate::metric::Scores`]).
 
 use serde::{Deserialize, Serialize};
-use unet_data::ClassTable;
 
-use crate::metric::{ClassScores, Confusion, Scores};
+use crate::metric::{ClassScores, IsbiPoint, IsbiScores, IsbiSliceScores, ObjectScores};
+use crate::objects::InstanceConfig;
 
 /// The scores of many images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,18 +15,34 @@ pub struct Report {
     pub classes: Vec<u32>,
     /// Threshold on the probability of class 1; `null` where masks were scored.
     pub threshold: Option<f64>,
+    /// How far an outline may be off for [`ShapeScores::boundary_f`], in pixels.
+    pub boundary_tolerance: f64,
+    /// Pixel scores from the counts of all images; shapes as means over the images.
+    #[serde(flatten)]
+    pub pixels: PixelReport,
+    /// Means over the images of the scores that they have.
+    pub image_mean: PixelReport,
+    /// The scores of the ISBI challenge; `null` unless there are two classes and a cell (class 1) in some truth.
+    pub isbi: Option<IsbiSection>,
+    /// Scores of objects; `null` unless there are two classes.
+    pub objects: Option<ObjectSection>,
+    /// Image by image.
+    pub per_image: Vec<ImageReport>,
+}
+
+/// Scores of pixels and of shapes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PixelReport {
     /// Share of pixels with the right label.
     pub pixel_accuracy: Option<f64>,
     /// 1 − accuracy.
     pub pixel_error: Option<f64>,
-    /// Per class, in the order of `classes`.
+    /// Per class, in the order of [`Report::classes`].
     pub per_class: Vec<ClassReport>,
     /// Mean Dice of the classes that have one.
     pub mean_dice: Option<f64>,
     /// Mean IoU of the classes that have one.
     pub mean_iou: Option<f64>,
-    /// Image by image.
-    pub per_image: Vec<ImageReport>,
 }
 
 /// One class.
@@ -34,9 +50,54 @@ pub struct Report {
 pub struct ClassReport {
     /// Its mask value.
     pub value: u32,
-    /// Its scores.
+    /// Its pixels.
     #[serde(flatten)]
     pub scores: ClassScores,
+    /// Its outlines and its topology.
+    #[serde(flatten)]
+    pub shape: ShapeScores,
+}
+
+/// How well the outlines and the topology of a class are met. Nothing has a value in an image where the class is in neither mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShapeScores {
+    /// 95th percentile of the distance between outlines, in pixels (see [`crate::metric::SurfaceScores`]); no value where only one of
+    /// the masks has the class.
+    pub hausdorff_95: Option<f64>,
+    /// Mean distance between outlines, in pixels; no value where only one of the masks has the class.
+    pub average_surface_distance: Option<f64>,
+    /// F-score of the outlines within the tolerance; 0 where only one of the masks has the class.
+    pub boundary_f: Option<f64>,
+    /// How well the centrelines lie in each other (see [`crate::metric::ClDice`]).
+    pub cl_dice: Option<f64>,
+    /// Difference of the numbers of connected parts: class 0 eight-connected, others four-connected.
+    pub betti_0_error: Option<f64>,
+    /// Difference of the numbers of holes.
+    pub betti_1_error: Option<f64>,
+}
+
+/// The challenge's scores: means over the slices at the best of the thresholds, from masks at the only one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IsbiSection {
+    /// Means over the slices.
+    #[serde(flatten)]
+    pub scores: IsbiScores,
+    /// The same from the counts of all slices pooled.
+    pub micro: IsbiScores,
+    /// Means over the slices at each threshold.
+    pub curve: Vec<IsbiPoint>,
+}
+
+/// Objects of class 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectSection {
+    /// How objects were made of probabilities; `null` where they are the connected parts of the mask. Those of the truth always are.
+    pub method: Option<InstanceConfig>,
+    /// Scores from the counts of all images.
+    #[serde(flatten)]
+    pub scores: ObjectScores,
+    /// Adapted Rand error as scikit-image defines it: mean over the images that have an object in the truth.
+    pub adapted_rand_error: Option<f64>,
 }
 
 /// One image.
@@ -44,81 +105,21 @@ pub struct ClassReport {
 pub struct ImageReport {
     /// Its name.
     pub id: String,
-    /// Share of pixels with the right label.
-    pub pixel_accuracy: Option<f64>,
-    /// 1 − accuracy.
-    pub pixel_error: Option<f64>,
-    /// Per class.
-    pub per_class: Vec<ClassReport>,
-    /// Mean Dice of the classes that have one.
-    pub mean_dice: Option<f64>,
-    /// Mean IoU of the classes that have one.
-    pub mean_iou: Option<f64>,
+    /// Pixels and shapes.
+    #[serde(flatten)]
+    pub pixels: PixelReport,
+    /// The challenge's scores, each at the threshold that is best for the whole stack.
+    pub isbi: Option<IsbiSliceScores>,
+    /// Objects.
+    pub objects: Option<ImageObjects>,
 }
 
-/// Counts images until they are scored.
-pub(super) struct Tally {
-    values: Vec<u32>,
-    total: Confusion,
-    images: Vec<ImageReport>,
-}
-
-impl Tally {
-    pub(super) fn new(classes: &ClassTable) -> Self {
-        let values: Vec<u32> = classes.classes().iter().map(|c| c.value).collect();
-        Self { total: Confusion::new(values.len()), values, images: Vec::new() }
-    }
-
-    /// Counts one image: class indices of equal length.
-    pub(super) fn add(&mut self, id: String, predicted: &[u8], truth: &[u8]) {
-        let mut counts = Confusion::new(self.values.len());
-        counts.add(predicted, truth);
-        self.total.merge(&counts);
-        let Scores { pixel_accuracy, pixel_error, per_class, mean_dice, mean_iou } = Scores::of(&counts);
-        let per_class = named(&self.values, per_class);
-        self.images.push(ImageReport { id, pixel_accuracy, pixel_error, per_class, mean_dice, mean_iou });
-    }
-
-    pub(super) fn report(self, threshold: Option<f64>) -> Report {
-        let Scores { pixel_accuracy, pixel_error, per_class, mean_dice, mean_iou } = Scores::of(&self.total);
-        Report {
-            images: self.images.len(),
-            per_class: named(&self.values, per_class),
-            classes: self.values,
-            threshold,
-            pixel_accuracy,
-            pixel_error,
-            mean_dice,
-            mean_iou,
-            per_image: self.images,
-        }
-    }
-}
-
-fn named(values: &[u32], scores: Vec<ClassScores>) -> Vec<ClassReport> {
-    values.iter().zip(scores).map(|(&value, scores)| ClassReport { value, scores }).collect()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_json_has_the_documented_keys_and_reads_back() {
-        let mut tally = Tally::new(&ClassTable::from_values(&[0, 255]).unwrap());
-        tally.add("0".into(), &[0, 1], &[0, 0]);
-        tally.add("1".into(), &[0, 0], &[0, 0]);
-        let report = tally.report(None);
-        let json = serde_json::to_value(&report).unwrap();
-        assert_eq!(json["classes"], serde_json::json!([0, 255]));
-        assert_eq!(json["threshold"], serde_json::Value::Null);
-        assert_eq!((json["images"].as_u64(), json["pixel_accuracy"].as_f64()), (Some(2), Some(0.75)));
-        assert_eq!(
-            (json["per_class"][1]["value"].as_u64(), json["per_class"][1]["dice"].as_f64()),
-            (Some(255), Some(0.0))
-        );
-        assert_eq!(json["per_image"][1]["per_class"][1]["dice"], serde_json::Value::Null);
-        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
-    }
+/// Objects of one image.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageObjects {
+    /// Their scores.
+    #[serde(flatten)]
+    pub scores: ObjectScores,
+    /// Adapted Rand error; no value where the truth has no object.
+    pub adapted_rand_error: Option<f64>,
 }

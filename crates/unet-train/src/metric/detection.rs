@@ -5,7 +5,7 @@
 
 use std::ops::AddAssign;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ScoreError;
 use super::contingency::Contingency;
@@ -29,7 +29,7 @@ pub struct ObjectCounts {
 }
 
 /// Scores of objects.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ObjectScores {
     /// Objects of the truth.
     pub truth: u64,
@@ -49,8 +49,8 @@ pub struct ObjectScores {
     /// Objects of the proposal minus objects of the truth, over all images.
     pub count_error: i64,
     /// Sum over images of the absolute difference, by the objects of the truth; 0 where there is nothing in either,
-    /// infinite where there is something in the proposal alone.
-    pub relative_count_error: f64,
+    /// nothing where there is something in the proposal alone.
+    pub relative_count_error: Option<f64>,
 }
 
 impl ObjectCounts {
@@ -86,7 +86,6 @@ impl ObjectCounts {
         let matched = self.matched[0] as f64;
         let (segmentation_quality, recognition_quality) =
             if all == 0 { (1.0, 1.0) } else { (ratio(self.matched_iou, matched, 0.0), 2.0 * matched / all as f64) };
-        let without_truth = if self.count_difference == 0 { 0.0 } else { f64::INFINITY };
         ObjectScores {
             truth: self.truth,
             proposal: self.proposal,
@@ -96,7 +95,11 @@ impl ObjectCounts {
             segmentation_quality,
             recognition_quality,
             count_error: self.proposal as i64 - self.truth as i64,
-            relative_count_error: ratio(self.count_difference as f64, self.truth as f64, without_truth),
+            relative_count_error: match (self.count_difference, self.truth) {
+                (0, _) => Some(0.0),
+                (_, 0) => None,
+                (difference, truth) => Some(difference as f64 / truth as f64),
+            },
         }
     }
 }
@@ -133,7 +136,7 @@ mod tests {
         assert_eq!(scores.mean_average_precision, 0.125);
         assert_eq!((scores.segmentation_quality, scores.recognition_quality), (0.75, 0.4));
         assert!((scores.panoptic_quality - 0.3).abs() < 1e-12);
-        assert_eq!((scores.count_error, scores.relative_count_error), (1, 0.5));
+        assert_eq!((scores.count_error, scores.relative_count_error), (1, Some(0.5)));
     }
 
     #[test]
@@ -142,7 +145,7 @@ mod tests {
         counts += ObjectCounts::new(&[1, 1], &[1, 2]).expect("lengths agree");
         let scores = counts.scores();
         assert_eq!((scores.truth, scores.proposal, scores.count_error), (3, 3, 0));
-        assert_eq!(scores.relative_count_error, 2.0 / 3.0);
+        assert_eq!(scores.relative_count_error, Some(2.0 / 3.0));
         assert_eq!(counts.matched[0], 0, "every intersection is exactly half the union");
     }
 
@@ -150,11 +153,11 @@ mod tests {
     fn nothing_in_either_is_perfect_and_in_one_is_not() {
         let nothing = ObjectCounts::new(&[0; 4], &[0; 4]).expect("lengths agree").scores();
         assert_eq!((nothing.mean_average_precision, nothing.panoptic_quality), (1.0, 1.0));
-        assert_eq!(nothing.relative_count_error, 0.0);
+        assert_eq!(nothing.relative_count_error, Some(0.0));
         let invented = ObjectCounts::new(&[0; 4], &[1; 4]).expect("lengths agree").scores();
         assert_eq!((invented.mean_average_precision, invented.panoptic_quality), (0.0, 0.0));
-        assert_eq!(invented.relative_count_error, f64::INFINITY);
+        assert_eq!(invented.relative_count_error, None);
         let missed = ObjectCounts::new(&[1; 4], &[0; 4]).expect("lengths agree").scores();
-        assert_eq!((missed.relative_count_error, missed.count_error), (1.0, -1));
+        assert_eq!((missed.relative_count_error, missed.count_error), (Some(1.0), -1));
     }
 }

@@ -88,6 +88,11 @@ impl Predictor {
         &self.meta
     }
 
+    /// Runs `f` on the threads that this predictor computes on.
+    pub(crate) fn install<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(f)
+    }
+
     /// Segments one image; `path` names it in errors.
     ///
     /// # Errors
@@ -111,6 +116,14 @@ impl Predictor {
 }
 
 impl Prediction {
+    /// P(class 1), (H, W): the only plane of a single logit, the second of two.
+    pub(crate) fn of_class_one(&self) -> &[f32] {
+        let pixels = self.width * self.height;
+        let planes = self.probabilities.len() / pixels.max(1);
+        let from = if planes > 1 { pixels } else { 0 };
+        &self.probabilities[from..from + pixels]
+    }
+
     /// The mask in the user's own values.
     ///
     /// # Errors

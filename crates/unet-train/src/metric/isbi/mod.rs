@@ -5,20 +5,16 @@
 //! since 2013) compare with the thinned proposal, the older Rand error with its four-connected components; both rest on
 //! the foreground of the truth alone, so slices without a cell have no such score and are left out of those means.
 
-use std::ops::AddAssign;
+mod counts;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::ScoreError;
-use super::contingency::Partition;
-use super::rand_info::{PairSums, SplitMerge};
-use super::thinning::grow;
-use super::warping::wrong_pixels;
-use crate::objects::{Connectivity, Grid, label};
-
-/// How far a probability may leave the unit interval by the rounding of averages.
-const ROUNDING: f32 = 1e-5;
+use super::rand_info::SplitMerge;
+use crate::objects::Grid;
+pub use counts::IsbiCounts;
+use counts::{Counts, THRESHOLDS};
 
 /// A slice to score.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +81,10 @@ pub struct IsbiPoint {
     pub rand_f: f64,
     /// F-score of the pixels of cells.
     pub pixel_f: f64,
+    /// Pixels of cells found, of those called cell; 1 where none is.
+    pub pixel_precision: f64,
+    /// Pixels of cells found, of those that there are.
+    pub pixel_recall: f64,
     /// Warping error.
     pub warping_error: f64,
 }
@@ -114,24 +114,25 @@ pub fn isbi_scores(slices: &[IsbiSlice<'_>]) -> Result<IsbiReport, ScoreError> {
     for (image, slice) in slices.iter().enumerate() {
         slice.check(image)?;
     }
-    if !slices.iter().any(|slice| slice.truth.iter().any(|&label| label != 0)) {
-        return Err(ScoreError::NoForeground { images: slices.len() });
-    }
-    let only_masks = slices.iter().all(|slice| matches!(slice.proposal, Proposal::Mask(_)));
-    let thresholds: Vec<Option<f64>> =
-        if only_masks { vec![None] } else { (0..=10).map(|tenth| Some(f64::from(tenth) / 10.0)).collect() };
-    let truths: Vec<Partition> = slices.par_iter().map(IsbiSlice::truth_partition).collect();
-    let steps = thresholds.len();
-    let counts: Vec<Counts> = (0..steps * slices.len())
-        .into_par_iter()
-        .map(|at| slices[at % slices.len()].count(&truths[at % slices.len()], thresholds[at / slices.len()]))
-        .collect::<Result<_, _>>()?;
-    Ok(report(&thresholds, &counts, slices.len()))
+    let counts: Vec<IsbiCounts> = slices.par_iter().map(IsbiCounts::of).collect::<Result<_, _>>()?;
+    isbi_report(&counts)
 }
 
-fn report(thresholds: &[Option<f64>], counts: &[Counts], slices: usize) -> IsbiReport {
-    let at_threshold = || thresholds.iter().zip(counts.chunks_exact(slices));
-    let curve: Vec<IsbiPoint> = at_threshold().map(|(&threshold, counts)| point(threshold, counts)).collect();
+/// Scores a stack whose slices have been counted one by one, as [`isbi_scores`] does for one at hand.
+///
+/// # Errors
+/// [`ScoreError::NoForeground`] where no truth has a cell.
+pub fn isbi_report(slices: &[IsbiCounts]) -> Result<IsbiReport, ScoreError> {
+    if !slices.iter().any(IsbiCounts::has_cells) {
+        return Err(ScoreError::NoForeground { images: slices.len() });
+    }
+    let only_masks = slices.iter().all(IsbiCounts::is_mask);
+    let at_threshold = |step: usize| -> Vec<Counts> { slices.iter().map(|slice| slice.at(step)).collect() };
+    let thresholds: Vec<(Option<f64>, Vec<Counts>)> = match only_masks {
+        true => vec![(None, at_threshold(0))],
+        false => (0..THRESHOLDS).map(|tenth| (Some(tenth as f64 / 10.0), at_threshold(tenth))).collect(),
+    };
+    let curve: Vec<IsbiPoint> = thresholds.iter().map(|(threshold, counts)| point(*threshold, counts)).collect();
     let pooled = |counts: &[Counts]| {
         counts.iter().fold(Counts::default(), |mut sum, &one| {
             sum += one;
@@ -139,9 +140,9 @@ fn report(thresholds: &[Option<f64>], counts: &[Counts], slices: usize) -> IsbiR
         })
     };
     let micro: Vec<IsbiPoint> =
-        at_threshold().map(|(&threshold, counts)| point(threshold, &[pooled(counts)])).collect();
+        thresholds.iter().map(|(threshold, counts)| point(*threshold, &[pooled(counts)])).collect();
     let row = |slice: usize| {
-        let at = |score: fn(&IsbiPoint) -> f64| &counts[best(&curve, score) * slices + slice];
+        let at = |score: fn(&IsbiPoint) -> f64| &thresholds[best(&curve, score)].1[slice];
         IsbiSliceScores {
             pixel_error_f: at(|point| point.pixel_f).pixel_f().map(|f| 1.0 - f),
             v_rand: at(|point| point.v_rand.score).thinned.v_rand().map(|found| found.score),
@@ -150,8 +151,8 @@ fn report(thresholds: &[Option<f64>], counts: &[Counts], slices: usize) -> IsbiR
             warping_error: at(|point| -point.warping_error).warping_error(),
         }
     };
-    let slices = (0..slices).map(row).collect();
-    IsbiReport { scores: IsbiScores::of(&curve), micro: IsbiScores::of(&micro), curve, slices }
+    let slices = (0..slices.len()).map(row).collect();
+    Ok(IsbiReport { scores: IsbiScores::of(&curve), micro: IsbiScores::of(&micro), curve, slices })
 }
 
 impl IsbiScores {
@@ -200,93 +201,9 @@ fn point(threshold: Option<f64>, counts: &[Counts]) -> IsbiPoint {
         v_info: means(|counts| counts.thinned.v_info()),
         rand_f: mean(&|counts| counts.plain.v_rand().map(|found| found.score)),
         pixel_f: mean(&Counts::pixel_f),
+        pixel_precision: mean(&Counts::pixel_precision),
+        pixel_recall: mean(&Counts::pixel_recall),
         warping_error: mean(&|counts| Some(counts.warping_error())),
-    }
-}
-
-/// What one slice at one threshold adds up to.
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    thinned: PairSums,
-    plain: PairSums,
-    /// Cells in both, of the truth, of the proposal.
-    both: u64,
-    truth: u64,
-    proposal: u64,
-    wrong: u64,
-    pixels: u64,
-}
-
-impl Counts {
-    fn pixel_f(&self) -> Option<f64> {
-        (self.truth > 0).then(|| 2.0 * self.both as f64 / (self.truth + self.proposal) as f64)
-    }
-
-    fn warping_error(&self) -> f64 {
-        self.wrong as f64 / self.pixels.max(1) as f64
-    }
-}
-
-impl AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.thinned += other.thinned;
-        self.plain += other.plain;
-        self.both += other.both;
-        self.truth += other.truth;
-        self.proposal += other.proposal;
-        self.wrong += other.wrong;
-        self.pixels += other.pixels;
-    }
-}
-
-impl IsbiSlice<'_> {
-    fn check(&self, image: usize) -> Result<(), ScoreError> {
-        self.grid.check("the truth", self.truth.len())?;
-        match self.proposal {
-            Proposal::Mask(cells) => self.grid.check("the mask", cells.len())?,
-            Proposal::Probability(values) => {
-                self.grid.check("the probability image", values.len())?;
-                let fine = |value: &f32| (-ROUNDING..=1.0 + ROUNDING).contains(value);
-                if let Some(at) = values.iter().position(|value| !fine(value)) {
-                    let (x, y) = (at % self.grid.width, at / self.grid.width);
-                    return Err(ScoreError::Probability { image, x, y, value: values[at] });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn truth_partition(&self) -> Partition {
-        Partition::new(&label(self.grid, Connectivity::Four, |pixel| self.truth[pixel] != 0, |_, _| true).labels)
-    }
-
-    fn count(&self, truth: &Partition, threshold: Option<f64>) -> Result<Counts, ScoreError> {
-        // In the values' own precision, so that 0.2 stored is not above 0.2 asked for.
-        let limit = threshold.unwrap_or(0.5) as f32;
-        let cells: Vec<u8> = match self.proposal {
-            Proposal::Probability(values) => values.iter().map(|&value| u8::from(value > limit)).collect(),
-            Proposal::Mask(cells) => cells.iter().map(|&cell| u8::from(cell != 0)).collect(),
-        };
-        let parts = label(self.grid, Connectivity::Four, |pixel| cells[pixel] != 0, |_, _| true);
-        let basins = grow(&parts, self.grid);
-        let is_cell = |pixel: usize| cells[pixel] != 0;
-        let wrong = match self.proposal {
-            Proposal::Probability(values) => wrong_pixels(self.truth, is_cell, |pixel| values[pixel], self.grid),
-            Proposal::Mask(_) => wrong_pixels(self.truth, is_cell, |pixel| f32::from(cells[pixel]), self.grid),
-        };
-        let mut counts = Counts {
-            thinned: PairSums::of_foreground(&truth.overlaps(&basins.labels)?),
-            plain: PairSums::of_foreground(&truth.overlaps(&parts.labels)?),
-            wrong,
-            pixels: self.truth.len() as u64,
-            ..Counts::default()
-        };
-        for (&label, &cell) in self.truth.iter().zip(&cells) {
-            counts.both += u64::from(label != 0 && cell != 0);
-            counts.truth += u64::from(label != 0);
-            counts.proposal += u64::from(cell != 0);
-        }
-        Ok(counts)
     }
 }
 

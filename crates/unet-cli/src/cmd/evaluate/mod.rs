@@ -1,16 +1,19 @@
-//! `unet evaluate`: pixel scores of a model on a data set, or of finished masks against the truth; a table, or JSON with the keys of
-//! [`unet_train::Report`].
+//! `unet evaluate`: scores of a model on a data set, or of finished masks against the truth; tables, or JSON with the keys of
+//! [`unet_train::Report`], and the curves over thresholds as an image.
+
+mod curve;
+mod table;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use unet_data::Dataset;
-use unet_train::evaluate::{ClassReport, Report};
+use unet_train::evaluate::Report;
 use unet_train::{PredictOptions, Predictor, RunConfig, RunDir, evaluate_model, evaluate_predictions};
 
 use crate::args::{EvaluateArgs, OnArg};
-use crate::progress::{Counter, text};
+use crate::progress::Counter;
 use crate::terminal::Terminal;
 use crate::{data, output, resolve};
 
@@ -27,10 +30,14 @@ pub fn run(args: &EvaluateArgs, terminal: &Terminal) -> Result<ExitCode> {
         }
         _ => bail!("give MODEL and DATA, or --pred and --truth"),
     };
+    if let Some(file) = &args.curve {
+        curve::write(file, &title, &report)?;
+        terminal.line(format!("Curves over thresholds: {}", file.display()));
+    }
     if args.json {
         output::print_json(&report)?;
     } else {
-        output::print(&format!("{title}\n\n{}", table(&report)))?;
+        output::print(&format!("{title}\n\n{}", table::of(&report, args.per_image)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -86,40 +93,4 @@ fn same_place(a: &Path, b: &Path) -> bool {
         p => std::fs::canonicalize(p).ok(),
     };
     a == b || real(a).is_some_and(|a| Some(a) == real(b))
-}
-
-/// The scores as people read them.
-fn table(report: &Report) -> String {
-    let threshold = report.threshold.map_or_else(String::new, |t| format!(", threshold {t}"));
-    let images = text::count(report.images as u64, "image");
-    let mut lines = vec![
-        format!(
-            "{images}{threshold}: pixel accuracy {}, pixel error {}",
-            score(report.pixel_accuracy),
-            score(report.pixel_error)
-        ),
-        String::new(),
-        format!("{:<12}{:>10}{:>10}{:>12}{:>10}", "mask value", "Dice", "IoU", "precision", "recall"),
-    ];
-    lines.extend(report.per_class.iter().map(class_row));
-    lines.push(format!("{:<12}{:>10}{:>10}", "mean", score(report.mean_dice), score(report.mean_iou)));
-    lines.push(String::new());
-    let width = report.per_image.iter().map(|i| i.id.chars().count()).max().unwrap_or(0).max("image".len()) + 2;
-    lines.push(format!("{:<width$}{:>10}{:>12}{:>10}", "image", "accuracy", "mean Dice", "mean IoU"));
-    lines.extend(report.per_image.iter().map(|i| {
-        let [accuracy, dice, iou] = [i.pixel_accuracy, i.mean_dice, i.mean_iou].map(score);
-        format!("{:<width$}{accuracy:>10}{dice:>12}{iou:>10}", i.id)
-    }));
-    lines.join("\n") + "\n"
-}
-
-fn class_row(class: &ClassReport) -> String {
-    let s = &class.scores;
-    let [dice, iou, precision, recall] = [s.dice, s.iou, s.precision, s.recall].map(score);
-    format!("{:<12}{dice:>10}{iou:>10}{precision:>12}{recall:>10}", class.value)
-}
-
-/// A score, or a dash where there was nothing to count.
-fn score(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"))
 }

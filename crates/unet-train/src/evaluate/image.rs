@@ -1,0 +1,94 @@
+//! One image scored: takes its true and its predicted labels, yields its rows of the report and the counts that add up over images.
+
+use super::report::{ClassReport, ImageObjects, PixelReport, ShapeScores};
+use crate::metric::{
+    Confusion, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, adapted_rand_error, betti_error,
+    cl_dice, surface_scores,
+};
+use crate::objects::{Connectivity, Grid, InstanceConfig, components, instances};
+
+/// How far an outline may be off, in pixels.
+pub(super) const BOUNDARY_TOLERANCE: f64 = 2.0;
+
+/// An image with its truth and what was made of it.
+pub(super) struct Segmented<'a> {
+    pub grid: Grid,
+    /// True class of each pixel.
+    pub truth: &'a [u8],
+    /// Predicted class of each pixel.
+    pub labels: &'a [u8],
+    /// P(class 1), where there are two classes and it is known.
+    pub probability: Option<&'a [f32]>,
+    /// How objects are made of the probability; connected parts of the labels where it is not said.
+    pub objects: Option<&'a InstanceConfig>,
+}
+
+/// What is known of one image.
+pub(super) struct Scored {
+    pub counts: Confusion,
+    pub pixels: PixelReport,
+    pub isbi: Option<IsbiCounts>,
+    pub objects: Option<(ObjectCounts, ImageObjects)>,
+}
+
+impl Scored {
+    /// Scores an image of the classes with these mask values.
+    pub fn of(values: &[u32], image: &Segmented<'_>) -> Result<Self, ScoreError> {
+        let mut counts = Confusion::new(values.len());
+        counts.add(image.labels, image.truth);
+        let shapes: Vec<ShapeScores> = (0..values.len()).map(|class| shape(image, class)).collect::<Result<_, _>>()?;
+        let pixels = pixel_report(values, &counts, &shapes);
+        let two = values.len() == 2;
+        let isbi = if two { Some(isbi(image)?) } else { None };
+        let objects = if two { Some(objects(image)?) } else { None };
+        Ok(Self { counts, pixels, isbi, objects })
+    }
+}
+
+/// The scores of these counts, beside those of the classes' shapes.
+pub(super) fn pixel_report(values: &[u32], counts: &Confusion, shapes: &[ShapeScores]) -> PixelReport {
+    let Scores { pixel_accuracy, pixel_error, per_class, mean_dice, mean_iou } = Scores::of(counts);
+    let classes = values.iter().zip(per_class).zip(shapes);
+    let per_class = classes.map(|((&value, scores), &shape)| ClassReport { value, scores, shape }).collect();
+    PixelReport { pixel_accuracy, pixel_error, per_class, mean_dice, mean_iou }
+}
+
+fn shape(image: &Segmented<'_>, class: usize) -> Result<ShapeScores, ScoreError> {
+    let only = |labels: &[u8]| labels.iter().map(|&l| u8::from(usize::from(l) == class)).collect::<Vec<u8>>();
+    let (truth, proposal) = (only(image.truth), only(image.labels));
+    if !truth.contains(&1) && !proposal.contains(&1) {
+        return Ok(ShapeScores::default());
+    }
+    let connectivity = if class == 0 { Connectivity::Eight } else { Connectivity::Four };
+    let (outlines, topology) = rayon::join(
+        || surface_scores(&truth, &proposal, image.grid, BOUNDARY_TOLERANCE),
+        || Ok((cl_dice(&truth, &proposal, image.grid)?, betti_error(&truth, &proposal, image.grid, connectivity)?)),
+    );
+    let outlines = outlines?;
+    let (lines, betti) = topology.map_err(|e: crate::objects::GridError| ScoreError::from(e))?;
+    let finite = |value: f64| Some(value).filter(|v| v.is_finite());
+    Ok(ShapeScores {
+        hausdorff_95: finite(outlines.hausdorff_95),
+        average_surface_distance: finite(outlines.average_surface_distance),
+        boundary_f: Some(outlines.boundary_f),
+        cl_dice: Some(lines.score),
+        betti_0_error: Some(betti.components.into()),
+        betti_1_error: Some(betti.holes.into()),
+    })
+}
+
+fn isbi(image: &Segmented<'_>) -> Result<IsbiCounts, ScoreError> {
+    let proposal = image.probability.map_or(Proposal::Mask(image.labels), Proposal::Probability);
+    IsbiCounts::of(&IsbiSlice { grid: image.grid, truth: image.truth, proposal })
+}
+
+fn objects(image: &Segmented<'_>) -> Result<(ObjectCounts, ImageObjects), ScoreError> {
+    let truth = components(image.truth, image.grid, Connectivity::Four)?.labels;
+    let found = match (image.objects, image.probability) {
+        (Some(config), Some(probability)) => instances(probability, image.grid, config)?,
+        _ => components(image.labels, image.grid, Connectivity::Four)?,
+    };
+    let counts = ObjectCounts::new(&truth, &found.labels)?;
+    let adapted = (counts.truth > 0).then(|| adapted_rand_error(&truth, &found.labels)).transpose()?;
+    Ok((counts, ImageObjects { scores: counts.scores(), adapted_rand_error: adapted.map(|a| a.error) }))
+}
