@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use unet_data::ValSpec;
+use unet_data::{MaskOptions, MaskValue, ValSpec};
 use unet_train::predict::{Output, parse_outputs};
 
 /// Headings bold, literals cyan: readable on dark and light terminals.
@@ -89,6 +89,9 @@ pub struct TrainArgs {
     /// Hold these images out for validation: 24..30, 20% (the last block), random:20%, none
     #[arg(long, value_name = "SPEC", help_heading = "Data", value_parser = parse_val)]
     pub val: Option<ValSpec>,
+    /// How masks are to be understood.
+    #[command(flatten)]
+    pub masks: MaskArgs,
     /// Train on squares of N pixels, cut at random; 0 for whole images
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub patch: Option<usize>,
@@ -122,13 +125,15 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 16] = [
+const FIXED_BY_A_RUN: [&str; 18] = [
     "config",
     "recipe",
     "out",
     "init",
     "print_config",
     "val",
+    "ignore",
+    "mask_threshold",
     "patch",
     "preset",
     "width",
@@ -140,6 +145,24 @@ const FIXED_BY_A_RUN: [&str; 16] = [
     "threads",
     "precision",
 ];
+
+/// How masks are to be understood.
+#[derive(Clone, Debug, Default, Args)]
+pub struct MaskArgs {
+    /// Leave pixels of this mask value out of loss and scores: 255, or a colour such as #e0e0c0
+    #[arg(long, value_name = "VALUE", help_heading = "Data", value_parser = parse_mask_value)]
+    pub ignore: Option<MaskValue>,
+    /// Call mask values from T on class 1, all others class 0: for masks that were smoothed or saved as JPEG
+    #[arg(long, value_name = "T", help_heading = "Data")]
+    pub mask_threshold: Option<f64>,
+}
+
+impl MaskArgs {
+    /// As the library takes them.
+    pub fn options(&self) -> MaskOptions {
+        MaskOptions { ignore: self.ignore, threshold: self.mask_threshold }
+    }
+}
 
 /// What to compute on.
 #[derive(Clone, Debug, Default, Args)]
@@ -171,7 +194,8 @@ pub struct PredictArgs {
     /// Write to this folder [default: RUN/predictions]
     #[arg(short = 'o', long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// What to write for each image: mask (always), prob (32-bit float TIFF), overlay
+    /// What to write for each image: mask (always), prob (32-bit float TIFF), overlay, palette (classes in
+    /// colours)
     #[arg(long, value_name = "LIST", default_value = "mask", value_parser = parse_save)]
     pub save: OutputList,
     /// Overwrite files that exist
@@ -260,6 +284,9 @@ pub struct InspectArgs {
     /// A data set (folder, isbi2012, synthetic), a model (.safetensors) or a run folder
     #[arg(required_unless_present = "cpu", conflicts_with = "cpu")]
     pub target: Option<String>,
+    /// How masks are to be understood.
+    #[command(flatten)]
+    pub masks: MaskArgs,
     /// This machine's instruction sets, and the one that is used
     #[arg(long)]
     pub cpu: bool,
@@ -301,6 +328,10 @@ pub enum NormalizationArg {
 }
 
 fn parse_val(text: &str) -> Result<ValSpec, String> {
+    text.parse().map_err(|e: unet_data::DataError| e.to_string())
+}
+
+fn parse_mask_value(text: &str) -> Result<MaskValue, String> {
     text.parse().map_err(|e: unet_data::DataError| e.to_string())
 }
 

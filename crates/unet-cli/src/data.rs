@@ -1,10 +1,13 @@
 //! Which images `DATA` means: a folder, or one of the names `isbi2012` and `synthetic`; and what stands in where nothing was typed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Result, bail};
-use unet_data::{ClassTable, Dataset, Synthetic, SyntheticConfig};
+use unet_data::{ClassTable, Dataset, MaskOptions, OpenOptions, Synthetic, SyntheticConfig};
+
+use crate::progress::Counter;
+use crate::terminal::Terminal;
 
 /// The built-in stack.
 pub const SYNTHETIC: &str = "synthetic";
@@ -22,18 +25,29 @@ pub fn default_choice(base: &Path) -> (PathBuf, String) {
     (SYNTHETIC.into(), line.to_owned())
 }
 
-/// Opens what `DATA` means, all masks looked at.
-pub fn open(data: &Path) -> Result<Arc<dyn Dataset>> {
+/// Opens what `DATA` means, all masks looked at under a bar.
+pub fn open(data: &Path, masks: MaskOptions, terminal: &Terminal) -> Result<Arc<dyn Dataset>> {
     if data == Path::new(SYNTHETIC) {
+        if masks != MaskOptions::default() {
+            bail!("the built-in slices have masks of two values: leave --ignore and --mask-threshold out");
+        }
         return Ok(Arc::new(Synthetic::new(SyntheticConfig::default())?));
     }
-    Ok(unet_data::open(&folder(data)?)?)
+    let bar: OnceLock<Mutex<Counter>> = OnceLock::new();
+    let progress = |done: usize, total: usize| {
+        let counter = || Mutex::new(Counter::new(terminal, "look", "looked at", total));
+        if let Ok(mut counter) = bar.get_or_init(counter).lock() {
+            counter.tick(&done.to_string());
+        }
+    };
+    let options = OpenOptions { masks, progress: Some(&progress), ..OpenOptions::default() };
+    Ok(unet_data::open_with(&folder(data)?, &options)?)
 }
 
 /// Opens what `DATA` means with the classes that a model knows: the masks may lack some of them.
 pub fn open_with_classes(data: &Path, classes: &ClassTable) -> Result<Arc<dyn Dataset>> {
     if data == Path::new(SYNTHETIC) {
-        return open(data);
+        return Ok(Arc::new(Synthetic::new(SyntheticConfig::default())?));
     }
     Ok(unet_data::open_with_classes(&folder(data)?, classes.clone())?)
 }

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Command::Train(args) => cmd::train::run(&args, &terminal),
         Command::Predict(args) => cmd::predict::run(&args, &terminal),
         Command::Evaluate(args) => cmd::evaluate::run(&args, &terminal),
-        Command::Inspect(args) => cmd::inspect::run(&args),
+        Command::Inspect(args) => cmd::inspect::run(&args, &terminal),
         Command::Import(args) => cmd::import::run(&args),
     };
     match result {

@@ -208,7 +208,7 @@ pub enum DataError {
     },
     /// A mask in colour.
     #[error(
-        "{}: the mask has {channels} channels that differ (at x {x}, y {y}); expected one value per pixel, so save it as a gray image", path.display()
+        "{}: the mask has {channels} channels that differ (at x {x}, y {y}); expected one value per pixel, or 8-bit RGB colours in all masks", path.display()
     )]
     ColouredMask {
         /// The mask.
@@ -231,6 +231,33 @@ pub enum DataError {
         files: Vec<PathBuf>,
         /// What would be right, and the remedy.
         expected: String,
+    },
+    /// A mask with values (or colours) that the classes at hand lack.
+    #[error("{}: the mask has the values {}; expected only those of the classes: {}", path.display(), some(found), some(known))]
+    ForeignMask {
+        /// The mask.
+        path: PathBuf,
+        /// Its values, ascending.
+        found: Vec<String>,
+        /// Values of the classes.
+        known: Vec<String>,
+    },
+    /// More mask values than classes can have: a mask that was smoothed, or compressed with losses.
+    #[error(
+        "{}: masks hold {values} different values{}, more than {most} classes: they were smoothed, or saved with losses (JPEG); \
+         save them as PNG or TIFF, or call all values from a threshold on class 1: --mask-threshold {middle}", path.display(), list(files)
+    )]
+    LossyMask {
+        /// The dataset.
+        path: PathBuf,
+        /// How many values there are, at least.
+        values: usize,
+        /// How many there may be.
+        most: usize,
+        /// Files that hold the rare ones.
+        files: Vec<PathBuf>,
+        /// The middle between the least and the largest value: a threshold to begin with.
+        middle: f64,
     },
     /// A sample without a mask where one is needed.
     #[error("{}: there is no mask for this image, and training needs one", path.display())]
@@ -314,7 +341,12 @@ fn list(paths: &[PathBuf]) -> String {
 
 /// `0, 1, 7 and 12 more`.
 fn values(found: &[f64]) -> String {
-    let named: Vec<String> = found.iter().take(2 * NAMED).map(ToString::to_string).collect();
+    some(&found.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+/// The first few, and how many more there are.
+fn some(found: &[String]) -> String {
+    let named = &found[..found.len().min(2 * NAMED)];
     let more = found.len().saturating_sub(2 * NAMED);
     if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
 }

@@ -38,10 +38,12 @@ pub mod split;
 pub use self::augment::{AugmentConfig, Augmenter, Symmetry};
 pub use self::batch::{Batch, Patch};
 pub use self::dataset::synthetic::{Synthetic, SyntheticConfig};
-pub use self::dataset::{Dataset, InputImage, list_images, open, open_images, open_with_classes};
+pub use self::dataset::{
+    Dataset, InputImage, OpenOptions, list_images, open, open_images, open_with, open_with_classes,
+};
 pub use self::error::DataError;
 pub use self::image::{Image, Pixels};
-pub use self::labels::{Class, ClassTable, ValueCensus};
+pub use self::labels::{Class, ClassTable, IGNORE, MaskKind, MaskOptions, MaskValue, ValueCensus};
 pub use self::loader::{Loader, LoaderConfig};
 pub use self::normalize::Normalization;
 pub use self::sample::{LabelMap, Sample};

@@ -2,7 +2,7 @@
 
 use crate::{DataError, Image};
 
-/// Class indices of one image, 0..classes, row-major (H, W).
+/// Class indices of one image, 0..classes or [`crate::IGNORE`], row-major (H, W).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelMap {
     /// Width in pixels.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use common::{forged_bmp, forged_png, forged_tiff, gray, mask, pairs};
 use tempfile::tempdir;
-use unet_data::{DataError, Image, Loader, LoaderConfig, Pixels, codec, open, open_images};
+use unet_data::{
+    DataError, Image, Loader, LoaderConfig, MaskOptions, OpenOptions, Pixels, codec, open, open_images, open_with,
+};
 
 /// The error of opening `root`, whose text contains all of `words`.
 #[track_caller]
@@ -100,15 +102,22 @@ fn channels_that_differ_between_images() {
 }
 
 #[test]
-fn unexpected_mask_values_are_named_with_their_files() {
+fn smoothed_masks_are_named_with_the_remedy_that_reads_them() {
     let dir = tempdir().unwrap();
     let (_, labels) = pairs(dir.path(), 4);
-    codec::write_png(&labels.join("2.png"), &mask(20, 16, 128)).unwrap();
-    let e = fails(dir.path(), &["0, 128, 255", "2.png"]);
+    codec::write_png(&labels.join("2.png"), &gray(20, 16)).unwrap();
+    let e = fails(dir.path(), &["different values", "--mask-threshold 128", "2.png"]);
     assert!(!e.to_string().contains("1.png"), "files in order are not to blame: {e}");
-    let DataError::MaskValues { found, files, .. } = e else { panic!("{e}") };
-    assert_eq!(found, [0.0, 128.0, 255.0]);
+    let DataError::LossyMask { values, files, .. } = e else { panic!("{e}") };
+    assert!(values > 64);
     assert_eq!(files, [labels.join("2.png")]);
+    let options = OpenOptions {
+        masks: MaskOptions { threshold: Some(128.0), ..MaskOptions::default() },
+        ..OpenOptions::default()
+    };
+    let data = open_with(dir.path(), &options).unwrap();
+    let of = data.load(2).unwrap().mask.unwrap().labels;
+    assert!(of.iter().zip(gray(20, 16).to_f32()).all(|(&label, v)| label == u8::from(v >= 128.0)));
 }
 
 #[test]
@@ -122,13 +131,13 @@ fn masks_of_one_value_teach_nothing() {
 }
 
 #[test]
-fn a_coloured_mask() {
+fn a_coloured_mask_of_sixteen_bits() {
     let dir = tempdir().unwrap();
     let (_, labels) = pairs(dir.path(), 2);
     let mut values = vec![0; 960];
     values[63] = 255;
-    codec::write_png(&labels.join("1.png"), &Image::new(20, 16, 3, Pixels::U8(values)).unwrap()).unwrap();
-    let e = fails(dir.path(), &["1.png", "x 1, y 1", "gray"]);
+    codec::write_png(&labels.join("1.png"), &Image::new(20, 16, 3, Pixels::U16(values)).unwrap()).unwrap();
+    let e = fails(dir.path(), &["1.png", "x 1, y 1", "8-bit RGB"]);
     assert!(matches!(e, DataError::ColouredMask { channels: 3, .. }));
 }
 

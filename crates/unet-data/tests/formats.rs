@@ -175,3 +175,18 @@ fn the_real_training_slices_open() {
     assert_eq!(labels.iter().filter(|&&l| l == 1).count(), 204_652);
     assert_eq!(open_images(&[root.join("test")]).unwrap().len(), 30);
 }
+
+#[test]
+fn a_palette_file_shows_colours_and_holds_the_values() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("p.png");
+    let mask = Image::new(3, 2, 1, Pixels::U8(vec![0, 1, 2, 2, 1, 0])).unwrap();
+    let palette = [[0, 0, 0], [255, 0, 10], [9, 8, 7]];
+    codec::write_indexed_png(&path, &mask, &palette).unwrap();
+    let shown = codec::read(&path).unwrap();
+    assert_eq!(shown.channels(), 3);
+    assert_eq!(shown.pixels(), &Pixels::U8([0usize, 1, 2, 2, 1, 0].iter().flat_map(|&i| palette[i]).collect()));
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!((bytes[25], &bytes[37..41]), (3, &b"PLTE"[..]), "indexed, and the palette follows the header");
+    assert!(codec::write_indexed_png(&path, &mask, &palette[..2]).is_err(), "a value without a colour");
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use unet_data::{AugmentConfig, ValSpec};
+use unet_data::{AugmentConfig, MaskOptions, MaskValue, ValSpec};
 use unet_model::{UNetConfig, Upsampling};
 
 use crate::TrainError;
@@ -50,6 +50,12 @@ pub struct DataSection {
     /// The dataset's folder or name. Informative in the library, which is handed a dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// The mask value (or `#rrggbb` colour) of pixels that take part in no loss and no metric. Informative in the library, as `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<MaskValue>,
+    /// Mask values from this one on are class 1, all others class 0. Informative in the library, as `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_threshold: Option<f64>,
     /// What is held out: `24..30`, `20%`, `none` …
     pub val: ValSpec,
     /// How values are scaled.
@@ -66,6 +72,13 @@ pub struct DataSection {
     pub prefetch: usize,
     /// MiB that decoded images may take.
     pub cache_mib: usize,
+}
+
+impl DataSection {
+    /// How the masks are to be understood.
+    pub fn masks(&self) -> MaskOptions {
+        MaskOptions { ignore: self.ignore, threshold: self.mask_threshold }
+    }
 }
 
 /// How values are scaled before the network sees them; statistics are found in the training images.

@@ -77,6 +77,8 @@ fn quick() -> RunConfig {
 fn data(normalization: NormalizationKind, val: ValSpec) -> DataSection {
     DataSection {
         path: None,
+        ignore: None,
+        mask_threshold: None,
         val,
         normalization,
         patch: 0,

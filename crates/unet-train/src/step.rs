@@ -9,7 +9,7 @@ use unet_model::{CpuTrainer, Gradients, Parameters, UNet, UNetConfig};
 
 use crate::TrainError;
 use crate::config::RunConfig;
-use crate::loss::{Loss, LossSum, Targets};
+use crate::loss::{Ignore, Loss, LossSum};
 use crate::optim::{Ema, Group, Optimizer};
 use crate::schedule::Schedule;
 
@@ -22,6 +22,7 @@ pub struct Learner {
     ema_decay: f64,
     trainer: CpuTrainer,
     loss: Box<dyn Loss>,
+    ignore: Ignore,
     schedule: Schedule,
     peak_lr: f64,
     total_steps: u64,
@@ -95,6 +96,7 @@ impl Learner {
             ema_decay: decay,
             trainer: CpuTrainer::new(kernels),
             loss,
+            ignore: Ignore::default(),
             schedule: config.schedule.clone(),
             peak_lr: config.optimizer.lr(),
             total_steps,
@@ -138,7 +140,7 @@ impl Learner {
         let dims = Dims::new(batch.n, batch.h, batch.w, batch.c);
         let pass = self.trainer.forward(&mut self.model, &batch.images, dims)?;
         self.dlogits.resize(pass.logits().len(), 0.0);
-        let targets = Targets { labels: &batch.labels, weights: None };
+        let targets = self.ignore.targets(&batch.labels, None);
         let loss = self.loss.evaluate(&self.kernels, pass.logits(), targets, Some(&mut self.dlogits));
         check_finite("loss", loss.mean(), self.optimizer.steps() + 1, &batch.ids)?;
         pass.backward(&self.dlogits, &mut self.grads)?;
@@ -176,9 +178,9 @@ impl Learner {
         self.ema.as_ref().map_or(&self.model, Ema::model)
     }
 
-    /// The loss of given logits (N, H, W, K).
+    /// The loss of given logits (N, H, W, K); pixels labelled [`unet_data::IGNORE`] take no part.
     pub fn loss_of(&mut self, logits: &[f32], labels: &[u8]) -> LossSum {
-        self.loss.evaluate(&self.kernels, logits, Targets { labels, weights: None }, None)
+        self.loss.evaluate(&self.kernels, logits, self.ignore.targets(labels, None), None)
     }
 }
 

@@ -93,7 +93,7 @@ impl Trainer {
         }
         let (state, tensors) = RunState::load(&run.state())?;
         let config = RunConfig::from_toml(&state.config, "the run's state", None)?;
-        if state.images != dataset.len() || state.classes != *dataset.classes() {
+        if state.images != dataset.len() || !state.classes.same_masks(dataset.classes()) {
             let found = format!("{} images of {} classes", dataset.len(), dataset.classes().len());
             let expected = format!("{} images of {} classes", state.images, state.classes.len());
             return Err(refuse(format!(

@@ -6,6 +6,7 @@
 
 mod atomic;
 mod pages;
+mod png_chunks;
 mod raster;
 mod tiff;
 mod tiff_writer;
@@ -16,7 +17,7 @@ use std::path::Path;
 
 pub use self::atomic::write_atomic;
 pub use self::pages::Pages;
-pub use self::raster::write_png;
+pub use self::raster::{write_indexed_png, write_png};
 pub use self::tiff_writer::{TiffWriter, write_tiff};
 use crate::{DataError, Image};
 

@@ -10,7 +10,7 @@ use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::{PngDecoder, PngEncoder};
 use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
 
-use super::{Format, MAX_IMAGE_BYTES, Probe, check_dimensions, write_atomic};
+use super::{Format, MAX_IMAGE_BYTES, Probe, check_dimensions, png_chunks, write_atomic};
 use crate::{DataError, Image, Pixels};
 
 /// Decodes the whole file.
@@ -117,6 +117,34 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
 /// # Errors
 /// [`DataError::Pixels`] for floating-point values or other channel counts, [`DataError::Io`] where writing fails.
 pub fn write_png(path: &Path, image: &Image) -> Result<(), DataError> {
+    let png = encode(path, image)?;
+    write_bytes(path, &png)
+}
+
+/// Writes an 8-bit gray image whose values are shown in the colours of a palette: programs that read numbers find the values,
+/// programs that show pictures show the colours.
+///
+/// # Errors
+/// As [`write_png`]; [`DataError::Pixels`] for anything but 8-bit gray; [`DataError::Config`] for more than 256 colours or a value without one.
+pub fn write_indexed_png(path: &Path, image: &Image, palette: &[[u8; 3]]) -> Result<(), DataError> {
+    let (Pixels::U8(values), 1) = (image.pixels(), image.channels()) else {
+        let found = format!("{} channel(s) of {} bits", image.channels(), image.bit_depth());
+        return Err(DataError::Pixels { path: path.to_owned(), found, expected: "8-bit gray for a palette" });
+    };
+    let most = values.iter().copied().max().map_or(0, |v| usize::from(v) + 1);
+    if palette.len() > 256 || most > palette.len() {
+        return Err(DataError::config("palette", palette.len(), format!("{most} to 256 colours")));
+    }
+    let png = png_chunks::with_palette(encode(path, image)?, palette);
+    write_bytes(path, &png)
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    write_atomic(path, |writer| std::io::Write::write_all(writer, bytes).map_err(|e| DataError::io(path, "write", e)))
+}
+
+/// The bytes of a PNG file.
+fn encode(path: &Path, image: &Image) -> Result<Vec<u8>, DataError> {
     let (raw, depth) = match image.pixels() {
         Pixels::U8(v) => (std::borrow::Cow::Borrowed(v.as_slice()), 8),
         Pixels::U16(v) => (v.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<_>>().into(), 16),
@@ -137,11 +165,9 @@ pub fn write_png(path: &Path, image: &Image) -> Result<(), DataError> {
     };
     let side = |n: usize| u32::try_from(n).map_err(|_| DataError::config("image side", n, "at most 4294967295 pixels"));
     let (width, height) = (side(image.width())?, side(image.height())?);
-    write_atomic(path, |writer| {
-        let encoder = PngEncoder::new(writer);
-        encoder.write_image(&raw, width, height, color).map_err(|e| match e {
-            ImageError::IoError(source) => DataError::io(path, "write", source),
-            e => DataError::io(path, "write", std::io::Error::other(e)),
-        })
-    })
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(&raw, width, height, color)
+        .map_err(|e| DataError::io(path, "write", std::io::Error::other(e)))?;
+    Ok(png)
 }

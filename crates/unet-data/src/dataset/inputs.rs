@@ -10,7 +10,7 @@ use crate::codec::Pages;
 use crate::{DataError, Image};
 
 /// Endings of the names that predictions are written under.
-const OUTPUT_SUFFIXES: [&str; 4] = ["_mask", "_prob", "_overlay", "_instances"];
+const OUTPUT_SUFFIXES: [&str; 5] = ["_mask", "_prob", "_overlay", "_palette", "_instances"];
 
 /// One page of one input file.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
 /// Lists image files in the order given, folders in natural order, each file once; none is opened.
 ///
 /// A folder stands for the images directly in it; where it has none, for those of its `image`, `images` or `imgs` folder. In a
-/// folder, `NAME_mask`, `NAME_prob`, `NAME_overlay` and `NAME_instances` beside a `NAME` are taken for earlier predictions and left
+/// folder, `NAME_mask`, `NAME_prob`, `NAME_overlay`, `NAME_palette` and `NAME_instances` beside a `NAME` are taken for earlier predictions and left
 /// out.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use self::inputs::{InputImage, list_images, open_images};
 pub use self::listing::natural_order;
 pub use self::paired::PairedFiles;
-use crate::{ClassTable, DataError, Sample};
+use crate::{ClassTable, DataError, MaskOptions, Sample};
 
 /// A numbered collection of images with masks: all of the same number of channels, sizes may differ.
 pub trait Dataset: Send + Sync {
@@ -64,22 +64,40 @@ pub trait Dataset: Send + Sync {
     }
 }
 
+/// How to open a dataset. The default looks at every mask and finds the classes.
+#[derive(Clone, Default)]
+pub struct OpenOptions<'a> {
+    /// Classes known already (from a checkpoint): masks may lack some of them, but hold no others, which is found out when a sample is
+    /// loaded. The masks are not looked at now, and `masks` below is the table's.
+    pub classes: Option<ClassTable>,
+    /// How mask values are to be understood.
+    pub masks: MaskOptions,
+    /// Told how many masks have been looked at, and of how many; called from several threads.
+    pub progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
+}
+
 /// Opens the dataset in `path` and looks at all of it: pairs, sizes, channels and, in parallel, every mask's values.
 ///
 /// # Errors
 /// A [`DataError`] that names the files and what is wrong with them.
 pub fn open(path: &Path) -> Result<Arc<dyn Dataset>, DataError> {
-    Ok(Arc::new(PairedFiles::inspect(find_pairs(path)?)?))
+    open_with(path, &OpenOptions::default())
 }
 
-/// Opens the dataset in `path` with classes known already (from a checkpoint): the masks may lack some of them, but hold no others.
+/// Opens the dataset in `path` as the options say.
 ///
-/// The masks are not looked at now; a foreign value is an error when its sample is loaded.
+/// # Errors
+/// As [`open`].
+pub fn open_with(path: &Path, options: &OpenOptions<'_>) -> Result<Arc<dyn Dataset>, DataError> {
+    Ok(Arc::new(PairedFiles::build(find_pairs(path)?, options)?))
+}
+
+/// Opens the dataset in `path` with classes known already; see [`OpenOptions::classes`].
 ///
 /// # Errors
 /// As [`open`], but for mask values.
 pub fn open_with_classes(path: &Path, classes: ClassTable) -> Result<Arc<dyn Dataset>, DataError> {
-    Ok(Arc::new(PairedFiles::with_classes(find_pairs(path)?, classes)?))
+    open_with(path, &OpenOptions { classes: Some(classes), ..OpenOptions::default() })
 }
 
 /// The pairs of the first layout that fits.

@@ -4,10 +4,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::{Dataset, out_of_range};
+use super::{Dataset, OpenOptions, out_of_range};
 use crate::codec::Pages;
 use crate::labels::ValueCensus;
 use crate::{ClassTable, DataError, Image, Sample};
@@ -70,25 +71,19 @@ struct Look {
 }
 
 impl PairedFiles {
-    /// Looks at all pairs, masks included, and finds the classes.
-    pub(super) fn inspect(found: Pairs) -> Result<Self, DataError> {
-        Self::build(found, None)
-    }
-
-    /// Looks at all headers; the classes are given.
-    pub(super) fn with_classes(found: Pairs, classes: ClassTable) -> Result<Self, DataError> {
-        Self::build(found, Some(classes))
-    }
-
-    fn build(found: Pairs, classes: Option<ClassTable>) -> Result<Self, DataError> {
-        let with_values = classes.is_none();
-        let looks: Vec<Look> = found
-            .pairs
-            .par_iter()
-            .map(|pair| look(pair, with_values))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .collect::<Result<_, _>>()?;
+    /// Looks at all headers and, where the classes are not given, at all masks.
+    pub(super) fn build(found: Pairs, options: &OpenOptions<'_>) -> Result<Self, DataError> {
+        let with_values = options.classes.is_none();
+        let (done, total) = (AtomicUsize::new(0), found.pairs.len());
+        let looked = |pair| {
+            let look = look(pair, with_values);
+            if let Some(progress) = options.progress {
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            }
+            look
+        };
+        let looks: Vec<Look> =
+            found.pairs.par_iter().map(looked).collect::<Vec<_>>().into_iter().collect::<Result<_, _>>()?;
         let (first, pair) = match (looks.first(), found.pairs.first()) {
             (Some(look), Some(pair)) => (look, pair),
             _ => return Err(DataError::NoImages { path: found.root }),
@@ -104,9 +99,9 @@ impl PairedFiles {
         }
         let alpha = looks.iter().filter(|l| l.alpha).count();
         let sizes = looks.iter().map(|l| l.size).collect();
-        let classes = match classes {
-            Some(classes) => classes,
-            None => ClassTable::from_census(&found.root, &merged(looks))?,
+        let classes = match &options.classes {
+            Some(classes) => classes.clone(),
+            None => ClassTable::from_census_with(&found.root, &merged(looks), options.masks)?,
         };
         let mut notes = Vec::new();
         if alpha > 0 {

@@ -30,7 +30,7 @@ pub fn evaluate_model(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Report, TrainError> {
     let classes = predictor.meta().classes.clone();
-    if classes != *dataset.classes() {
+    if !classes.same_masks(dataset.classes()) {
         let values = |table: &unet_data::ClassTable| table.classes().iter().map(|c| c.value).collect();
         let (found, expected) = (values(dataset.classes()), values(&classes));
         return Err(TrainError::Classes { path: dataset.name().into(), found, expected });

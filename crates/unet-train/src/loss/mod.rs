@@ -3,9 +3,11 @@
 
 mod bce;
 mod cross_entropy;
+mod ignore;
 
 pub use bce::BceWithLogits;
 pub use cross_entropy::CrossEntropy;
+pub(crate) use ignore::Ignore;
 
 use serde::{Deserialize, Serialize};
 use unet_kernels::Kernels;

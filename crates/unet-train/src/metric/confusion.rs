@@ -15,7 +15,8 @@ impl Confusion {
         Self { classes, counts: vec![0; classes * classes] }
     }
 
-    /// Counts the pixels of one image: class indices of prediction and truth, of equal length.
+    /// Counts the pixels of one image: class indices of prediction and truth, of equal length. Pixels whose truth is
+    /// [`unet_data::IGNORE`] take no part.
     ///
     /// # Panics
     /// Lengths differ, or a label is no class.
@@ -23,6 +24,9 @@ impl Confusion {
         assert_eq!(predicted.len(), truth.len(), "prediction and truth cover the same pixels");
         // One table of 256×256 would cost more to clear than a small image has pixels.
         for (&p, &t) in predicted.iter().zip(truth) {
+            if t == unet_data::IGNORE {
+                continue;
+            }
             let (p, t) = (usize::from(p), usize::from(t));
             assert!(p < self.classes, "label {p} of {} classes", self.classes);
             self.counts[t * self.classes + p] += 1;
@@ -83,6 +87,13 @@ mod tests {
         assert_eq!((a.total(), a.correct()), (5, 3));
         assert_eq!((a.count(1, 2), a.count(2, 0)), (1, 1));
         assert_eq!((a.actual(1), a.predicted(2), a.predicted(0)), (2, 2, 2));
+    }
+
+    #[test]
+    fn ignored_pixels_are_not_counted() {
+        let mut a = Confusion::new(2);
+        a.add(&[0, 1, 1], &[0, unet_data::IGNORE, 1]);
+        assert_eq!((a.total(), a.correct()), (2, 2));
     }
 
     #[test]

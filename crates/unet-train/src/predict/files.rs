@@ -1,10 +1,10 @@
-//! Predictions as files: `NAME_mask.png`, `NAME_prob.tif`, `NAME_overlay.png` for an image, stacks for a stack. Nothing is overwritten
+//! Predictions as files: `NAME_mask.png`, `NAME_prob.tif`, `NAME_overlay.png`, `NAME_palette.png` for an image, stacks for a stack. Nothing is overwritten
 //! unless asked for, and each file is written whole or not at all.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use unet_data::codec::{TiffWriter, write_png, write_tiff};
+use unet_data::codec::{TiffWriter, write_indexed_png, write_png, write_tiff};
 use unet_data::{Image, InputImage};
 
 use super::overlay::overlay;
@@ -22,11 +22,13 @@ pub enum Output {
     Prob,
     /// The labels drawn over the image.
     Overlay,
+    /// The mask again, each class in its colour; a single image keeps the training masks' values as indices of a palette.
+    Palette,
 }
 
 impl Output {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Mask, Self::Prob, Self::Overlay];
+    pub const ALL: [Self; 4] = [Self::Mask, Self::Prob, Self::Overlay, Self::Palette];
 
     /// Its name, and what stands behind the image's in its file's.
     pub const fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Output {
             Self::Mask => "mask",
             Self::Prob => "prob",
             Self::Overlay => "overlay",
+            Self::Palette => "palette",
         }
     }
 
@@ -53,7 +56,7 @@ pub fn parse_outputs(list: &str) -> Result<Vec<Output>, TrainError> {
         let found = Output::ALL.into_iter().find(|o| o.name() == name).ok_or_else(|| {
             let hint = nearest(name, Output::ALL.map(Output::name))
                 .map_or_else(String::new, |n| format!(" (did you mean {n}?)"));
-            TrainError::config("save", name, format!("mask, prob or overlay, separated by commas{hint}"))
+            TrainError::config("save", name, format!("mask, prob, overlay or palette, separated by commas{hint}"))
         })?;
         outputs.push(found);
     }
@@ -166,6 +169,10 @@ fn one_image(
         let path = path_of(options, page, output);
         let pages = pages_of(output, predictor, &image, &prediction)?;
         match (output, pages.as_slice()) {
+            (Output::Palette, [single]) => match predictor.meta().classes.palette() {
+                Some(palette) => write_indexed_png(&path, &prediction.mask(&predictor.meta().classes)?, &palette)?,
+                None => write_png(&path, single)?,
+            },
             (Output::Mask | Output::Overlay, [single]) => write_png(&path, single)?,
             (_, pages) => write_tiff(&path, pages)?,
         }
@@ -189,7 +196,7 @@ fn one_stack(
         let bytes_per_pixel = match output {
             Output::Mask => 2,
             Output::Prob => 4 * planes as u64,
-            Output::Overlay => 3,
+            Output::Overlay | Output::Palette => 3,
         };
         let path = path_of(options, pages[0], output);
         writers.push((output, TiffWriter::create(&path, pixels * bytes_per_pixel)?, path));
@@ -216,6 +223,10 @@ fn pages_of(
     match output {
         Output::Mask => Ok(vec![prediction.mask(&predictor.meta().classes)?]),
         Output::Prob => prediction.probability_images(),
+        Output::Palette => {
+            let Prediction { labels, width, height, .. } = prediction;
+            Ok(vec![predictor.meta().classes.to_rgb(labels, *width, *height)?])
+        }
         Output::Overlay => Ok(vec![overlay(image, &prediction.labels, None)?]),
     }
 }

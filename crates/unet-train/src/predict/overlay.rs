@@ -32,7 +32,7 @@ pub fn overlay(image: &Image, labels: &[u8], truth: Option<&[u8]>) -> Result<Ima
         let border =
             (x + 1 < w && labels.get(p + 1) != Some(&label)) || (y + 1 < h && labels.get(p + w) != Some(&label));
         let (colour, share) = match truth {
-            Some(t) if t.get(p) != Some(&label) => (WRONG, 0.6),
+            Some(t) if t.get(p) != Some(&label) && t.get(p) != Some(&unet_data::IGNORE) => (WRONG, 0.6),
             _ if border => (OUTLINE, 0.8),
             _ if label > 0 => (PALETTE[(usize::from(label) - 1) % PALETTE.len()], 0.25),
             _ => ([0.0; 3], 0.0),

@@ -11,9 +11,11 @@ use unet_model::backend::cpu::{parameter_bytes, training_bytes};
 use unet_train::RunConfig;
 use unet_train::recipe::DEFAULT_RECIPE;
 
+use crate::args::InspectArgs;
 use crate::data;
 use crate::output::{self, Facts};
 use crate::progress::{network, text};
+use crate::terminal::Terminal;
 
 /// Copies of the parameters that training with AdamW and an average holds: weights, packed weights twice, gradients, two moments, average.
 const PARAMETER_COPIES: usize = 7;
@@ -28,11 +30,11 @@ struct Found {
 }
 
 /// Opens it, looks at every image, and prints what there is.
-pub fn report(path: &Path, as_json: bool) -> Result<()> {
-    let dataset = data::open(path)?;
+pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()> {
+    let dataset = data::open(path, args.masks.options(), terminal)?;
     let found = look(dataset.as_ref())?;
     let config = RunConfig::recipe(DEFAULT_RECIPE)?;
-    if as_json { print_json(dataset.as_ref(), &found) } else { print_facts(path, dataset.as_ref(), &found, &config) }
+    if args.json { print_json(dataset.as_ref(), &found) } else { print_facts(path, dataset.as_ref(), &found, &config) }
 }
 
 fn look(dataset: &dyn Dataset) -> Result<Found> {
@@ -42,7 +44,9 @@ fn look(dataset: &dyn Dataset) -> Result<Found> {
         *found.sizes.entry((sample.image.width(), sample.image.height())).or_default() += 1;
         found.bit_depth = found.bit_depth.max(sample.image.bit_depth());
         for &label in sample.mask.iter().flat_map(|m| &m.labels) {
-            found.pixels[usize::from(label)] += 1;
+            if let Some(n) = found.pixels.get_mut(usize::from(label)) {
+                *n += 1; // ignored pixels have a label that is no class
+            }
         }
     }
     Ok(found)
@@ -81,7 +85,7 @@ fn print_facts(path: &Path, dataset: &dyn Dataset, found: &Found, config: &RunCo
     for (class, share) in dataset.classes().classes().iter().zip(shares(found)) {
         facts.add(
             format!("class {}", class.name),
-            format!("mask value {}, {:.1} % of all pixels", class.value, 100.0 * share),
+            format!("mask value {}, {:.1} % of all pixels", class.name, 100.0 * share),
         );
     }
     dataset.notes().iter().for_each(|note| facts.add("note", note));

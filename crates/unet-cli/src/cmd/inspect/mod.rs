@@ -12,9 +12,10 @@ use anyhow::Result;
 use unet_train::RunDir;
 
 use crate::args::InspectArgs;
+use crate::terminal::Terminal;
 
 /// Finds out what the target is, and says so.
-pub fn run(args: &InspectArgs) -> Result<ExitCode> {
+pub fn run(args: &InspectArgs, terminal: &Terminal) -> Result<ExitCode> {
     let Some(target) = &args.target else {
         machine::report(args.json)?;
         return Ok(ExitCode::SUCCESS);
@@ -25,7 +26,7 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     } else if RunDir::new(path).config().is_file() {
         run::report(path, args.json)?;
     } else {
-        dataset::report(path, args.json)?;
+        dataset::report(path, args, terminal)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -33,9 +33,9 @@ pub fn add_facts(checkpoint: &Checkpoint, facts: &mut Facts) {
     let Checkpoint { model, meta } = checkpoint;
     facts.add("network", format!("{}, {} weights", network(model.config()), text::large(model.params().trained_len())));
     facts.add("input", normalization(&meta.normalization));
-    let values: Vec<u32> = meta.classes.classes().iter().map(|c| c.value).collect();
+    let values: Vec<_> = meta.classes.classes().iter().map(|c| c.name.as_str()).collect();
     let threshold = if values.len() == 2 { format!(", threshold {}", meta.threshold) } else { String::new() };
-    facts.add("masks", format!("values {}{threshold}", text::values(&values)));
+    facts.add("masks", format!("values {}{threshold}", values.join(", ")));
     if meta.step > 0 {
         facts.add("trained", format!("{}, {}", text::count(meta.epoch, "epoch"), text::count(meta.step, "step")));
     }
