@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use unet_data::{MaskOptions, MaskValue, ValSpec};
+use unet_data::{Axes, MaskOptions, MaskValue, OpenOptions, ValSpec};
 use unet_train::predict::{Output, parse_outputs};
 
 /// Headings bold, literals cyan: readable on dark and light terminals.
@@ -89,9 +89,9 @@ pub struct TrainArgs {
     /// Hold these images out for validation: 24..30, 20% (the last block), random:20%, none
     #[arg(long, value_name = "SPEC", help_heading = "Data", value_parser = parse_val)]
     pub val: Option<ValSpec>,
-    /// How masks are to be understood.
+    /// How files are to be understood.
     #[command(flatten)]
-    pub masks: MaskArgs,
+    pub read: ReadArgs,
     /// Train on squares of N pixels, cut at random; 0 for whole images
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub patch: Option<usize>,
@@ -125,7 +125,7 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 18] = [
+const FIXED_BY_A_RUN: [&str; 19] = [
     "config",
     "recipe",
     "out",
@@ -134,6 +134,7 @@ const FIXED_BY_A_RUN: [&str; 18] = [
     "val",
     "ignore",
     "mask_threshold",
+    "axes",
     "patch",
     "preset",
     "width",
@@ -146,21 +147,25 @@ const FIXED_BY_A_RUN: [&str; 18] = [
     "precision",
 ];
 
-/// How masks are to be understood.
+/// How files are to be understood.
 #[derive(Clone, Debug, Default, Args)]
-pub struct MaskArgs {
+pub struct ReadArgs {
     /// Leave pixels of this mask value out of loss and scores: 255, or a colour such as #e0e0c0
     #[arg(long, value_name = "VALUE", help_heading = "Data", value_parser = parse_mask_value)]
     pub ignore: Option<MaskValue>,
     /// Call mask values from T on class 1, all others class 0: for masks that were smoothed or saved as JPEG
     #[arg(long, value_name = "T", help_heading = "Data")]
     pub mask_threshold: Option<f64>,
+    /// What the pages of image files are: slices, channels, or auto (as ImageJ or OME wrote into the file)
+    #[arg(long, value_name = "KIND", help_heading = "Data", value_parser = parse_axes)]
+    pub axes: Option<Axes>,
 }
 
-impl MaskArgs {
+impl ReadArgs {
     /// As the library takes them.
-    pub fn options(&self) -> MaskOptions {
-        MaskOptions { ignore: self.ignore, threshold: self.mask_threshold }
+    pub fn options(&self) -> OpenOptions<'static> {
+        let masks = MaskOptions { ignore: self.ignore, threshold: self.mask_threshold };
+        OpenOptions { masks, axes: self.axes.unwrap_or_default(), ..OpenOptions::default() }
     }
 }
 
@@ -201,6 +206,10 @@ pub struct PredictArgs {
     /// Overwrite files that exist
     #[arg(long)]
     pub force: bool,
+    /// What the pages of image files are: slices, channels, or auto (as ImageJ or OME wrote into the file) [default:
+    /// auto]
+    #[arg(long, value_name = "KIND", value_parser = parse_axes)]
+    pub axes: Option<Axes>,
     /// Call a pixel class 1 from this probability on, for two classes [default: the model's]
     #[arg(long, value_name = "T", value_parser = parse_threshold)]
     pub threshold: Option<f64>,
@@ -284,9 +293,9 @@ pub struct InspectArgs {
     /// A data set (folder, isbi2012, synthetic), a model (.safetensors) or a run folder
     #[arg(required_unless_present = "cpu", conflicts_with = "cpu")]
     pub target: Option<String>,
-    /// How masks are to be understood.
+    /// How files are to be understood.
     #[command(flatten)]
-    pub masks: MaskArgs,
+    pub read: ReadArgs,
     /// This machine's instruction sets, and the one that is used
     #[arg(long)]
     pub cpu: bool,
@@ -328,6 +337,10 @@ pub enum NormalizationArg {
 }
 
 fn parse_val(text: &str) -> Result<ValSpec, String> {
+    text.parse().map_err(|e: unet_data::DataError| e.to_string())
+}
+
+fn parse_axes(text: &str) -> Result<Axes, String> {
     text.parse().map_err(|e: unet_data::DataError| e.to_string())
 }
 

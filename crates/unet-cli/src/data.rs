@@ -26,9 +26,9 @@ pub fn default_choice(base: &Path) -> (PathBuf, String) {
 }
 
 /// Opens what `DATA` means, all masks looked at under a bar.
-pub fn open(data: &Path, masks: MaskOptions, terminal: &Terminal) -> Result<Arc<dyn Dataset>> {
+pub fn open(data: &Path, options: &OpenOptions<'_>, terminal: &Terminal) -> Result<Arc<dyn Dataset>> {
     if data == Path::new(SYNTHETIC) {
-        if masks != MaskOptions::default() {
+        if options.masks != MaskOptions::default() {
             bail!("the built-in slices have masks of two values: leave --ignore and --mask-threshold out");
         }
         return Ok(Arc::new(Synthetic::new(SyntheticConfig::default())?));
@@ -40,16 +40,17 @@ pub fn open(data: &Path, masks: MaskOptions, terminal: &Terminal) -> Result<Arc<
             counter.tick(&done.to_string());
         }
     };
-    let options = OpenOptions { masks, progress: Some(&progress), ..OpenOptions::default() };
+    let options = OpenOptions { progress: Some(&progress), ..options.clone() };
     Ok(unet_data::open_with(&folder(data)?, &options)?)
 }
 
 /// Opens what `DATA` means with the classes that a model knows: the masks may lack some of them.
-pub fn open_with_classes(data: &Path, classes: &ClassTable) -> Result<Arc<dyn Dataset>> {
+pub fn open_with_classes(data: &Path, classes: &ClassTable, options: &OpenOptions<'_>) -> Result<Arc<dyn Dataset>> {
     if data == Path::new(SYNTHETIC) {
         return Ok(Arc::new(Synthetic::new(SyntheticConfig::default())?));
     }
-    Ok(unet_data::open_with_classes(&folder(data)?, classes.clone())?)
+    let options = OpenOptions { classes: Some(classes.clone()), ..options.clone() };
+    Ok(unet_data::open_with(&folder(data)?, &options)?)
 }
 
 /// The folder that `DATA` means: `isbi2012` is a name.

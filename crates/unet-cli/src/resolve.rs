@@ -61,8 +61,9 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     }
     set(&mut config.model.width, args.width);
     set(&mut config.data.val, args.val.clone());
-    config.data.ignore = args.masks.ignore.or(config.data.ignore);
-    config.data.mask_threshold = args.masks.mask_threshold.or(config.data.mask_threshold);
+    config.data.ignore = args.read.ignore.or(config.data.ignore);
+    config.data.mask_threshold = args.read.mask_threshold.or(config.data.mask_threshold);
+    set(&mut config.data.axes, args.read.axes);
     set(&mut config.data.patch, args.patch);
     set(&mut config.train.epochs, args.epochs);
     set(&mut config.train.batch_size, args.batch_size);

@@ -33,7 +33,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// The first bytes belong to no supported format.
-    #[error("{}: not an image this version reads (the file begins with {found}); expected PNG, JPEG, BMP or TIFF", path.display())]
+    #[error("{}: not an image this version reads (the file begins with {found}); expected PNG, JPEG, BMP, PNM, TIFF or NPY", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -138,7 +138,7 @@ pub enum DataError {
         second: String,
     },
     /// A folder with no image in it.
-    #[error("{}: no images found; expected files ending in .png, .jpg, .jpeg, .bmp, .tif or .tiff", path.display())]
+    #[error("{}: no images found; expected files ending in .png, .jpg, .jpeg, .bmp, .tif, .tiff, .pnm, .pbm, .pgm, .ppm, .pam or .npy", path.display())]
     NoImages {
         /// The folder.
         path: PathBuf,
@@ -180,7 +180,7 @@ pub enum DataError {
         mask_size: (usize, usize),
     },
     /// Image and mask stacks differ in their numbers of pages.
-    #[error("{}: {image_pages} page(s), but {} has {mask_pages}; both need one page per slice", images.display(), masks.display())]
+    #[error("{}: {image_pages} page(s), but {} has {mask_pages}; both need one page per slice (pages that the file calls channels count as one image: --axes slices takes each for an image)", images.display(), masks.display())]
     PageCount {
         /// The image stack.
         images: PathBuf,

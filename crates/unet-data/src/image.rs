@@ -39,6 +39,33 @@ impl Pixels {
     }
 }
 
+/// Physical size of one pixel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PixelSize {
+    /// Width of a pixel in `unit`.
+    pub x: f64,
+    /// Height of a pixel in `unit`.
+    pub y: f64,
+    /// The unit: `µm`, `nm`, `cm`, `inch`, or whatever the file says.
+    pub unit: String,
+}
+
+impl PixelSize {
+    /// Both sides in metres, where the unit is a known one.
+    pub fn metres(&self) -> Option<(f64, f64)> {
+        let unit = match self.unit.as_str() {
+            "m" => 1.0,
+            "cm" => 1e-2,
+            "mm" => 1e-3,
+            "µm" => 1e-6,
+            "nm" => 1e-9,
+            "inch" => 0.0254,
+            _ => return None,
+        };
+        Some((self.x * unit, self.y * unit))
+    }
+}
+
 /// One decoded image: (H, W, C), at least one pixel and one channel, as many values as the dimensions say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Image {
@@ -47,6 +74,7 @@ pub struct Image {
     channels: usize,
     pixels: Pixels,
     alpha_dropped: bool,
+    pixel_size: Option<PixelSize>,
 }
 
 impl Image {
@@ -59,7 +87,7 @@ impl Image {
         if expected == 0 || expected != pixels.len() {
             return Err(DataError::Buffer { width, height, channels, expected, found: pixels.len() });
         }
-        Ok(Self { width, height, channels, pixels, alpha_dropped: false })
+        Ok(Self { width, height, channels, pixels, alpha_dropped: false, pixel_size: None })
     }
 
     /// Width in pixels.
@@ -103,6 +131,16 @@ impl Image {
     /// Whether the file had an alpha channel that was left out (the note a caller may show).
     pub fn alpha_dropped(&self) -> bool {
         self.alpha_dropped
+    }
+
+    /// Physical size of a pixel, where the file says so.
+    pub fn pixel_size(&self) -> Option<&PixelSize> {
+        self.pixel_size.as_ref()
+    }
+
+    /// The same image with that physical size of a pixel, or with none.
+    pub fn with_pixel_size(self, pixel_size: Option<PixelSize>) -> Self {
+        Self { pixel_size, ..self }
     }
 
     /// The raw values as floats, (H, W, C), unscaled.

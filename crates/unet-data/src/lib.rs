@@ -37,12 +37,13 @@ pub mod split;
 
 pub use self::augment::{AugmentConfig, Augmenter, Symmetry};
 pub use self::batch::{Batch, Patch};
+pub use self::codec::Axes;
 pub use self::dataset::synthetic::{Synthetic, SyntheticConfig};
 pub use self::dataset::{
-    Dataset, InputImage, OpenOptions, list_images, open, open_images, open_with, open_with_classes,
+    Dataset, InputImage, OpenOptions, list_images, open, open_images, open_images_as, open_with, open_with_classes,
 };
 pub use self::error::DataError;
-pub use self::image::{Image, Pixels};
+pub use self::image::{Image, PixelSize, Pixels};
 pub use self::labels::{Class, ClassTable, IGNORE, MaskKind, MaskOptions, MaskValue, ValueCensus};
 pub use self::loader::{Loader, LoaderConfig};
 pub use self::normalize::Normalization;

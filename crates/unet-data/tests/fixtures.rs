@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use unet_data::{DataError, Image, Pixels, codec};
+use unet_data::codec::{self, Axes};
+use unet_data::{DataError, Image, Pixels};
 
 const W: usize = 37;
 const H: usize = 23;
@@ -99,17 +100,117 @@ fn an_imagej_stack_page_by_page_in_any_order() {
 }
 
 #[test]
-fn kinds_that_are_not_read_are_said_to_be_so() {
-    let files = [
-        ("signed16.tif", "signed"),
-        ("double.tif", "64-bit float"),
-        ("palette.tif", "Palette"),
-        ("planar_tiled16.tif", "planes"),
-    ];
-    for (name, word) in files {
-        for e in [codec::read(&file(name)).unwrap_err(), codec::probe(&file(name)).unwrap_err()] {
-            assert!(matches!(e, DataError::Pixels { .. }), "{name}: {e}");
-            assert!(e.to_string().contains(name) && e.to_string().contains(word), "{e}");
+fn a_few_bits_are_spread_over_the_range_of_bytes() {
+    let plain = each(|x, y| [gray(x, y, 0)]);
+    let spread = |bits: u32| {
+        let most = (1u16 << bits) - 1;
+        Pixels::U8(plain.iter().map(|&v| (u16::from(v >> (8 - bits)) * 255 / most) as u8).collect())
+    };
+    for (name, bits) in [("bits1.tif", 1), ("bits2.tif", 2), ("bits4.tif", 4)] {
+        assert_pixels(name, 1, spread(bits));
+    }
+}
+
+#[test]
+fn palettes_give_their_colours() {
+    let colour = |v: u8| [v, 255 - v, v / 2];
+    let coloured = |page| Pixels::U8(each(|x, y| colour(gray(x, y, page))));
+    assert_pixels("palette.tif", 3, coloured(0));
+    let pages = codec::Pages::open(&file("palette_big.tif")).unwrap();
+    for page in [1, 0, 1] {
+        assert_eq!(*pages.read(page).unwrap().pixels(), coloured(page), "page {page}");
+    }
+    let nibble = |x, y| gray(x, y, 0) / 16;
+    assert_pixels("palette4.png", 3, Pixels::U8(each(|x, y| [nibble(x, y) * 17, 255 - nibble(x, y) * 17, 5])));
+}
+
+#[test]
+fn signed_wide_and_other_floats_become_floats() {
+    let floats =
+        |f: &dyn Fn(f32) -> f32| Pixels::F32(each(|x, y| [gray(x, y, 0)]).iter().map(|&v| f(v.into())).collect());
+    for name in ["signed16.tif", "signed.npy"] {
+        assert_pixels(name, 1, floats(&|v| v - 9.0));
+    }
+    assert_pixels("unsigned32.tif", 1, floats(&|v| v * 1000.0));
+    for name in ["double.tif", "double.npy"] {
+        assert_pixels(name, 1, floats(&|v| v));
+    }
+    for name in ["half.tif", "half.npy", "float.npy"] {
+        assert_pixels(name, 1, floats(&|v| v / 256.0));
+    }
+}
+
+#[test]
+fn planes_in_tiles_come_together_and_alpha_beside_gray_is_dropped() {
+    assert_pixels("planar_tiled16.tif", 3, Pixels::U16(wide(&each(rgb))));
+    assert_pixels("gray_alpha.tif", 1, Pixels::U8(each(|x, y| [gray(x, y, 0)])));
+    assert!(codec::read(&file("gray_alpha.tif")).unwrap().alpha_dropped());
+}
+
+#[test]
+fn numpy_and_portable_maps() {
+    let plain = each(|x, y| [gray(x, y, 0)]);
+    for name in ["gray.npy", "gray.pgm", "plain.pgm"] {
+        assert_pixels(name, 1, Pixels::U8(plain.clone()));
+    }
+    assert_pixels("gray16.pgm", 1, Pixels::U16(wide(&plain)));
+    for name in ["rgb.npy", "rgb.ppm"] {
+        assert_pixels(name, 3, Pixels::U8(each(rgb)));
+    }
+    assert_pixels("bool.npy", 1, Pixels::U8(plain.iter().map(|&v| u8::from(v >= 128)).collect()));
+    assert_pixels("bits1.pbm", 1, Pixels::U8(plain.iter().map(|&v| if v >= 128 { 255 } else { 0 }).collect()));
+    let stack = codec::Pages::open(&file("stack16.npy")).unwrap();
+    assert_eq!(stack.len(), 5);
+    for page in [4, 0, 2] {
+        assert_eq!(*stack.read(page).unwrap().pixels(), Pixels::U16(wide(&each(|x, y| [gray(x, y, page)]))));
+    }
+    assert!(matches!(stack.read(5), Err(DataError::NoSuchPage { .. })));
+    let e = codec::read(&file("fortran.npy")).unwrap_err().to_string();
+    assert!(e.contains("fortran.npy") && e.contains("ascontiguousarray"), "{e}");
+}
+
+#[test]
+fn pages_are_channels_where_the_file_says_so_and_slices_where_the_caller_does() {
+    // Axes: ImageJ's file is (z 3, c 2), OME's is (c 2, z 3) in memory and on disk.
+    for (name, page_of) in [("imagej_channels.tif", [0, 1, 2, 3, 4, 5]), ("ome_channels.tif", [0, 3, 1, 4, 2, 5])] {
+        let images = codec::Pages::open(&file(name)).unwrap();
+        assert_eq!(images.len(), 3, "{name}");
+        assert!(images.note().unwrap().contains("--axes slices"));
+        for z in [2, 0, 1] {
+            let image = images.read(z).unwrap();
+            let expected = each(|x, y| [gray(x, y, page_of[2 * z]), gray(x, y, page_of[2 * z + 1])]);
+            assert_eq!((image.channels(), image.pixels()), (2, &Pixels::U8(expected)), "{name} {z}");
+            assert_eq!(images.probe(z).unwrap().channels, 2);
+        }
+        let slices = codec::Pages::open_as(&file(name), Axes::Slices).unwrap();
+        assert_eq!((slices.len(), slices.read(4).unwrap().channels(), slices.note()), (6, 1, None));
+        let channels = codec::Pages::open_as(&file(name), Axes::Channels).unwrap();
+        assert_eq!((channels.len(), channels.read(0).unwrap().channels()), (1, 6));
+    }
+}
+
+#[test]
+fn the_size_of_a_pixel_is_read_and_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, x, y) in
+        [("imagej_channels.tif", 0.25, 0.5), ("ome_channels.tif", 0.25, 0.5), ("micrometres.png", 0.1, 0.2)]
+    {
+        let image = codec::read(&file(name)).unwrap();
+        for (ending, tolerance) in [("tif", 1e-6), ("png", 1e-5)] {
+            let path = dir.path().join(format!("copy.{ending}"));
+            match ending {
+                "tif" => codec::write_tiff(&path, &[image.clone(), image.clone()]).unwrap(),
+                _ => codec::write_png(&path, &image).unwrap(),
+            }
+            let copy = codec::read(&path).unwrap();
+            for size in [image.pixel_size().unwrap(), copy.pixel_size().unwrap()] {
+                assert_eq!(size.unit, "µm", "{name} as {ending}");
+                assert!(
+                    (size.x - x).abs() < tolerance && (size.y - y).abs() < tolerance,
+                    "{name} as {ending}: {size:?}"
+                );
+            }
         }
     }
+    assert_eq!(codec::read(&file("gray.npy")).unwrap().pixel_size(), None);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use unet_data::{AugmentConfig, MaskOptions, MaskValue, ValSpec};
+use unet_data::{AugmentConfig, Axes, MaskOptions, MaskValue, OpenOptions, ValSpec};
 use unet_model::{UNetConfig, Upsampling};
 
 use crate::TrainError;
@@ -56,6 +56,9 @@ pub struct DataSection {
     /// Mask values from this one on are class 1, all others class 0. Informative in the library, as `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_threshold: Option<f64>,
+    /// What the pages of image files are: `auto`, `slices`, `channels`. Informative in the library, as `path`.
+    #[serde(default)]
+    pub axes: Axes,
     /// What is held out: `24..30`, `20%`, `none` …
     pub val: ValSpec,
     /// How values are scaled.
@@ -75,9 +78,10 @@ pub struct DataSection {
 }
 
 impl DataSection {
-    /// How the masks are to be understood.
-    pub fn masks(&self) -> MaskOptions {
-        MaskOptions { ignore: self.ignore, threshold: self.mask_threshold }
+    /// How the files are to be opened.
+    pub fn open_options(&self) -> OpenOptions<'static> {
+        let masks = MaskOptions { ignore: self.ignore, threshold: self.mask_threshold };
+        OpenOptions { masks, axes: self.axes, ..OpenOptions::default() }
     }
 }
 

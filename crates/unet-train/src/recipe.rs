@@ -6,7 +6,7 @@
 //!
 //! `quick`, the default, is for a first good result in minutes on a laptop: a fixed number of small steps.
 
-use unet_data::{AugmentConfig, ValSpec};
+use unet_data::{AugmentConfig, Axes, ValSpec};
 use unet_model::UNetConfig;
 
 use crate::TrainError;
@@ -79,6 +79,7 @@ fn data(normalization: NormalizationKind, val: ValSpec) -> DataSection {
         path: None,
         ignore: None,
         mask_threshold: None,
+        axes: Axes::Auto,
         val,
         normalization,
         patch: 0,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use unet_data::{InputImage, list_images, open_images};
+use unet_data::{Axes, InputImage, list_images, open_images_as};
 use unet_train::predict::{OutputOptions, Tiling, check_outputs, predict_files};
 use unet_train::{PredictOptions, Predictor};
 
@@ -21,7 +21,7 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
     let mut predictor = Predictor::open(&args.model, options)?;
     let dir = out_folder(args)?;
     let outputs = OutputOptions { dir, outputs: args.save.0.clone(), force: args.force };
-    let (files, mut failures) = open_each(&list_images(&args.input)?);
+    let (files, mut failures) = open_each(&list_images(&args.input)?, args.axes.unwrap_or_default());
     check_outputs(&files.concat(), &outputs)?;
 
     let pages = files.iter().map(Vec::len).sum();
@@ -62,10 +62,10 @@ fn report(failures: &[String], done: u64) -> Result<ExitCode> {
 }
 
 /// The pages of each file, and what kept the others from being opened.
-fn open_each(paths: &[PathBuf]) -> (Vec<Vec<InputImage>>, Vec<String>) {
+fn open_each(paths: &[PathBuf], axes: Axes) -> (Vec<Vec<InputImage>>, Vec<String>) {
     let (mut files, mut failures) = (Vec::new(), Vec::new());
     for path in paths {
-        match open_images(std::slice::from_ref(path)) {
+        match open_images_as(std::slice::from_ref(path), axes) {
             Ok(pages) => files.push(pages),
             Err(error) => failures.push(output::message(&error.into())),
         }

@@ -41,7 +41,7 @@ pub fn run(args: &TrainArgs, terminal: &Terminal) -> Result<ExitCode> {
 /// A new run. Its folder is made once the data is known to be good.
 fn new(config: RunConfig, out: Option<&Path>, terminal: &Terminal) -> Result<Trainer> {
     let path = config.data.path.as_deref().unwrap_or(Path::new(data::SYNTHETIC));
-    let dataset = data::open(path, config.data.masks(), terminal)?;
+    let dataset = data::open(path, &config.data.open_options(), terminal)?;
     let folder = resolve::make_run_folder(out, &config)?;
     terminal.line(format!("Run:  {}", folder.display()));
     match Trainer::new(config, dataset, &folder, observers(terminal)) {
@@ -59,7 +59,7 @@ fn resumed(run: &Path, typed: Option<&str>, terminal: &Terminal) -> Result<Train
     let config_file = RunDir::new(run).config();
     let config =
         RunConfig::load(&config_file, None).with_context(|| format!("{}: no run to resume here", run.display()))?;
-    let masks = config.data.masks();
+    let options = config.data.open_options();
     let data = match (typed, config.data.path) {
         (Some(typed), _) => typed.into(),
         (None, Some(path)) => path,
@@ -69,7 +69,7 @@ fn resumed(run: &Path, typed: Option<&str>, terminal: &Terminal) -> Result<Train
     };
     let remedy =
         || format!("the run in {} needs its data; if it has moved: unet train DATA --resume RUN", run.display());
-    let dataset = data::open(&data, masks, terminal).with_context(remedy)?;
+    let dataset = data::open(&data, &options, terminal).with_context(remedy)?;
     terminal.line(format!("Data: {}", data.display()));
     terminal.line(format!("Run:  {}", run.display()));
     Ok(Trainer::resume(run, dataset, observers(terminal))?)

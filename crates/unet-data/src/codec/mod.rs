@@ -5,10 +5,14 @@
 //! [`MAX_IMAGE_BYTES`] and against the file's own size before it allocates.
 
 mod atomic;
+mod npy;
 mod pages;
 mod png_chunks;
 mod raster;
+mod stack_info;
 mod tiff;
+mod tiff_planes;
+mod tiff_source;
 mod tiff_writer;
 
 use std::fs::File;
@@ -16,10 +20,10 @@ use std::io::Read;
 use std::path::Path;
 
 pub use self::atomic::write_atomic;
-pub use self::pages::Pages;
+pub use self::pages::{Axes, Pages};
 pub use self::raster::{write_indexed_png, write_png};
 pub use self::tiff_writer::{TiffWriter, write_tiff};
-use crate::{DataError, Image};
+use crate::{DataError, Image, Pixels};
 
 /// The most bytes one decoded image may take: 2 GiB.
 pub const MAX_IMAGE_BYTES: u64 = 2 << 30;
@@ -28,7 +32,8 @@ pub const MAX_IMAGE_BYTES: u64 = 2 << 30;
 const MAX_COMPRESSION: u64 = 4096;
 
 /// File-name endings that listings take for images.
-pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
+pub const EXTENSIONS: [&str; 12] =
+    ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "pnm", "pbm", "pgm", "ppm", "pam", "npy"];
 
 /// A supported file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,10 @@ pub enum Format {
     Bmp,
     /// TIFF and BigTIFF, one page or many.
     Tiff,
+    /// PBM, PGM, PPM and PAM, plain or binary.
+    Pnm,
+    /// A NumPy array.
+    Npy,
 }
 
 impl Format {
@@ -52,6 +61,8 @@ impl Format {
             Self::Jpeg => "JPEG",
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
+            Self::Pnm => "PNM",
+            Self::Npy => "NPY",
         }
     }
 
@@ -61,6 +72,8 @@ impl Format {
             [0x89, b'P', b'N', b'G', ..] => Some(Self::Png),
             [0xFF, 0xD8, 0xFF, ..] => Some(Self::Jpeg),
             [b'B', b'M', ..] => Some(Self::Bmp),
+            [b'P', b'1'..=b'7', b, ..] if b.is_ascii_whitespace() || *b == b'#' => Some(Self::Pnm),
+            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some(Self::Npy),
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Self::Tiff),
             _ => None,
         }
@@ -80,7 +93,7 @@ pub struct Probe {
     pub channels: usize,
     /// Bits per value that [`read`] would give: 8, 16 or 32.
     pub bit_depth: u32,
-    /// Pages: 1 but for TIFF stacks.
+    /// Pages: 1 but for TIFF and NumPy stacks.
     pub pages: usize,
     /// Whether there is an alpha channel, which [`read`] drops.
     pub alpha: bool,
@@ -94,7 +107,7 @@ pub fn read(path: &Path) -> Result<Image, DataError> {
     read_page(path, 0)
 }
 
-/// Decodes page `page`, counted from 0; formats other than TIFF have one page.
+/// Decodes page `page`, counted from 0; formats other than TIFF and NPY have one page.
 ///
 /// # Errors
 /// As [`read`], and [`DataError::NoSuchPage`].
@@ -102,18 +115,20 @@ pub fn read_page(path: &Path, page: usize) -> Result<Image, DataError> {
     let format = format_of(path)?;
     guarded(path, format, || match format {
         Format::Tiff => tiff::decode(path, &mut tiff::open_at(path, page)?),
+        Format::Npy => npy::read(path, &npy::header(path)?, page),
         _ if page > 0 => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 }),
         format => raster::read(path, format),
     })
 }
 
-/// How many pages the file has: 1 but for TIFF stacks.
+/// How many pages the file has: 1 but for TIFF and NumPy stacks.
 ///
 /// # Errors
 /// As [`read`].
 pub fn page_count(path: &Path) -> Result<usize, DataError> {
     match format_of(path)? {
         Format::Tiff => guarded(path, Format::Tiff, || tiff::count(path, &mut tiff::open(path)?)),
+        Format::Npy => Ok(npy::header(path)?.pages),
         _ => Ok(1),
     }
 }
@@ -135,6 +150,10 @@ pub fn probe_page(path: &Path, page: usize) -> Result<Probe, DataError> {
     let format = format_of(path)?;
     guarded(path, format, || match format {
         Format::Tiff => tiff::header(path, &mut tiff::open_at(path, page)?, page + 1),
+        Format::Npy => match npy::header(path)? {
+            h if page < h.pages => Ok(npy::probe(&h)),
+            h => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: h.pages }),
+        },
         _ if page > 0 => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 }),
         format => raster::probe(path, format),
     })
@@ -187,6 +206,18 @@ fn check_dimensions(path: &Path, (width, height): (u64, u64), samples: u64, dept
     })
 }
 
+/// Refuses values that are no numbers.
+fn check_finite(path: &Path, pixels: &Pixels) -> Result<(), DataError> {
+    match pixels {
+        Pixels::F32(v) if v.iter().any(|v| !v.is_finite()) => Err(DataError::Pixels {
+            path: path.to_owned(),
+            found: "NaN or infinite in places".to_owned(),
+            expected: "finite numbers everywhere (numpy.nan_to_num replaces them)",
+        }),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +231,7 @@ mod tests {
 
     #[test]
     fn listings_take_known_endings_in_any_case_and_no_hidden_files() {
-        for yes in ["a.png", "B.TIF", "c.Tiff", "d.JPG", "e.jpeg", "f.bmp"] {
+        for yes in ["a.png", "B.TIF", "c.Tiff", "d.JPG", "e.jpeg", "f.bmp", "g.pgm", "h.npy"] {
             assert!(is_image_path(Path::new(yes)), "{yes}");
         }
         for no in [".a.png", "._b.tif", "c.txt", "png", "d.png.part", ""] {

@@ -1,47 +1,113 @@
-//! [`Pages`]: one file whose pages are read in any order, by several threads, each in the same time.
+//! [`Pages`]: one file whose images are read in any order, by several threads, each in the same time.
 //!
 //! A TIFF's pages are a linked list. Reading page n of a fresh file walks n links, so that a long stack would take quadratic time;
-//! here a few readers stay open that have walked it once.
+//! here a few readers stay open that have walked it once. Whether pages are slices or channels is told by what ImageJ or OME wrote
+//! into the file, or by the caller ([`Axes`]).
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Format, Probe, format_of, guarded, tiff};
-use crate::{DataError, Image, codec};
+use serde::{Deserialize, Serialize};
+
+use super::stack_info::StackInfo;
+use super::{Format, Probe, format_of, guarded, npy, tiff};
+use crate::{DataError, Image, Pixels, codec};
 
 /// Readers kept open per file.
 const READERS: usize = 8;
 
-/// An image file and its pages.
+/// What the pages of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Axes {
+    /// What ImageJ's or OME's metadata says; without any, slices.
+    #[default]
+    Auto,
+    /// Each page is an image.
+    Slices,
+    /// All pages together are the channels of one image.
+    Channels,
+}
+
+impl FromStr for Axes {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            "slices" => Ok(Self::Slices),
+            "channels" => Ok(Self::Channels),
+            other => Err(DataError::config("axes", format!("{other:?}"), "auto, slices or channels")),
+        }
+    }
+}
+
+/// An image file and its images.
 pub struct Pages {
     path: PathBuf,
+    /// Images: pages, or groups of them that are channels.
+    images: usize,
+    /// Pages in the file.
     pages: usize,
-    /// Idle readers that know all pages; only for files of several.
-    idle: Mutex<Vec<tiff::Reader>>,
+    info: StackInfo,
+    kind: Kind,
+}
+
+enum Kind {
+    /// One page, opened at each use.
+    Single,
+    /// Idle readers that know all pages.
+    Tiff(Mutex<Vec<tiff::Reader>>),
+    Npy(npy::Header),
 }
 
 impl std::fmt::Debug for Pages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pages").field("path", &self.path).field("pages", &self.pages).finish_non_exhaustive()
+        f.debug_struct("Pages").field("path", &self.path).field("images", &self.images).finish_non_exhaustive()
     }
 }
 
 impl Pages {
-    /// Opens the file and counts its pages: 1 but for TIFF stacks.
+    /// Opens the file and counts its images, pages taken for what the file says they are.
     ///
     /// # Errors
     /// As [`codec::page_count`].
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let mut idle = Vec::new();
-        let mut pages = 1;
-        if format_of(path)? == Format::Tiff {
-            let (reader, count) = guarded(path, Format::Tiff, || counted(path))?;
-            pages = count;
-            if pages > 1 {
-                idle.push(reader);
+        Self::open_as(path, Axes::Auto)
+    }
+
+    /// Opens the file and counts its images.
+    ///
+    /// # Errors
+    /// As [`codec::page_count`].
+    pub fn open_as(path: &Path, axes: Axes) -> Result<Self, DataError> {
+        let mut info = StackInfo::of(None);
+        let (kind, pages) = match format_of(path)? {
+            Format::Tiff => {
+                let (reader, count, found) = guarded(path, Format::Tiff, || counted(path))?;
+                info = found;
+                let kind = if count > 1 { Kind::Tiff(Mutex::new(vec![reader])) } else { Kind::Single };
+                (kind, count)
             }
+            Format::Npy => {
+                let header = npy::header(path)?;
+                let pages = header.pages;
+                (Kind::Npy(header), pages)
+            }
+            _ => (Kind::Single, 1),
+        };
+        match axes {
+            Axes::Slices => info.channels = 1,
+            Axes::Channels => (info.channels, info.stride) = (pages, 1),
+            // A description that counts other pages than there are was kept by a program that changed them.
+            Axes::Auto if info.channels > 1 && info.images * info.channels != pages => info.channels = 1,
+            Axes::Auto => {}
         }
-        Ok(Self { path: path.to_owned(), pages, idle: Mutex::new(idle) })
+        if info.channels == 1 {
+            info.stride = 1;
+        }
+        Ok(Self { path: path.to_owned(), images: pages / info.channels, pages, info, kind })
     }
 
     /// The file.
@@ -49,36 +115,104 @@ impl Pages {
         &self.path
     }
 
-    /// How many pages there are.
+    /// How many images there are.
     pub fn len(&self) -> usize {
-        self.pages
+        self.images
     }
 
     /// Whether there are none (never so for a file that opened).
     pub fn is_empty(&self) -> bool {
-        self.pages == 0
+        self.images == 0
     }
 
-    /// Decodes page `page`, counted from 0.
+    /// What was made of the file's pages, where they are channels.
+    pub fn note(&self) -> Option<String> {
+        (self.info.channels > 1).then(|| {
+            let source = if self.info.writer.is_empty() { "as asked" } else { self.info.writer };
+            format!(
+                "{}: its {} pages are {} image(s) of {} channels ({source}); --axes slices takes each page for an image",
+                self.path.display(),
+                self.pages,
+                self.images,
+                self.info.channels
+            )
+        })
+    }
+
+    /// Decodes image `index`, counted from 0.
     ///
     /// # Errors
-    /// As [`codec::read_page`].
-    pub fn read(&self, page: usize) -> Result<Image, DataError> {
-        if self.pages == 1 {
-            return codec::read_page(&self.path, page);
+    /// As [`codec::read_page`]; [`DataError::Channels`] where pages that are channels of one image differ.
+    pub fn read(&self, index: usize) -> Result<Image, DataError> {
+        self.check(index)?;
+        if self.info.channels == 1 {
+            return self.read_page(index);
         }
-        self.with_reader(page, |reader| tiff::decode(&self.path, reader))
+        let pages = (0..self.info.channels).map(|c| self.read_page(self.info.page(index, c)));
+        self.joined(pages.collect::<Result<_, _>>()?)
     }
 
-    /// What the header of page `page` says.
+    /// What the header of image `index` says.
     ///
     /// # Errors
     /// As [`codec::probe_page`].
-    pub fn probe(&self, page: usize) -> Result<Probe, DataError> {
-        if self.pages == 1 {
-            return codec::probe_page(&self.path, page);
+    pub fn probe(&self, index: usize) -> Result<Probe, DataError> {
+        self.check(index)?;
+        let probe = match &self.kind {
+            Kind::Single => codec::probe_page(&self.path, 0)?,
+            Kind::Npy(header) => npy::probe(header),
+            Kind::Tiff(_) => {
+                let page = self.info.page(index, 0);
+                self.with_reader(page, |reader| tiff::header(&self.path, reader, self.pages))?
+            }
+        };
+        Ok(Probe { channels: probe.channels * self.info.channels, pages: self.images, ..probe })
+    }
+
+    fn check(&self, index: usize) -> Result<(), DataError> {
+        match index < self.images {
+            true => Ok(()),
+            false => Err(DataError::NoSuchPage { path: self.path.clone(), page: index, pages: self.images }),
         }
-        self.with_reader(page, |reader| tiff::header(&self.path, reader, self.pages))
+    }
+
+    fn read_page(&self, page: usize) -> Result<Image, DataError> {
+        match &self.kind {
+            Kind::Single => codec::read_page(&self.path, page),
+            Kind::Npy(header) => npy::read(&self.path, header, page),
+            Kind::Tiff(_) => self.with_reader(page, |reader| tiff::decode(&self.path, reader)),
+        }
+    }
+
+    /// Pages as the channels of one image.
+    fn joined(&self, pages: Vec<Image>) -> Result<Image, DataError> {
+        let differ = || {
+            let found = "pages of different sizes or depths".to_owned();
+            DataError::Pixels { path: self.path.clone(), found, expected: "channels that are alike (or --axes slices)" }
+        };
+        let Some(first) = pages.first() else { return Err(differ()) };
+        let (w, h, c, size) = (first.width(), first.height(), first.channels(), first.pixel_size().cloned());
+        if pages.iter().any(|p| (p.width(), p.height(), p.channels()) != (w, h, c)) {
+            return Err(differ());
+        }
+        macro_rules! join {
+            ($kind:ident) => {{
+                let planes = pages.iter().map(|p| match p.pixels() {
+                    Pixels::$kind(v) => Some(v.as_slice()),
+                    _ => None,
+                });
+                let planes: Vec<_> = planes.collect::<Option<_>>().ok_or_else(differ)?;
+                Pixels::$kind(
+                    (0..w * h).flat_map(|i| planes.iter().flat_map(move |p| &p[i * c..(i + 1) * c])).copied().collect(),
+                )
+            }};
+        }
+        let pixels = match first.pixels() {
+            Pixels::U8(_) => join!(U8),
+            Pixels::U16(_) => join!(U16),
+            Pixels::F32(_) => join!(F32),
+        };
+        Ok(Image::new(w, h, c * pages.len(), pixels)?.with_pixel_size(size))
     }
 
     fn with_reader<T>(
@@ -86,11 +220,11 @@ impl Pages {
         page: usize,
         f: impl FnOnce(&mut tiff::Reader) -> Result<T, DataError>,
     ) -> Result<T, DataError> {
-        if page >= self.pages {
+        let Kind::Tiff(readers) = &self.kind else {
             return Err(DataError::NoSuchPage { path: self.path.clone(), page, pages: self.pages });
-        }
+        };
         // The list is whole whatever happened to a thread that held the lock.
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         // A reader that failed is not used again.
         let (result, reader) = guarded(&self.path, Format::Tiff, || {
             let mut reader = match idle {
@@ -100,7 +234,7 @@ impl Pages {
             tiff::seek(&self.path, &mut reader, page)?;
             Ok((f(&mut reader)?, reader))
         })?;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = readers.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < READERS {
             idle.push(reader);
         }
@@ -108,9 +242,10 @@ impl Pages {
     }
 }
 
-/// A reader that knows all pages, and how many there are.
-fn counted(path: &Path) -> Result<(tiff::Reader, usize), DataError> {
+/// A reader that knows all pages, how many there are, and what the first says of them.
+fn counted(path: &Path) -> Result<(tiff::Reader, usize, StackInfo), DataError> {
     let mut reader = tiff::open(path)?;
+    let info = tiff::info(&mut reader);
     let pages = tiff::count(path, &mut reader)?;
-    Ok((reader, pages))
+    Ok((reader, pages, info))
 }

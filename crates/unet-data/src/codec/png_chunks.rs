@@ -1,4 +1,4 @@
-//! Chunks of a PNG that the encoder does not write: a palette. Takes a finished file's bytes, yields them with
+//! Chunks of a PNG that the encoder does not write: a palette, the size of a pixel. Takes a finished file's bytes, yields them with
 //! the chunk in its place (PNG specification, third edition, §5 and §11).
 
 use std::sync::LazyLock;
@@ -15,6 +15,32 @@ pub(super) fn with_palette(mut gray_png: Vec<u8>, palette: &[[u8; 3]]) -> Vec<u8
     let checksum = crc32(&gray_png[12..AFTER_HEADER - 4]).to_be_bytes();
     gray_png[AFTER_HEADER - 4..AFTER_HEADER].copy_from_slice(&checksum);
     insert(gray_png, b"PLTE", palette.as_flattened())
+}
+
+/// The file with the size of its pixels, in pixels per metre.
+pub(super) fn with_pixels_per_metre(png: Vec<u8>, (x, y): (u32, u32)) -> Vec<u8> {
+    let mut data = [0u8; 9];
+    data[..4].copy_from_slice(&x.to_be_bytes());
+    data[4..8].copy_from_slice(&y.to_be_bytes());
+    data[8] = 1; // the unit is the metre
+    insert(png, b"pHYs", &data)
+}
+
+/// Pixels per metre along x and y, where a file's first chunks say so.
+pub(super) fn pixels_per_metre(png: &[u8]) -> Option<(u32, u32)> {
+    let mut at = 8;
+    while let Some(head) = png.get(at..at + 8) {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let data = png.get(at + 8..(at + 8).checked_add(length)?)?;
+        match (&head[4..], data) {
+            (b"pHYs", &[a, b, c, d, e, f, g, h, 1]) => {
+                return Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+            }
+            (b"IDAT", _) => return None,
+            _ => at += length + 12,
+        }
+    }
+    None
 }
 
 /// A chunk placed directly after the header.

@@ -1,4 +1,4 @@
-//! PNG, JPEG and BMP through the `image` crate: 8- and 16-bit gray, gray+alpha, RGB, RGBA in; PNG out.
+//! PNG, JPEG, BMP and PNM through the `image` crate: 8- and 16-bit gray, gray+alpha, RGB, RGBA in; PNG out.
 //!
 //! Gray of fewer than 8 bits and palettes arrive expanded to 8-bit gray or RGB. CMYK JPEG is converted to RGB by the decoder.
 
@@ -8,10 +8,11 @@ use std::path::Path;
 use image::codecs::bmp::BmpDecoder;
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::{PngDecoder, PngEncoder};
+use image::codecs::pnm::PnmDecoder;
 use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
 
 use super::{Format, MAX_IMAGE_BYTES, Probe, check_dimensions, png_chunks, write_atomic};
-use crate::{DataError, Image, Pixels};
+use crate::{DataError, Image, PixelSize, Pixels};
 
 /// Decodes the whole file.
 pub(super) fn read(path: &Path, format: Format) -> Result<Image, DataError> {
@@ -35,7 +36,7 @@ pub(super) fn read(path: &Path, format: Format) -> Result<Image, DataError> {
     } else {
         Pixels::U8(raw)
     };
-    let image = Image::new(width, height, samples.into(), pixels)?;
+    let image = Image::new(width, height, samples.into(), pixels)?.with_pixel_size(pixel_size(format, &bytes));
     Ok(if channels < usize::from(samples) { image.drop_alpha() } else { image })
 }
 
@@ -49,6 +50,12 @@ pub(super) fn probe(path: &Path, format: Format) -> Result<Probe, DataError> {
     let channels = if gray_palette && color == ColorType::Rgb8 { 1 } else { channels };
     let (width, height) = (width as usize, height as usize);
     Ok(Probe { format, width, height, channels, bit_depth, pages: 1, alpha: color.has_alpha() })
+}
+
+/// Physical size of a pixel, where a PNG says so, in micrometres.
+fn pixel_size(format: Format, bytes: &[u8]) -> Option<PixelSize> {
+    let (x, y) = (format == Format::Png).then(|| png_chunks::pixels_per_metre(bytes))??;
+    (x > 0 && y > 0).then(|| PixelSize { x: 1e6 / f64::from(x), y: 1e6 / f64::from(y), unit: "µm".to_owned() })
 }
 
 /// A decoder that has read the header.
@@ -67,6 +74,7 @@ fn open<'a, R: BufRead + Seek + 'a>(path: &Path, format: Format, reader: R) -> R
             let gray_palette = decoder.get_palette().is_some_and(gray);
             Opened { decoder: Box::new(decoder), gray_palette }
         }),
+        Format::Pnm => PnmDecoder::new(reader).map(|d| Opened { decoder: Box::new(d), gray_palette: false }),
         Format::Jpeg => JpegDecoder::new(reader).map(|d| Opened { decoder: Box::new(d), gray_palette: false }),
         _ => PngDecoder::with_limits(reader, limits).map(|d| Opened { decoder: Box::new(d), gray_palette: false }),
     };
@@ -169,5 +177,9 @@ fn encode(path: &Path, image: &Image) -> Result<Vec<u8>, DataError> {
     PngEncoder::new(&mut png)
         .write_image(&raw, width, height, color)
         .map_err(|e| DataError::io(path, "write", std::io::Error::other(e)))?;
-    Ok(png)
+    let per_metre = |metres: f64| Some((1.0 / metres).round()).filter(|n| (1.0..4e9).contains(n)).map(|n| n as u32);
+    match image.pixel_size().and_then(PixelSize::metres).map(|(x, y)| (per_metre(x), per_metre(y))) {
+        Some((Some(x), Some(y))) => Ok(png_chunks::with_pixels_per_metre(png, (x, y))),
+        _ => Ok(png),
+    }
 }

@@ -4,10 +4,13 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use tiff::encoder::{Compression, DeflateLevel, TiffEncoder, TiffKind, TiffKindBig, TiffKindStandard, colortype};
+use tiff::encoder::{
+    Compression, DeflateLevel, Rational, TiffEncoder, TiffKind, TiffKindBig, TiffKindStandard, colortype,
+};
+use tiff::tags::{ResolutionUnit, Tag};
 
 use super::atomic::Temporary;
-use crate::{DataError, Image, Pixels};
+use crate::{DataError, Image, PixelSize, Pixels};
 
 /// Writes `pages` as one TIFF, whole or not at all.
 ///
@@ -29,7 +32,7 @@ enum Encoder {
 
 /// A multi-page TIFF written page by page; nothing stands at the target until [`TiffWriter::finish`].
 ///
-/// Pages are Deflate-compressed.
+/// Pages are Deflate-compressed, and keep the physical size of their pixels.
 pub struct TiffWriter {
     encoder: Encoder,
     temporary: Temporary,
@@ -94,13 +97,30 @@ fn write_page<K: TiffKind>(
 ) -> Result<(), DataError> {
     let side = |n: usize| u32::try_from(n).map_err(|_| DataError::config("image side", n, "at most 4294967295 pixels"));
     let (w, h) = (side(image.width())?, side(image.height())?);
+    macro_rules! write {
+        ($colour:ident, $values:expr) => {{
+            encoder.new_image::<colortype::$colour>(w, h).and_then(|mut page| {
+                if let Some(size) = image.pixel_size() {
+                    let unit = resolution_unit(size);
+                    page.resolution_unit(unit);
+                    page.x_resolution(per_unit(size.x));
+                    page.y_resolution(per_unit(size.y));
+                    if unit == ResolutionUnit::None {
+                        let text = format!("ImageJ=1.54f\nunit={}\n", size.unit.replace('µ', "u"));
+                        page.encoder().write_tag(Tag::ImageDescription, text.as_str())?;
+                    }
+                }
+                page.write_data($values)
+            })
+        }};
+    }
     let written = match (image.pixels(), image.channels()) {
-        (Pixels::U8(v), 1) => encoder.write_image::<colortype::Gray8>(w, h, v),
-        (Pixels::U8(v), 3) => encoder.write_image::<colortype::RGB8>(w, h, v),
-        (Pixels::U16(v), 1) => encoder.write_image::<colortype::Gray16>(w, h, v),
-        (Pixels::U16(v), 3) => encoder.write_image::<colortype::RGB16>(w, h, v),
-        (Pixels::F32(v), 1) => encoder.write_image::<colortype::Gray32Float>(w, h, v),
-        (Pixels::F32(v), 3) => encoder.write_image::<colortype::RGB32Float>(w, h, v),
+        (Pixels::U8(v), 1) => write!(Gray8, v),
+        (Pixels::U8(v), 3) => write!(RGB8, v),
+        (Pixels::U16(v), 1) => write!(Gray16, v),
+        (Pixels::U16(v), 3) => write!(RGB16, v),
+        (Pixels::F32(v), 1) => write!(Gray32Float, v),
+        (Pixels::F32(v), 3) => write!(RGB32Float, v),
         (_, channels) => {
             return Err(DataError::Pixels {
                 path: path.to_owned(),
@@ -110,6 +130,23 @@ fn write_page<K: TiffKind>(
         }
     };
     written.map_err(|e| write_error(path, e))
+}
+
+/// The unit that TIFF has a number for; others stand in ImageJ's description.
+fn resolution_unit(size: &PixelSize) -> ResolutionUnit {
+    match size.unit.as_str() {
+        "inch" => ResolutionUnit::Inch,
+        "cm" => ResolutionUnit::Centimeter,
+        _ => ResolutionUnit::None,
+    }
+}
+
+/// Pixels per unit, to six digits or better.
+fn per_unit(size: f64) -> Rational {
+    let resolution = 1.0 / size;
+    let d = [1_000_000u32, 1000, 1].into_iter().find(|&d| resolution * f64::from(d) < 4e9).unwrap_or(1);
+    // A size of zero or less has no resolution; the cast saturates.
+    Rational { n: (resolution * f64::from(d)).round() as u32, d }
 }
 
 fn write_error(path: &Path, e: tiff::TiffError) -> DataError {

@@ -8,9 +8,10 @@ use rayon::prelude::*;
 use super::listing::{self, IMAGE_NAMES, MASK_NAMES};
 use super::paired::{Pair, Pairs, pages};
 use crate::DataError;
+use crate::codec::Axes;
 
 /// The pairs below `root`, where it has an image folder and a mask folder; an image folder alone is an error.
-pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
+pub(super) fn find(root: &Path, axes: Axes) -> Result<Option<Pairs>, DataError> {
     let folder = |names: &'static [&'static str]| {
         listing::only(root, |p| listing::is_one_of(&listing::name(p), names) && p.is_dir())
     };
@@ -26,7 +27,7 @@ pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
         Some(base) if images.contains_key(base) && !images.contains_key(&stem) => base.to_owned(),
         _ => stem,
     })?;
-    let pairs = match_up(root, &images, &masks)?;
+    let pairs = match_up(root, &images, &masks, axes)?;
     Ok(Some(Pairs { root: root.to_owned(), pairs, is_stack: false }))
 }
 
@@ -48,6 +49,7 @@ fn match_up(
     root: &Path,
     images: &BTreeMap<String, PathBuf>,
     masks: &BTreeMap<String, PathBuf>,
+    axes: Axes,
 ) -> Result<Vec<Pair>, DataError> {
     let lonely = |a: &BTreeMap<String, PathBuf>, b: &BTreeMap<String, PathBuf>| -> Vec<PathBuf> {
         let mut paths: Vec<_> = a.iter().filter(|(stem, _)| !b.contains_key(*stem)).map(|(_, p)| p.clone()).collect();
@@ -61,6 +63,6 @@ fn match_up(
     let mut stems: Vec<&String> = images.keys().collect();
     stems.sort_by(|a, b| listing::natural_order(a, b));
     let files: Vec<_> = stems.into_iter().filter_map(|s| Some((s, images.get(s)?, masks.get(s)?))).collect();
-    let opened: Vec<_> = files.par_iter().map(|(stem, image, mask)| pages(stem, image, mask)).collect();
+    let opened: Vec<_> = files.par_iter().map(|(stem, image, mask)| pages(stem, image, mask, axes)).collect();
     Ok(opened.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::listing::{self, IMAGE_NAMES};
 use super::paired::page_id;
-use crate::codec::Pages;
+use crate::codec::{Axes, Pages};
 use crate::{DataError, Image};
 
 /// Endings of the names that predictions are written under.
@@ -47,10 +47,18 @@ impl InputImage {
 /// # Errors
 /// As [`list_images`], and what [`Pages::open`] gives.
 pub fn open_images(paths: &[PathBuf]) -> Result<Vec<InputImage>, DataError> {
+    open_images_as(paths, Axes::Auto)
+}
+
+/// [`open_images`], told what the pages of files are.
+///
+/// # Errors
+/// As there.
+pub fn open_images_as(paths: &[PathBuf], axes: Axes) -> Result<Vec<InputImage>, DataError> {
     let mut inputs = Vec::new();
     for path in list_images(paths)? {
         let stem = listing::stem(&path);
-        let file = Arc::new(Pages::open(&path)?);
+        let file = Arc::new(Pages::open_as(&path, axes)?);
         let pages = file.len();
         for page in 0..pages {
             let probe = file.probe(page)?;

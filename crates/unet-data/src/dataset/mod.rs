@@ -13,9 +13,10 @@ pub mod synthetic;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::inputs::{InputImage, list_images, open_images};
+pub use self::inputs::{InputImage, list_images, open_images, open_images_as};
 pub use self::listing::natural_order;
 pub use self::paired::PairedFiles;
+use crate::codec::Axes;
 use crate::{ClassTable, DataError, MaskOptions, Sample};
 
 /// A numbered collection of images with masks: all of the same number of channels, sizes may differ.
@@ -72,6 +73,8 @@ pub struct OpenOptions<'a> {
     pub classes: Option<ClassTable>,
     /// How mask values are to be understood.
     pub masks: MaskOptions,
+    /// What the pages of image files are; those of mask files are slices.
+    pub axes: Axes,
     /// Told how many masks have been looked at, and of how many; called from several threads.
     pub progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
 }
@@ -89,7 +92,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn Dataset>, DataError> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: &Path, options: &OpenOptions<'_>) -> Result<Arc<dyn Dataset>, DataError> {
-    Ok(Arc::new(PairedFiles::build(find_pairs(path)?, options)?))
+    Ok(Arc::new(PairedFiles::build(find_pairs(path, options.axes)?, options)?))
 }
 
 /// Opens the dataset in `path` with classes known already; see [`OpenOptions::classes`].
@@ -101,17 +104,17 @@ pub fn open_with_classes(path: &Path, classes: ClassTable) -> Result<Arc<dyn Dat
 }
 
 /// The pairs of the first layout that fits.
-fn find_pairs(path: &Path) -> Result<paired::Pairs, DataError> {
+fn find_pairs(path: &Path, axes: Axes) -> Result<paired::Pairs, DataError> {
     let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?;
     if !meta.is_dir() {
         return Err(DataError::NoDataset { path: path.to_owned(), found: "it is a file, not a folder".to_owned() });
     }
     for root in [path.to_owned(), path.join("train")] {
         if root.is_dir() {
-            if let Some(pairs) = folder::find(&root)? {
+            if let Some(pairs) = folder::find(&root, axes)? {
                 return Ok(pairs);
             }
-            if let Some(pairs) = stack::find(&root)? {
+            if let Some(pairs) = stack::find(&root, axes)? {
                 return Ok(pairs);
             }
         }

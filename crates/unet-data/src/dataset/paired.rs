@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::{Dataset, OpenOptions, out_of_range};
-use crate::codec::Pages;
+use crate::codec::{Axes, Pages};
 use crate::labels::ValueCensus;
 use crate::{ClassTable, DataError, Image, Sample};
+
+/// Files whose pages are channels are noted one by one, up to so many.
+const MOST_NOTES: usize = 3;
 
 /// One page of an image file and the page of the mask file that belongs to it.
 #[derive(Debug, Clone)]
@@ -31,8 +34,8 @@ pub(super) struct Pairs {
 }
 
 /// The pages of one image file with those of its mask file; a single page keeps the stem as its name, page 3 is `STEM_003`.
-pub(super) fn pages(stem: &str, image: &Path, mask: &Path) -> Result<Vec<Pair>, DataError> {
-    let (image, mask) = (Arc::new(Pages::open(image)?), Arc::new(Pages::open(mask)?));
+pub(super) fn pages(stem: &str, image: &Path, mask: &Path, axes: Axes) -> Result<Vec<Pair>, DataError> {
+    let (image, mask) = (Arc::new(Pages::open_as(image, axes)?), Arc::new(Pages::open_as(mask, Axes::Slices)?));
     let (image_pages, mask_pages) = (image.len(), mask.len());
     if image_pages != mask_pages {
         let (images, masks) = (image.path().to_owned(), mask.path().to_owned());
@@ -107,6 +110,9 @@ impl PairedFiles {
         if alpha > 0 {
             notes.push(format!("{alpha} of {} images have an alpha channel, which is left out", found.pairs.len()));
         }
+        let mut files: Vec<&Arc<Pages>> = found.pairs.iter().map(|p| &p.image).collect();
+        files.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        notes.extend(files.iter().filter_map(|f| f.note()).take(MOST_NOTES));
         Ok(Self { root: found.root, pairs: found.pairs, sizes, channels, classes, is_stack: found.is_stack, notes })
     }
 

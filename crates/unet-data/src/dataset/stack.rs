@@ -5,9 +5,10 @@ use std::path::Path;
 use super::listing::{self, IMAGE_NAMES, MASK_NAMES};
 use super::paired::{Pairs, pages};
 use crate::DataError;
+use crate::codec::Axes;
 
 /// The pages of the two stacks in `root`, where there are two; an image stack alone is an error.
-pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
+pub(super) fn find(root: &Path, axes: Axes) -> Result<Option<Pairs>, DataError> {
     let stack = |names: &'static [&'static str]| {
         listing::only(root, |p| {
             let extension = p.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
@@ -23,6 +24,6 @@ pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
         let found = format!("a stack {} without a stack of masks beside it", listing::name(&images));
         return Err(DataError::NoDataset { path: root.to_owned(), found });
     };
-    let pairs = pages(&listing::stem(&images), &images, &masks)?;
+    let pairs = pages(&listing::stem(&images), &images, &masks, axes)?;
     Ok(Some(Pairs { root: root.to_owned(), pairs, is_stack: true }))
 }

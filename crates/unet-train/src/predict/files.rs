@@ -170,7 +170,10 @@ fn one_image(
         let pages = pages_of(output, predictor, &image, &prediction)?;
         match (output, pages.as_slice()) {
             (Output::Palette, [single]) => match predictor.meta().classes.palette() {
-                Some(palette) => write_indexed_png(&path, &prediction.mask(&predictor.meta().classes)?, &palette)?,
+                Some(palette) => {
+                    let mask = prediction.mask(&predictor.meta().classes)?.with_pixel_size(image.pixel_size().cloned());
+                    write_indexed_png(&path, &mask, &palette)?;
+                }
                 None => write_png(&path, single)?,
             },
             (Output::Mask | Output::Overlay, [single]) => write_png(&path, single)?,
@@ -214,7 +217,18 @@ fn one_stack(
     writers.into_iter().map(|(_, writer, path)| Ok(writer.finish().map(|()| path)?)).collect()
 }
 
+/// What is written, with the physical size of the image's pixels.
 fn pages_of(
+    output: Output,
+    predictor: &Predictor,
+    image: &Image,
+    prediction: &Prediction,
+) -> Result<Vec<Image>, TrainError> {
+    let pages = drawn(output, predictor, image, prediction)?;
+    Ok(pages.into_iter().map(|page| page.with_pixel_size(image.pixel_size().cloned())).collect())
+}
+
+fn drawn(
     output: Output,
     predictor: &Predictor,
     image: &Image,

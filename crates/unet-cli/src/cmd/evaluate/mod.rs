@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use unet_data::Dataset;
+use unet_data::{Dataset, OpenOptions};
 use unet_train::evaluate::Report;
 use unet_train::{PredictOptions, Predictor, RunConfig, RunDir, evaluate_model, evaluate_predictions};
 
@@ -46,11 +46,19 @@ fn score_model(args: &EvaluateArgs, model: &Path, data: &Path, terminal: &Termin
     let threads = resolve::threads(&args.machine)?;
     let options = PredictOptions { threads, threshold: args.threshold, ..PredictOptions::default() };
     let mut predictor = Predictor::open(model, options)?;
-    let dataset = data::open_with_classes(data, &predictor.meta().classes)?;
+    let dataset = data::open_with_classes(data, &predictor.meta().classes, &run_options(model)?)?;
     let (part, indices) = chosen(args.on.unwrap_or(OnArg::All), model, data, dataset.as_ref(), terminal)?;
     let mut counter = Counter::new(terminal, "score", "scored", indices.len());
     let report = evaluate_model(&mut predictor, dataset.as_ref(), &indices, &mut |n| counter.tick(&n.to_string()))?;
     Ok((format!("{} on {} ({part})", predictor.path().display(), data.display()), report))
+}
+
+/// How the model's run opened its files; the defaults for a model that belongs to none.
+fn run_options(model: &Path) -> Result<OpenOptions<'static>> {
+    match resolve::run_of(model) {
+        Some(run) => Ok(RunConfig::load(&RunDir::new(&run).config(), None)?.data.open_options()),
+        None => Ok(OpenOptions::default()),
+    }
 }
 
 /// The images to score, and how that part is called. A part is what the model's run made it.

@@ -31,7 +31,7 @@ struct Found {
 
 /// Opens it, looks at every image, and prints what there is.
 pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()> {
-    let dataset = data::open(path, args.masks.options(), terminal)?;
+    let dataset = data::open(path, &args.read.options(), terminal)?;
     let found = look(dataset.as_ref())?;
     let config = RunConfig::recipe(DEFAULT_RECIPE)?;
     if args.json { print_json(dataset.as_ref(), &found) } else { print_facts(path, dataset.as_ref(), &found, &config) }

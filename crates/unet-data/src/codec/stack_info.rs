@@ -1,0 +1,135 @@
+//! What ImageJ and OME write into a TIFF beside its pixels: whether pages are channels or slices, and how large a pixel is.
+
+use crate::image::PixelSize;
+
+/// What a file's description says about its pages.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct StackInfo {
+    /// Pages that are channels of one image; 1 where each page is one.
+    pub(super) channels: usize,
+    /// Images in the file, as the description counts them; 0 where it does not.
+    pub(super) images: usize,
+    /// From one channel of an image to the next, in pages.
+    pub(super) stride: usize,
+    /// Physical size of a pixel where the description has it (OME).
+    pub(super) pixel: Option<PixelSize>,
+    /// The unit that the file's resolution is in (ImageJ).
+    pub(super) unit: Option<String>,
+    /// Who wrote it: `ImageJ` or `OME`; empty where nobody is known.
+    pub(super) writer: &'static str,
+}
+
+impl StackInfo {
+    /// Reads a description, or none.
+    pub(super) fn of(description: Option<&str>) -> Self {
+        let text = description.unwrap_or_default();
+        if text.starts_with("ImageJ=") {
+            image_j(text)
+        } else if text.contains("<OME") && text.contains("<Pixels") {
+            ome(text)
+        } else {
+            Self { channels: 1, stride: 1, ..Self::default() }
+        }
+    }
+
+    /// The page of channel `c` of image `i`.
+    pub(super) fn page(&self, image: usize, channel: usize) -> usize {
+        let (outer, inner) = (image / self.stride, image % self.stride);
+        (outer * self.channels + channel) * self.stride + inner
+    }
+}
+
+/// Lines of `key=value`; pages in the order channel, slice, frame.
+fn image_j(text: &str) -> StackInfo {
+    let value = |key: &str| text.lines().find_map(|l| l.trim().strip_prefix(key)?.strip_prefix('='));
+    let number = |key: &str| value(key).and_then(|v| v.trim().parse::<usize>().ok()).filter(|&n| n > 0);
+    let channels = number("channels").unwrap_or(1);
+    let images = number("images").unwrap_or(0);
+    let unit = value("unit").map(unit_name).filter(|u| !u.is_empty() && u != "pixel" && u != "pixels");
+    StackInfo { channels, images: images / channels, stride: 1, pixel: None, unit, writer: "ImageJ" }
+}
+
+/// The attributes of the first `Pixels` element (OME schema 2016-06); channels of several samples are colours within a page.
+fn ome(text: &str) -> StackInfo {
+    let element = |name: &str| {
+        let start = text.find(&format!("<{name} "))?;
+        Some(&text[start..start + text[start..].find('>')?])
+    };
+    let pixels = element("Pixels").unwrap_or_default();
+    let number = |key: &str| attribute(pixels, key).and_then(|v| v.parse::<usize>().ok()).filter(|&n| n > 0);
+    let samples =
+        element("Channel").and_then(|c| attribute(c, "SamplesPerPixel")?.parse().ok()).filter(|&n: &usize| n > 0);
+    let channels = (number("SizeC").unwrap_or(1) / samples.unwrap_or(1)).max(1);
+    let (z, t) = (number("SizeZ").unwrap_or(1), number("SizeT").unwrap_or(1));
+    let order = attribute(pixels, "DimensionOrder").unwrap_or("XYCZT");
+    let before_channels = order.split('C').next().unwrap_or_default();
+    let sizes = before_channels.chars().map(|d| match d {
+        'Z' => z,
+        'T' => t,
+        _ => 1,
+    });
+    let micrometres = |key: &str| attribute(pixels, key).and_then(|v| v.parse::<f64>().ok()).filter(|&v| v > 0.0);
+    let pixel = micrometres("PhysicalSizeX").map(|x| PixelSize {
+        x,
+        y: micrometres("PhysicalSizeY").unwrap_or(x),
+        unit: unit_name(attribute(pixels, "PhysicalSizeXUnit").unwrap_or("µm")),
+    });
+    let images = z.saturating_mul(t);
+    StackInfo { channels, images, stride: sizes.product::<usize>().max(1), pixel, unit: None, writer: "OME" }
+}
+
+/// The value of ` key="…"` in an element.
+fn attribute<'a>(element: &'a str, key: &str) -> Option<&'a str> {
+    let start = element.find(&format!(" {key}=\""))? + key.len() + 3;
+    element[start..].split('"').next()
+}
+
+/// One spelling for the micrometre; other units as they are written.
+pub(super) fn unit_name(text: &str) -> String {
+    let text = text.trim();
+    match text.to_lowercase().as_str() {
+        "um" | "µm" | "μm" | "micron" | "microns" | "micrometer" | "micrometre" | "\\u00b5m" | "&#181;m" => {
+            "µm".to_owned()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_j_counts_channels_first() {
+        let info =
+            StackInfo::of(Some("ImageJ=1.53t\nimages=12\nchannels=2\nslices=6\nhyperstack=true\nunit=\\u00B5m\n"));
+        assert_eq!((info.channels, info.images, info.stride), (2, 6, 1));
+        assert_eq!((info.page(0, 1), info.page(3, 0)), (1, 6));
+        assert_eq!(info.unit.as_deref(), Some("µm"));
+        let stack = StackInfo::of(Some("ImageJ=1.53t\nimages=30\nslices=30\nunit=pixel\n"));
+        assert_eq!((stack.channels, stack.images, stack.unit), (1, 30, None));
+    }
+
+    #[test]
+    fn ome_tells_the_order_of_pages_and_the_size_of_pixels() {
+        let xml = r#"<OME><Image><Pixels DimensionOrder="XYZCT" SizeC="3" SizeZ="4" SizeT="2" PhysicalSizeX="0.5" PhysicalSizeY="0.25">
+            <Channel ID="0" SamplesPerPixel="1"/></Pixels></Image></OME>"#;
+        let info = StackInfo::of(Some(xml));
+        assert_eq!((info.channels, info.images, info.stride), (3, 8, 4));
+        // Image 5 is z 1 of t 1: its channels lie 4 pages apart, behind the 12 of t 0.
+        assert_eq!([0, 1, 2].map(|c| info.page(5, c)), [13, 17, 21]);
+        assert_eq!(info.pixel, Some(PixelSize { x: 0.5, y: 0.25, unit: "µm".to_owned() }));
+        let rgb = xml.replace(r#"SamplesPerPixel="1""#, r#"SamplesPerPixel="3""#);
+        assert_eq!(StackInfo::of(Some(&rgb)).channels, 1, "colours of one page");
+    }
+
+    #[test]
+    fn anything_else_says_nothing() {
+        for text in
+            [None, Some(""), Some("<OME"), Some("{\"shape\": [3, 4]}"), Some("ImageJ"), Some("<OME><Pixels SizeC=\"0")]
+        {
+            let info = StackInfo::of(text);
+            assert_eq!((info.channels, info.page(7, 0)), (1, 7), "{text:?}");
+        }
+    }
+}
