@@ -86,12 +86,16 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Run")]
     pub print_config: bool,
 
-    /// Hold these images out for validation: 24..30, 20% (the last block), random:20%, none
+    /// Hold these images out for validation: 24..30, 20% (the last block), random:20%, fold:2/5,
+    /// list:FILE (a name a line), dir:FOLDER (another folder), none
     #[arg(long, value_name = "SPEC", help_heading = "Data", value_parser = parse_val)]
     pub val: Option<ValSpec>,
     /// How files are to be understood.
     #[command(flatten)]
     pub read: ReadArgs,
+    /// Scale values: raw, unit (0 to 1 by the type), min_max (by the bit depth in use), percentile, mean_std
+    #[arg(long, value_name = "KIND", help_heading = "Data")]
+    pub normalization: Option<String>,
     /// Train on squares of N pixels, cut at random; 0 for whole images
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub patch: Option<usize>,
@@ -125,7 +129,7 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 19] = [
+const FIXED_BY_A_RUN: [&str; 20] = [
     "config",
     "recipe",
     "out",
@@ -135,6 +139,7 @@ const FIXED_BY_A_RUN: [&str; 19] = [
     "ignore",
     "mask_threshold",
     "axes",
+    "normalization",
     "patch",
     "preset",
     "width",

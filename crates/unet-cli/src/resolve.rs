@@ -64,6 +64,9 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     config.data.ignore = args.read.ignore.or(config.data.ignore);
     config.data.mask_threshold = args.read.mask_threshold.or(config.data.mask_threshold);
     set(&mut config.data.axes, args.read.axes);
+    if let Some(kind) = &args.normalization {
+        config.data.normalization = kind.parse()?;
+    }
     set(&mut config.data.patch, args.patch);
     set(&mut config.train.epochs, args.epochs);
     set(&mut config.train.batch_size, args.batch_size);
@@ -192,6 +195,7 @@ mod tests {
             ("--preset unet3d", "tutorial, milesial"),
             ("--recipe tutorail", "did you mean 'tutorial'"),
             ("--width 0", "model.width"),
+            ("--normalization zscore", "mean_std"),
             ("--lr -1", "optimizer.lr"),
             ("--config no/such.toml", "no/such.toml"),
         ] {

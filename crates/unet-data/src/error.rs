@@ -119,7 +119,7 @@ pub enum DataError {
     /// A folder without the layout of a dataset.
     #[error(
         "{}: no dataset here ({found}); expected a folder image, images or imgs beside a folder label, labels, mask or masks, \
-         or two TIFF stacks of those names (images.tif + labels.tif)", path.display()
+         two TIFF stacks of those names (images.tif + labels.tif), or a folder per image with both inside", path.display()
     )]
     NoDataset {
         /// The folder.

@@ -14,6 +14,13 @@ pub enum Normalization {
     Raw,
     /// Value / largest value of the bit depth: 0–1. Floating-point images stay as they are.
     Unit,
+    /// (value − low) / (high − low), per channel, in raw units: 0–1 between the two, not cut off beyond them.
+    Range {
+        /// What becomes 0, per channel.
+        low: Vec<f32>,
+        /// What becomes 1, per channel; above `low`.
+        high: Vec<f32>,
+    },
     /// (value − mean) / std, per channel, in raw units; the training images' own statistics.
     MeanStd {
         /// Mean per channel.
@@ -45,19 +52,53 @@ impl Normalization {
                 let scale = 1.0 / max_value;
                 values.iter_mut().for_each(|v| *v *= scale);
             }
-            Self::MeanStd { mean, std } => {
-                if mean.len() != channels || std.len() != channels {
-                    return Err(DataError::NormalizationChannels { found: channels, expected: mean.len() });
-                }
-                let scale: Vec<f32> = std.iter().map(|s| 1.0 / s).collect();
-                for pixel in values.chunks_exact_mut(channels) {
-                    for ((v, m), s) in pixel.iter_mut().zip(mean).zip(&scale) {
-                        *v = (*v - m) * s;
-                    }
-                }
+            Self::Range { low, high } => {
+                let width: Vec<f32> = high.iter().zip(low).map(|(h, l)| h - l).collect();
+                shift_and_divide(values, channels, low, &width)?;
             }
+            Self::MeanStd { mean, std } => shift_and_divide(values, channels, mean, std)?,
         }
         Ok(())
+    }
+
+    /// 0–1 over the range of the smallest usual bit depth (8, 10, 12, 14 or 16) that holds all values of the training images: a camera of
+    /// 12 bits stores 0–4095 in 16. For floating-point images, 0–1 from the least to the largest value.
+    ///
+    /// # Errors
+    /// As [`Normalization::mean_std_of`].
+    pub fn min_max_of(dataset: &dyn Dataset, indices: &[usize]) -> Result<Self, DataError> {
+        let found = Extent::of(dataset, indices)?;
+        if found.is_float {
+            return Ok(range(found.low, found.high));
+        }
+        let most = found.high.iter().copied().fold(0.0, f32::max);
+        let full = [8u32, 10, 12, 14, 16].map(|bits| ((1u32 << bits) - 1) as f32);
+        let high = full.into_iter().find(|&f| most <= f).unwrap_or(65535.0);
+        Ok(Self::Range { low: vec![0.0; dataset.channels()], high: vec![high; dataset.channels()] })
+    }
+
+    /// 0–1 between two percentiles (0–100) of the training images' values, per channel: a few hot pixels do not squeeze all others.
+    ///
+    /// Exact for integers; for floating-point images to 1/65535 of the range. The result does not depend on the number of threads.
+    ///
+    /// # Errors
+    /// As [`Normalization::mean_std_of`]; [`DataError::Config`] unless 0 ≤ low < high ≤ 100.
+    pub fn percentiles_of(
+        dataset: &dyn Dataset,
+        indices: &[usize],
+        (low, high): (f64, f64),
+    ) -> Result<Self, DataError> {
+        if !(0.0 <= low && low < high && high <= 100.0) {
+            return Err(DataError::config(
+                "percentiles",
+                format!("{low} and {high}"),
+                "0 or more, ascending, at most 100",
+            ));
+        }
+        let found = Extent::of(dataset, indices)?;
+        let counts = Counts::of(dataset, indices, &found)?;
+        let at = |percent: f64| (0..dataset.channels()).map(|c| counts.value_at(&found, c, percent)).collect();
+        Ok(range(at(low), at(high)))
     }
 
     /// Per-channel mean and standard deviation over the dataset's images `indices` (the training split), loaded in parallel.
@@ -74,6 +115,120 @@ impl Normalization {
         let total = total.ok_or_else(|| DataError::config("images for the mean", 0, "at least one training image"))?;
         let std = total.m2.iter().map(|m| (m / total.count).sqrt()).map(|s| if s > 1e-6 { s as f32 } else { 1.0 });
         Ok(Self::MeanStd { mean: total.mean.iter().map(|&m| m as f32).collect(), std: std.collect() })
+    }
+}
+
+/// (value − shift) / divisor per channel.
+fn shift_and_divide(values: &mut [f32], channels: usize, shift: &[f32], divisor: &[f32]) -> Result<(), DataError> {
+    if shift.len() != channels || divisor.len() != channels {
+        return Err(DataError::NormalizationChannels { found: channels, expected: shift.len() });
+    }
+    let scale: Vec<f32> = divisor.iter().map(|s| 1.0 / s).collect();
+    for pixel in values.chunks_exact_mut(channels) {
+        for ((v, m), s) in pixel.iter_mut().zip(shift).zip(&scale) {
+            *v = (*v - m) * s;
+        }
+    }
+    Ok(())
+}
+
+/// A range that is never empty: a channel that never varies becomes 0.
+fn range(low: Vec<f32>, high: Vec<f32>) -> Normalization {
+    let high = low.iter().zip(high).map(|(&l, h)| if h > l { h } else { l + 1.0 }).collect();
+    Normalization::Range { low, high }
+}
+
+/// Least and largest value per channel.
+#[derive(Clone)]
+struct Extent {
+    low: Vec<f32>,
+    high: Vec<f32>,
+    is_float: bool,
+}
+
+impl Extent {
+    fn of(dataset: &dyn Dataset, indices: &[usize]) -> Result<Self, DataError> {
+        let c = dataset.channels();
+        let each = |&i: &usize| {
+            let image = dataset.load(i)?.image;
+            let mut e = Self { low: vec![f32::MAX; c], high: vec![f32::MIN; c], is_float: image.bit_depth() == 32 };
+            for pixel in image.to_f32().chunks_exact(image.channels()) {
+                for ((low, high), &v) in e.low.iter_mut().zip(&mut e.high).zip(pixel) {
+                    (*low, *high) = (low.min(v), high.max(v));
+                }
+            }
+            Ok(e)
+        };
+        let found: Vec<Self> = indices.par_iter().map(each).collect::<Result<_, DataError>>()?;
+        let joined = found.into_iter().reduce(|a, b| Self {
+            low: a.low.iter().zip(&b.low).map(|(a, b)| a.min(*b)).collect(),
+            high: a.high.iter().zip(&b.high).map(|(a, b)| a.max(*b)).collect(),
+            is_float: a.is_float || b.is_float,
+        });
+        joined.ok_or_else(|| DataError::config("images for the range", 0, "at least one training image"))
+    }
+}
+
+/// Bins of the histogram: one for each 16-bit value.
+const BINS: usize = 65536;
+
+/// How many pixels have each value, per channel.
+struct Counts {
+    bins: Vec<Vec<u64>>,
+}
+
+impl Counts {
+    fn of(dataset: &dyn Dataset, indices: &[usize], extent: &Extent) -> Result<Self, DataError> {
+        let c = dataset.channels();
+        let empty = || Self { bins: vec![vec![0; BINS]; c] };
+        let add = |mut counts: Self, &i: &usize| {
+            let image = dataset.load(i)?.image;
+            for pixel in image.to_f32().chunks_exact(image.channels()) {
+                for (k, (bins, &v)) in counts.bins.iter_mut().zip(pixel).enumerate() {
+                    bins[extent.bin(k, v)] += 1;
+                }
+            }
+            Ok(counts)
+        };
+        let join = |mut a: Self, b: Self| {
+            for (a, b) in a.bins.iter_mut().zip(&b.bins) {
+                a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+            }
+            Ok::<_, DataError>(a)
+        };
+        indices.par_iter().try_fold(empty, add).try_reduce(empty, join)
+    }
+
+    /// The least value that at least `percent` of the pixels do not exceed.
+    fn value_at(&self, extent: &Extent, channel: usize, percent: f64) -> f32 {
+        let bins = &self.bins[channel];
+        let total: u64 = bins.iter().sum();
+        let wanted = ((total as f64 * percent / 100.0).ceil() as u64).max(1);
+        let mut sum = 0;
+        let bin = bins.iter().position(|n| {
+            sum += n;
+            sum >= wanted
+        });
+        extent.value(channel, bin.unwrap_or(BINS - 1))
+    }
+}
+
+impl Extent {
+    fn bin(&self, channel: usize, v: f32) -> usize {
+        if !self.is_float {
+            return (v as usize).min(BINS - 1);
+        }
+        let (low, high) = (f64::from(self.low[channel]), f64::from(self.high[channel]));
+        let share = if high > low { (f64::from(v) - low) / (high - low) } else { 0.0 };
+        ((share * (BINS - 1) as f64).round() as usize).min(BINS - 1)
+    }
+
+    fn value(&self, channel: usize, bin: usize) -> f32 {
+        if !self.is_float {
+            return bin as f32;
+        }
+        let (low, high) = (f64::from(self.low[channel]), f64::from(self.high[channel]));
+        (low + (high - low) * bin as f64 / (BINS - 1) as f64) as f32
     }
 }
 
@@ -112,8 +267,10 @@ impl Moments {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::Pixels;
+    use crate::{ClassTable, Pixels, Sample};
 
     #[test]
     fn unit_divides_by_the_bit_depth() {
@@ -131,6 +288,72 @@ mod tests {
         assert_eq!(n.apply(&image).unwrap(), [0.0, 2.0, 2.0]);
         let gray = Image::new(1, 1, 1, Pixels::U8(vec![10])).unwrap();
         assert!(matches!(n.apply(&gray), Err(DataError::NormalizationChannels { found: 1, expected: 3 })));
+    }
+
+    /// A dataset of these images, without masks.
+    struct Images(Vec<Image>, ClassTable);
+
+    impl Dataset for Images {
+        fn name(&self) -> String {
+            "images".to_owned()
+        }
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn id(&self, index: usize) -> String {
+            index.to_string()
+        }
+        fn path(&self, index: usize) -> PathBuf {
+            index.to_string().into()
+        }
+        fn size(&self, index: usize) -> Result<(usize, usize), DataError> {
+            Ok((self.0[index].width(), self.0[index].height()))
+        }
+        fn channels(&self) -> usize {
+            self.0[0].channels()
+        }
+        fn classes(&self) -> &ClassTable {
+            &self.1
+        }
+        fn load(&self, index: usize) -> Result<Sample, DataError> {
+            Ok(Sample { id: self.id(index), image: self.0[index].clone(), mask: None })
+        }
+        fn is_stack(&self) -> bool {
+            false
+        }
+    }
+
+    fn images(pixels: Vec<Pixels>, channels: usize) -> Images {
+        let image = |p: Pixels| Image::new(p.len() / channels, 1, channels, p).unwrap();
+        Images(pixels.into_iter().map(image).collect(), ClassTable::from_values(&[0, 1]).unwrap())
+    }
+
+    #[test]
+    fn the_bit_depth_is_the_smallest_that_holds_the_training_images() {
+        let data = images(vec![Pixels::U16(vec![5, 3000]), Pixels::U16(vec![60000, 9])], 1);
+        let of = |indices: &[usize]| Normalization::min_max_of(&data, indices).unwrap();
+        assert_eq!(of(&[0]), Normalization::Range { low: vec![0.0], high: vec![4095.0] });
+        assert_eq!(of(&[0, 1]), Normalization::Range { low: vec![0.0], high: vec![65535.0] });
+        let floats = images(vec![Pixels::F32(vec![-2.0, 3.0, 0.5, 3.0])], 2);
+        let n = Normalization::min_max_of(&floats, &[0]).unwrap();
+        assert_eq!(n, Normalization::Range { low: vec![-2.0, 3.0], high: vec![0.5, 4.0] }, "the second never varies");
+        assert_eq!(n.apply(&floats.0[0]).unwrap(), [0.0, 0.0, 1.0, 0.0]);
+        assert!(Normalization::min_max_of(&data, &[]).is_err());
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_sorted_values() {
+        let values: Vec<u16> = (0..1000).map(|i| (i * 7919 % 1000) as u16).collect();
+        let data = images(vec![Pixels::U16(values[..400].to_vec()), Pixels::U16(values[400..].to_vec())], 1);
+        let n = Normalization::percentiles_of(&data, &[0, 1], (1.0, 99.0)).unwrap();
+        assert_eq!(n, Normalization::Range { low: vec![9.0], high: vec![989.0] });
+        let floats = images(vec![Pixels::F32(values.iter().map(|&v| f32::from(v) / 10.0 - 30.0).collect())], 1);
+        let Normalization::Range { low, high } = Normalization::percentiles_of(&floats, &[0], (1.0, 99.0)).unwrap()
+        else {
+            panic!("no range")
+        };
+        assert!((low[0] - -29.1).abs() < 0.01 && (high[0] - 68.9).abs() < 0.01, "{low:?} {high:?}");
+        assert!(Normalization::percentiles_of(&data, &[0], (50.0, 50.0)).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use common::{gray, mask, pairs};
 use tempfile::tempdir;
 use unet_data::codec::{self, Format};
-use unet_data::{ClassTable, Image, Pixels, open, open_images, open_with_classes};
+use unet_data::{ClassTable, Image, OpenOptions, Pixels, ValSpec, open, open_images, open_with, open_with_classes};
 
 fn ramp16(w: usize, h: usize, c: usize) -> Image {
     Image::new(w, h, c, Pixels::U16((0..w * h * c).map(|i| (i * 641 % 65536) as u16).collect())).unwrap()
@@ -189,4 +189,80 @@ fn a_palette_file_shows_colours_and_holds_the_values() {
     let bytes = fs::read(&path).unwrap();
     assert_eq!((bytes[25], &bytes[37..41]), (3, &b"PLTE"[..]), "indexed, and the palette follows the header");
     assert!(codec::write_indexed_png(&path, &mask, &palette[..2]).is_err(), "a value without a colour");
+}
+
+/// `root/ID/images/ID.png` and one file per instance: a square each, at (4, 4) and (10, 6).
+fn folder_per_image(root: &std::path::Path, ids: &[&str]) {
+    for id in ids {
+        let (images, masks) = (root.join(id).join("images"), root.join(id).join("masks"));
+        fs::create_dir_all(&images).unwrap();
+        fs::create_dir_all(&masks).unwrap();
+        codec::write_png(&images.join(format!("{id}.png")), &gray(20, 16)).unwrap();
+        for (i, (x0, y0)) in [(4, 4), (10, 6)].into_iter().enumerate() {
+            let inside = |p: usize| (x0..x0 + 5).contains(&(p % 20)) && (y0..y0 + 5).contains(&(p / 20));
+            let instance = (0..320).map(|p| if inside(p) { 255 - i as u8 } else { 0 }).collect();
+            let instance = Image::new(20, 16, 1, Pixels::U8(instance)).unwrap();
+            codec::write_png(&masks.join(format!("{i}.png")), &instance).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_folder_per_image_merges_its_instances() {
+    let dir = tempdir().unwrap();
+    folder_per_image(&dir.path().join("train"), &["b10", "b9"]);
+    let data = open(dir.path()).unwrap();
+    assert_eq!((data.len(), data.id(0), data.id(1)), (2, "b9".to_owned(), "b10".to_owned()));
+    assert_eq!(data.classes().classes().iter().map(|c| c.value).collect::<Vec<_>>(), [0, 255]);
+    let labels = data.load(0).unwrap().mask.unwrap().labels;
+    assert_eq!(labels.iter().filter(|&&l| l == 1).count(), 50, "two squares of 25 that do not touch");
+    assert_eq!((labels[4 * 20 + 4], labels[6 * 20 + 10], labels[0]), (1, 1, 0));
+
+    let odd = dir.path().join("train/b9/masks/0.png");
+    codec::write_png(&odd, &mask(20, 15, 255)).unwrap();
+    let e = open(dir.path()).map(|_| ()).unwrap_err().to_string();
+    assert!(e.contains("20×15") && e.contains("0.png"), "{e}");
+    fs::remove_dir_all(dir.path().join("train/b9/masks")).unwrap();
+    let e = open(dir.path()).map(|_| ()).unwrap_err().to_string();
+    assert!(e.contains("b9") && e.contains("without a mask"), "{e}");
+}
+
+#[test]
+fn another_folder_a_list_and_whole_stacks_validate() {
+    let dir = tempdir().unwrap();
+    let (train, val) = (dir.path().join("a"), dir.path().join("b"));
+    pairs(&train, 4);
+    pairs(&val, 2);
+    let options = OpenOptions { validation: Some(val), ..OpenOptions::default() };
+    let joined = open_with(&train, &options).unwrap();
+    let split = "dir:b".parse::<ValSpec>().unwrap().split_of(joined.as_ref()).unwrap();
+    assert_eq!((split.train, split.val), (vec![0, 1, 2, 3], vec![4, 5]));
+    assert_eq!(joined.path(4), dir.path().join("b/image/0.png"));
+    assert!(joined.load(5).unwrap().mask.is_some());
+    let e = ValSpec::Percent(20.0).split_of(joined.as_ref()).unwrap_err().to_string();
+    assert!(e.contains("dir:FOLDER"), "{e}");
+
+    let list = dir.path().join("val.txt");
+    fs::write(&list, "# held out\n3\n\n1.png # by its file\n").unwrap();
+    let data = open(&train).unwrap();
+    let spec = ValSpec::List(list.clone());
+    assert_eq!(spec.split_of(data.as_ref()).unwrap().val, [1, 3]);
+    fs::write(&list, "17\n").unwrap();
+    let e = spec.split_of(data.as_ref()).unwrap_err().to_string();
+    assert!(e.contains("\"17\"") && e.contains("val.txt"), "{e}");
+
+    let stacks = dir.path().join("stacks");
+    for part in ["images", "labels"] {
+        fs::create_dir_all(stacks.join(part)).unwrap();
+        for file in 0..4 {
+            let page = if part == "images" { gray(20, 16) } else { mask(20, 16, 255) };
+            codec::write_tiff(&stacks.join(part).join(format!("{file}.tif")), &vec![page; 5]).unwrap();
+        }
+    }
+    let data = open(&stacks).unwrap();
+    for text in ["random:25%:3", "fold:2/4:1", "30%"] {
+        let split = text.parse::<ValSpec>().unwrap().split_of(data.as_ref()).unwrap();
+        assert_eq!(split.val.len(), 5, "{text}");
+        assert!(split.val.iter().all(|&i| data.path(i) == data.path(split.val[0])), "{text}: {:?}", split.val);
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use unet_data::{AugmentConfig, Axes, MaskOptions, MaskValue, OpenOptions, ValSpec};
+use unet_data::{AugmentConfig, Axes, DataError, Dataset, MaskOptions, MaskValue, Normalization, OpenOptions, ValSpec};
 use unet_model::{UNetConfig, Upsampling};
 
 use crate::TrainError;
@@ -81,7 +81,11 @@ impl DataSection {
     /// How the files are to be opened.
     pub fn open_options(&self) -> OpenOptions<'static> {
         let masks = MaskOptions { ignore: self.ignore, threshold: self.mask_threshold };
-        OpenOptions { masks, axes: self.axes, ..OpenOptions::default() }
+        let validation = match &self.val {
+            ValSpec::Folder(folder) => Some(folder.clone()),
+            _ => None,
+        };
+        OpenOptions { masks, axes: self.axes, validation, ..OpenOptions::default() }
     }
 }
 
@@ -93,8 +97,47 @@ pub enum NormalizationKind {
     Raw,
     /// Divided by the largest value of the bit depth.
     Unit,
+    /// 0–1 over the bit depth that the training images use (8, 10, 12, 14 or 16); for floats over their range.
+    MinMax,
+    /// 0–1 between the 1st and the 99th percentile of each channel of the training images.
+    Percentile,
     /// Mean 0, deviation 1 per channel over the training images.
     MeanStd,
+}
+
+impl NormalizationKind {
+    /// All of them, by name.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("raw", Self::Raw),
+        ("unit", Self::Unit),
+        ("min_max", Self::MinMax),
+        ("percentile", Self::Percentile),
+        ("mean_std", Self::MeanStd),
+    ];
+
+    /// The normalisation of this kind, its statistics found in the images `indices` of the dataset.
+    ///
+    /// # Errors
+    /// An image cannot be read, or there is none.
+    pub fn fit(self, dataset: &dyn Dataset, indices: &[usize]) -> Result<Normalization, DataError> {
+        match self {
+            Self::Raw => Ok(Normalization::Raw),
+            Self::Unit => Ok(Normalization::Unit),
+            Self::MinMax => Normalization::min_max_of(dataset, indices),
+            Self::Percentile => Normalization::percentiles_of(dataset, indices, (1.0, 99.0)),
+            Self::MeanStd => Normalization::mean_std_of(dataset, indices),
+        }
+    }
+}
+
+impl std::str::FromStr for NormalizationKind {
+    type Err = TrainError;
+
+    fn from_str(text: &str) -> Result<Self, TrainError> {
+        let found = Self::ALL.into_iter().find(|(name, _)| *name == text);
+        let expected = || Self::ALL.map(|(name, _)| name).join(", ");
+        found.map(|(_, kind)| kind).ok_or_else(|| TrainError::config("data.normalization", text, expected()))
+    }
 }
 
 /// The network; channels and classes come from the data.

@@ -8,7 +8,7 @@ use unet_data::{Dataset, Loader, LoaderConfig, Normalization, Split};
 use unet_kernels::Kernels;
 
 use crate::TrainError;
-use crate::config::{NormalizationKind, RunConfig};
+use crate::config::RunConfig;
 use crate::device::compute_pool;
 use crate::observe::RunPlan;
 use crate::step::Learner;
@@ -27,12 +27,10 @@ impl Setup {
         dataset: &Arc<dyn Dataset>,
         normalization: Option<Normalization>,
     ) -> Result<Self, TrainError> {
-        let split = config.data.val.split(dataset.len())?;
-        let normalization = match (normalization, config.data.normalization) {
-            (Some(known), _) => known,
-            (None, NormalizationKind::Raw) => Normalization::Raw,
-            (None, NormalizationKind::Unit) => Normalization::Unit,
-            (None, NormalizationKind::MeanStd) => Normalization::mean_std_of(dataset.as_ref(), &split.train)?,
+        let split = config.data.val.split_of(dataset.as_ref())?;
+        let normalization = match normalization {
+            Some(known) => known,
+            None => config.data.normalization.fit(dataset.as_ref(), &split.train)?,
         };
         check_sizes(config, dataset.as_ref(), &split)?;
         let loader_config = LoaderConfig {
@@ -79,7 +77,7 @@ impl Ready {
             first_step: 0,
             tier: kernels.tier().to_string(),
             threads: pool.current_num_threads(),
-            notes: dataset.notes(),
+            notes: dataset.notes().into_iter().chain(config.data.val.warning(dataset)).collect(),
         };
         Ok(Self { kernels, pool, learner, plan })
     }

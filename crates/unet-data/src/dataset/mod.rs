@@ -1,11 +1,14 @@
 //! [`Dataset`]: a numbered collection of images with masks, loaded one at a time; [`open`] finds out what a folder holds.
 //!
-//! Understood layouts, in this order: a folder of images beside a folder of masks, two TIFF stacks, and a folder that has either of
-//! them in its `train/`. [`open_images`] lists images without masks, for prediction.
+//! Understood layouts, in this order: a folder of images beside a folder of masks, two TIFF stacks, a folder per image, and a folder
+//! that has any of them in its `train/`. [`open_images`] lists images without masks, for prediction.
 
 mod folder;
 mod inputs;
+mod instances;
+mod joined;
 mod listing;
+mod mask;
 mod paired;
 mod stack;
 pub mod synthetic;
@@ -14,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::inputs::{InputImage, list_images, open_images, open_images_as};
+pub use self::joined::Joined;
 pub use self::listing::natural_order;
 pub use self::paired::PairedFiles;
 use crate::codec::Axes;
@@ -59,6 +63,17 @@ pub trait Dataset: Send + Sync {
     /// Whether neighbouring samples are neighbouring slices of one volume.
     fn is_stack(&self) -> bool;
 
+    /// The group that sample `index` is of: slices of one file are alike, and no split that draws or takes a share puts some of them on
+    /// one side and some on the other. A dataset of a single stack has a group per slice.
+    fn group(&self, index: usize) -> usize {
+        index
+    }
+
+    /// The first sample of a separate validation folder, all others following; `None` where there is no such folder.
+    fn validation_from(&self) -> Option<usize> {
+        None
+    }
+
     /// What the user may want to know: alpha channels left out, files skipped. A sentence each.
     fn notes(&self) -> Vec<String> {
         Vec::new()
@@ -75,6 +90,8 @@ pub struct OpenOptions<'a> {
     pub masks: MaskOptions,
     /// What the pages of image files are; those of mask files are slices.
     pub axes: Axes,
+    /// A separate folder to validate on, laid out like a dataset; see [`Dataset::validation_from`].
+    pub validation: Option<PathBuf>,
     /// Told how many masks have been looked at, and of how many; called from several threads.
     pub progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
 }
@@ -92,7 +109,10 @@ pub fn open(path: &Path) -> Result<Arc<dyn Dataset>, DataError> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: &Path, options: &OpenOptions<'_>) -> Result<Arc<dyn Dataset>, DataError> {
-    Ok(Arc::new(PairedFiles::build(find_pairs(path, options.axes)?, options)?))
+    let data: Arc<dyn Dataset> = Arc::new(PairedFiles::build(find_pairs(path, options.axes)?, options)?);
+    let Some(folder) = &options.validation else { return Ok(data) };
+    let of_val = OpenOptions { classes: Some(data.classes().clone()), validation: None, ..options.clone() };
+    Ok(Arc::new(Joined::new(data, open_with(folder, &of_val)?)?))
 }
 
 /// Opens the dataset in `path` with classes known already; see [`OpenOptions::classes`].
@@ -115,6 +135,9 @@ fn find_pairs(path: &Path, axes: Axes) -> Result<paired::Pairs, DataError> {
                 return Ok(pairs);
             }
             if let Some(pairs) = stack::find(&root, axes)? {
+                return Ok(pairs);
+            }
+            if let Some(pairs) = instances::find(&root)? {
                 return Ok(pairs);
             }
         }

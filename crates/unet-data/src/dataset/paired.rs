@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use super::mask::Mask;
 use super::{Dataset, OpenOptions, out_of_range};
 use crate::codec::{Axes, Pages};
 use crate::labels::ValueCensus;
@@ -21,7 +22,7 @@ const MOST_NOTES: usize = 3;
 pub(super) struct Pair {
     pub(super) id: String,
     pub(super) image: Arc<Pages>,
-    pub(super) mask: Arc<Pages>,
+    pub(super) mask: Mask,
     pub(super) page: usize,
 }
 
@@ -42,7 +43,7 @@ pub(super) fn pages(stem: &str, image: &Path, mask: &Path, axes: Axes) -> Result
         return Err(DataError::PageCount { images, image_pages, masks, mask_pages });
     }
     let pair = |page| {
-        let (image, mask) = (Arc::clone(&image), Arc::clone(&mask));
+        let (image, mask) = (Arc::clone(&image), Mask::File(Arc::clone(&mask)));
         Pair { id: page_id(stem, page, image_pages), image, mask, page }
     };
     Ok((0..image_pages).map(pair).collect())
@@ -62,6 +63,8 @@ pub struct PairedFiles {
     channels: usize,
     classes: ClassTable,
     is_stack: bool,
+    /// Number of its file, per sample; per sample its own where there is one file.
+    groups: Vec<usize>,
     notes: Vec<String>,
 }
 
@@ -113,7 +116,17 @@ impl PairedFiles {
         let mut files: Vec<&Arc<Pages>> = found.pairs.iter().map(|p| &p.image).collect();
         files.dedup_by(|a, b| Arc::ptr_eq(a, b));
         notes.extend(files.iter().filter_map(|f| f.note()).take(MOST_NOTES));
-        Ok(Self { root: found.root, pairs: found.pairs, sizes, channels, classes, is_stack: found.is_stack, notes })
+        let groups = groups(&found.pairs);
+        Ok(Self {
+            root: found.root,
+            pairs: found.pairs,
+            sizes,
+            channels,
+            classes,
+            is_stack: found.is_stack,
+            groups,
+            notes,
+        })
     }
 
     fn pair(&self, index: usize) -> Result<&Pair, DataError> {
@@ -153,7 +166,7 @@ impl Dataset for PairedFiles {
     fn load(&self, index: usize) -> Result<Sample, DataError> {
         let pair = self.pair(index)?;
         let image = pair.image.read(pair.page)?;
-        let mask = pair.mask.read(pair.page)?;
+        let mask = pair.mask.read(pair.page, (image.width(), image.height()))?;
         check_sizes(pair, &image, &mask)?;
         if image.channels() != self.channels {
             let first = self.path(0);
@@ -172,24 +185,38 @@ impl Dataset for PairedFiles {
         self.is_stack
     }
 
+    fn group(&self, index: usize) -> usize {
+        self.groups.get(index).copied().unwrap_or(index)
+    }
+
     fn notes(&self) -> Vec<String> {
         self.notes.clone()
     }
 }
 
+/// The number of each sample's file; samples of one file alone are numbered themselves.
+fn groups(pairs: &[Pair]) -> Vec<usize> {
+    let mut group = 0;
+    let mut groups: Vec<usize> = Vec::with_capacity(pairs.len());
+    for (i, pair) in pairs.iter().enumerate() {
+        group += usize::from(i > 0 && !Arc::ptr_eq(&pair.image, &pairs[i - 1].image));
+        groups.push(group);
+    }
+    if group == 0 { (0..pairs.len()).collect() } else { groups }
+}
+
 /// Image headers, the mask's too; the mask's pixels where the classes are still to be found.
 fn look(pair: &Pair, with_values: bool) -> Result<Look, DataError> {
     let image = pair.image.probe(pair.page)?;
+    let size = (image.width, image.height);
     let mut census = ValueCensus::default();
     let mask_size = if with_values {
-        let mask = pair.mask.read(pair.page)?;
+        let mask = pair.mask.read(pair.page, size)?;
         census.add(&mask, pair.mask.path())?;
         (mask.width(), mask.height())
     } else {
-        let mask = pair.mask.probe(pair.page)?;
-        (mask.width, mask.height)
+        pair.mask.size(pair.page, size)?
     };
-    let size = (image.width, image.height);
     if size != mask_size {
         return Err(DataError::PairSize {
             image: pair.image.path().to_owned(),

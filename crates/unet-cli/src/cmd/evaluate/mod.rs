@@ -46,19 +46,20 @@ fn score_model(args: &EvaluateArgs, model: &Path, data: &Path, terminal: &Termin
     let threads = resolve::threads(&args.machine)?;
     let options = PredictOptions { threads, threshold: args.threshold, ..PredictOptions::default() };
     let mut predictor = Predictor::open(model, options)?;
-    let dataset = data::open_with_classes(data, &predictor.meta().classes, &run_options(model)?)?;
+    let dataset =
+        data::open_with_classes(data, &predictor.meta().classes, &run_options(model, args.on.unwrap_or(OnArg::All))?)?;
     let (part, indices) = chosen(args.on.unwrap_or(OnArg::All), model, data, dataset.as_ref(), terminal)?;
     let mut counter = Counter::new(terminal, "score", "scored", indices.len());
     let report = evaluate_model(&mut predictor, dataset.as_ref(), &indices, &mut |n| counter.tick(&n.to_string()))?;
     Ok((format!("{} on {} ({part})", predictor.path().display(), data.display()), report))
 }
 
-/// How the model's run opened its files; the defaults for a model that belongs to none.
-fn run_options(model: &Path) -> Result<OpenOptions<'static>> {
-    match resolve::run_of(model) {
-        Some(run) => Ok(RunConfig::load(&RunDir::new(&run).config(), None)?.data.open_options()),
-        None => Ok(OpenOptions::default()),
-    }
+/// How the model's run opened its files; the defaults for a model that belongs to none. Its validation folder counts where a part of
+/// the run's images is asked for.
+fn run_options(model: &Path, on: OnArg) -> Result<OpenOptions<'static>> {
+    let Some(run) = resolve::run_of(model) else { return Ok(OpenOptions::default()) };
+    let options = RunConfig::load(&RunDir::new(&run).config(), None)?.data.open_options();
+    Ok(if on == OnArg::All { OpenOptions { validation: None, ..options } } else { options })
 }
 
 /// The images to score, and how that part is called. A part is what the model's run made it.
@@ -87,7 +88,7 @@ fn chosen(
             data.display()
         ));
     }
-    let split = spec.split(dataset.len())?;
+    let split = spec.split_of(dataset)?;
     let indices = if on == OnArg::Train { split.train } else { split.val };
     if indices.is_empty() {
         bail!("{}: the run held no images out; use --on train or --on all", run.display());

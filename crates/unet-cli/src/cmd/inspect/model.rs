@@ -49,6 +49,7 @@ fn normalization(n: &Normalization) -> String {
     match n {
         Normalization::Raw => "values as stored".to_owned(),
         Normalization::Unit => "values from 0 to 1".to_owned(),
+        Normalization::Range { low, high } => format!("0 to 1 from {low:?} to {high:?}"),
         Normalization::MeanStd { mean, std } => format!("(values - {mean:?}) / {std:?}"),
     }
 }

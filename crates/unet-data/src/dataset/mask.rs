@@ -1,0 +1,85 @@
+//! Where a sample's mask comes from: a page of a mask file, one file per instance, or outlines to be drawn.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::codec::{self, Pages};
+use crate::{DataError, Image, Pixels};
+
+/// What instances and outlines without a class of their own are drawn with.
+pub(super) const FOREGROUND: u8 = 255;
+
+/// A source of masks.
+#[derive(Debug, Clone)]
+pub(super) enum Mask {
+    /// The pages of a file.
+    File(Arc<Pages>),
+    /// One file per instance, each 0 outside of it; together they are one mask of 0 and 255.
+    Instances(Arc<Vec<PathBuf>>),
+}
+
+impl Mask {
+    /// The file that stands for the mask in messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::File(pages) => pages.path(),
+            Self::Instances(files) => files.first().map_or(Path::new(""), PathBuf::as_path),
+        }
+    }
+
+    /// The mask of page `page`, for an image of that width and height.
+    pub(super) fn read(&self, page: usize, size: (usize, usize)) -> Result<Image, DataError> {
+        match self {
+            Self::File(pages) => pages.read(page),
+            Self::Instances(files) => merged(files, size),
+        }
+    }
+
+    /// Width and height of the mask of page `page`, no pixel decoded.
+    pub(super) fn size(&self, page: usize, size: (usize, usize)) -> Result<(usize, usize), DataError> {
+        match self {
+            Self::File(pages) => pages.probe(page).map(|p| (p.width, p.height)),
+            Self::Instances(files) => {
+                for file in files.iter() {
+                    let probe = codec::probe_page(file, 0)?;
+                    check_size(file, (probe.width, probe.height), files, size)?;
+                }
+                Ok(size)
+            }
+        }
+    }
+}
+
+/// All instances as one mask: 255 wherever any of them is not 0.
+fn merged(files: &[PathBuf], (w, h): (usize, usize)) -> Result<Image, DataError> {
+    let mut all = vec![0u8; w * h];
+    for file in files {
+        let instance = codec::read(file)?;
+        check_size(file, (instance.width(), instance.height()), files, (w, h))?;
+        let c = instance.channels();
+        let mut mark = |i: usize, inside: bool| {
+            if inside {
+                all[i] = FOREGROUND;
+            }
+        };
+        match instance.pixels() {
+            Pixels::U8(v) => v.chunks_exact(c).enumerate().for_each(|(i, p)| mark(i, p.iter().any(|&v| v != 0))),
+            Pixels::U16(v) => v.chunks_exact(c).enumerate().for_each(|(i, p)| mark(i, p.iter().any(|&v| v != 0))),
+            Pixels::F32(v) => v.chunks_exact(c).enumerate().for_each(|(i, p)| mark(i, p.iter().any(|&v| v != 0.0))),
+        }
+    }
+    Image::new(w, h, 1, Pixels::U8(all))
+}
+
+fn check_size(
+    file: &Path,
+    mask_size: (usize, usize),
+    files: &[PathBuf],
+    image_size: (usize, usize),
+) -> Result<(), DataError> {
+    if mask_size == image_size {
+        return Ok(());
+    }
+    let image = files.first().and_then(|f| f.parent()?.parent()).unwrap_or(Path::new("")).to_owned();
+    Err(DataError::PairSize { image, image_size, mask: file.to_owned(), mask_size })
+}
