@@ -5,6 +5,7 @@ mod support;
 
 use support::{Desk, IMAGES, SIZE, gray, rgb};
 use unet_data::codec::write_tiff;
+use unet_data::{Image, Pixels};
 
 const TRAIN: [&str; 4] = ["train", "data", "--config", "tiny.toml"];
 
@@ -50,7 +51,7 @@ fn unreadable_truncated_empty_and_giant_files() {
     let checksum = crc32(&giant[12..29]);
     giant[29..33].copy_from_slice(&checksum.to_be_bytes());
     for (content, parts) in [
-        (&b"not an image at all"[..], &["2.png", "not an image", "PNG, JPEG, BMP or TIFF"][..]),
+        (&b"not an image at all"[..], &["2.png", "not an image", "PNG, JPEG, BMP, PNM, TIFF or NPY"][..]),
         (&good[..good.len() / 2], &["2.png", "truncated or damaged"]),
         (&[], &["2.png", "empty (0 bytes)"]),
         (&giant, &["2.png", "100000×100000"]),
@@ -70,8 +71,10 @@ fn crc32(bytes: &[u8]) -> u32 {
 #[test]
 fn masks_with_unexpected_values() {
     let desk = Desk::with_data();
-    desk.png("data/label/1.png", &gray(SIZE, 7));
-    training_fails(&desk, &["7", "1.png", "expected"]);
+    let smooth = (0..SIZE.0 * SIZE.1).map(|i| (i % 200) as u8).collect();
+    let smooth = Image::new(SIZE.0, SIZE.1, 1, Pixels::U8(smooth)).expect("an image");
+    desk.png("data/label/1.png", &smooth);
+    training_fails(&desk, &["different values", "1.png", "--mask-threshold"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! One image scored: takes its true and its predicted labels, yields its rows of the report and the counts that add up over images.
 
+use unet_data::IGNORE;
+
 use super::report::{ClassReport, ImageObjects, PixelReport, ShapeScores};
 use crate::metric::{
     Confusion, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, adapted_rand_error, betti_error,
@@ -36,12 +38,51 @@ impl Scored {
     pub fn of(values: &[u32], image: &Segmented<'_>) -> Result<Self, ScoreError> {
         let mut counts = Confusion::new(values.len());
         counts.add(image.labels, image.truth);
+        if image.truth.contains(&IGNORE) {
+            let cleared = Cleared::of(image);
+            return Self::rest(values, counts, &cleared.segmented(image));
+        }
+        Self::rest(values, counts, image)
+    }
+
+    /// The scores that need more than counts of pixels.
+    fn rest(values: &[u32], counts: Confusion, image: &Segmented<'_>) -> Result<Self, ScoreError> {
         let shapes: Vec<ShapeScores> = (0..values.len()).map(|class| shape(image, class)).collect::<Result<_, _>>()?;
         let pixels = pixel_report(values, &counts, &shapes);
         let two = values.len() == 2;
         let isbi = if two { Some(isbi(image)?) } else { None };
         let objects = if two { Some(objects(image)?) } else { None };
         Ok(Self { counts, pixels, isbi, objects })
+    }
+}
+
+/// An image whose ignored pixels are background, in the truth and in the prediction: no outline, part or object is scored there.
+struct Cleared {
+    truth: Vec<u8>,
+    labels: Vec<u8>,
+    probability: Option<Vec<f32>>,
+}
+
+impl Cleared {
+    fn of(image: &Segmented<'_>) -> Self {
+        let cleared = |values: &[u8]| {
+            values.iter().zip(image.truth).map(|(&v, &t)| if t == IGNORE { 0 } else { v }).collect::<Vec<u8>>()
+        };
+        let floats = |values: &[f32]| {
+            values.iter().zip(image.truth).map(|(&v, &t)| if t == IGNORE { 0.0 } else { v }).collect::<Vec<f32>>()
+        };
+        let probability = image.probability.map(floats);
+        Self { truth: cleared(image.truth), labels: cleared(image.labels), probability }
+    }
+
+    fn segmented<'a>(&'a self, image: &Segmented<'a>) -> Segmented<'a> {
+        Segmented {
+            grid: image.grid,
+            truth: &self.truth,
+            labels: &self.labels,
+            probability: self.probability.as_deref(),
+            objects: image.objects,
+        }
     }
 }
 
@@ -91,4 +132,29 @@ fn objects(image: &Segmented<'_>) -> Result<(ObjectCounts, ImageObjects), ScoreE
     let counts = ObjectCounts::new(&truth, &found.labels)?;
     let adapted = (counts.truth > 0).then(|| adapted_rand_error(&truth, &found.labels)).transpose()?;
     Ok((counts, ImageObjects { scores: counts.scores(), adapted_rand_error: adapted.map(|a| a.error) }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_under_ignored_pixels_changes_no_score() {
+        let truth = [1, 1, 0, 0, IGNORE, IGNORE, 0, 0, 1, 1, 0, 0, IGNORE, IGNORE, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+        let scored = |under: u8| {
+            let labels: Vec<u8> = truth.iter().map(|&t| if t == IGNORE { under } else { t }).collect();
+            let probability: Vec<f32> = labels.iter().map(|&l| f32::from(l) * 0.9).collect();
+            let grid = Grid::new(8, 3);
+            let image =
+                Segmented { grid, truth: &truth, labels: &labels, probability: Some(&probability), objects: None };
+            Scored::of(&[0, 255], &image).unwrap()
+        };
+        let (a, b) = (scored(0), scored(1));
+        assert_eq!((a.counts.total(), &a.counts), (20, &b.counts));
+        assert_eq!(serde_json::to_string(&a.pixels).unwrap(), serde_json::to_string(&b.pixels).unwrap());
+        let objects = |s: &Scored| s.objects.as_ref().map(|(_, o)| serde_json::to_string(o).unwrap());
+        assert_eq!(objects(&a), objects(&b));
+        assert_eq!(a.pixels.pixel_accuracy, Some(1.0));
+    }
 }
