@@ -41,6 +41,7 @@ mod upsample;
 
 pub use conv::{ConvShape, ConvWeights};
 pub use element::Element;
+pub use half::bf16;
 pub use norm::{BatchStats, NormGrads, NormState};
 pub use resample::{Filter, Grid};
 pub use shape::{Affine, Dims, Map, MapMut, ShapeError, Source};

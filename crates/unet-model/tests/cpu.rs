@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use unet_kernels::{Dims, Kernels};
-use unet_model::{CpuPredictor, CpuTrainer, Gradients, ParamKind, Parameters, UNet, UNetConfig, Upsampling};
+use unet_model::{
+    AnyTrainer, CpuPredictor, CpuTrainer, Gradients, ParamKind, Parameters, Precision, UNet, UNetConfig, Upsampling,
+};
 
 /// A small network with arbitrary, unequal weights.
 fn network(upsampling: Upsampling) -> UNet {
@@ -91,4 +93,50 @@ fn a_second_step_and_a_second_image_repeat_the_first() {
     assert_eq!(once.len(), dims.len());
     assert!(predictor.run(&x[..100], Dims::new(1, 10, 10, 1)).is_ok(), "any size from 2^depth on");
     assert!(predictor.run(&x[..30], Dims::new(1, 3, 10, 1)).is_err());
+}
+
+/// Logits, gradients and running statistics of one step.
+fn step(trainer: &mut AnyTrainer, upsampling: Upsampling, dims: Dims) -> (Vec<f32>, Gradients, Vec<Vec<f32>>) {
+    let (mut model, x) = (network(upsampling), image(dims));
+    let pass = trainer.forward(&mut model, &x, dims).unwrap();
+    let logits = pass.logits().to_vec();
+    let mut grads = Gradients::new();
+    pass.backward(&logits.iter().map(|l| l.cos()).collect::<Vec<_>>(), &mut grads).unwrap();
+    let params = model.params();
+    (logits, grads, params.specs().iter().map(|s| params.to_vec(&s.name).unwrap()).collect())
+}
+
+#[test]
+fn computing_activations_again_changes_no_bit() {
+    for upsampling in [Upsampling::Bilinear, Upsampling::BilinearWide, Upsampling::Transposed] {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let dims = Dims::new(2, 17, 22, 1);
+            let [mut kept, mut dropped] = [false, true].map(|c| AnyTrainer::new(Kernels::detect(), precision, c));
+            let expected = step(&mut kept, upsampling, dims);
+            for _ in 0..2 {
+                assert_eq!(step(&mut dropped, upsampling, dims), expected, "{upsampling:?} in {precision}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bf16_follows_f32() {
+    for upsampling in [Upsampling::Bilinear, Upsampling::BilinearWide, Upsampling::Transposed] {
+        let dims = Dims::new(2, 33, 38, 1);
+        let [mut full, mut half] =
+            [Precision::F32, Precision::Bf16].map(|p| AnyTrainer::new(Kernels::detect(), p, false));
+        let ((logits, grads, _), (near, near_grads, _)) =
+            (step(&mut full, upsampling, dims), step(&mut half, upsampling, dims));
+        let off = |a: &[f32], b: &[f32]| {
+            let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied()).max(1e-30)
+        };
+        // A stored value is off by up to 2⁻⁹ of itself; some twenty of them lie on the way, and batch norm widens small differences.
+        let distance = off(&near, &logits);
+        assert!(distance > 0.0 && distance < 0.05, "logits of {upsampling:?}: {distance}");
+        let whole = |g: &Gradients| g.iter().flat_map(|(_, g)| g.to_vec()).collect::<Vec<_>>();
+        let distance = off(&whole(&near_grads), &whole(&grads));
+        assert!(distance > 0.0 && distance < 0.1, "gradient of {upsampling:?}: {distance}");
+    }
 }

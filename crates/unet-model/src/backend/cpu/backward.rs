@@ -60,13 +60,12 @@ impl<'a, T: Element> Pass<'a, T> {
             let (expected, found) = (self.logits_dims.len(), dlogits.len());
             return Err(ModelError::Length { name: "the logits' gradient".into(), expected, found });
         }
-        let Self { context, mut tape, logits_dims } = self;
-        let ops = std::mem::take(&mut tape.ops);
+        let Self { context, tape, logits_dims } = self;
         let (mut grads, mut pooled) = (Vec::new(), Vec::new());
-        grads.resize_with(ops.len() + 1, || None);
-        pooled.resize_with(ops.len() + 1, || None);
+        grads.resize_with(tape.ops.len() + 1, || None);
+        pooled.resize_with(tape.ops.len() + 1, || None);
         let mut backward = Backward { context, tape, grads, pooled, out };
-        for op in ops.into_iter().rev() {
+        while let Some(op) = backward.tape.ops.pop() {
             match op {
                 Op::Head { layer, x } => backward.head(&layer, x, Map::new(dlogits, logits_dims)?)?,
                 Op::ConvNorm { layer, x, y } => backward.conv_norm_relu(&layer, x, y)?,
@@ -130,6 +129,7 @@ impl<T: Element> Backward<'_, '_, T> {
         if let Some(pooled) = pooled {
             self.context.arena.give(pooled.values);
         }
+        self.tape.restore(self.context, x)?;
         // From here on `d` is the gradient by the raw convolution output.
         let shape = ConvShape::same(layer.cin, layer.cout, 3);
         let (input, dy) = (self.tape.value(x)?, d.map()?);

@@ -11,12 +11,14 @@ mod infer;
 mod layers;
 mod ops;
 mod plan;
+mod precision;
 mod train;
 
 pub use backward::Pass;
 pub use gradients::Gradients;
 pub use infer::CpuPredictor;
-pub use plan::{inference_bytes, parameter_bytes, training_bytes};
+pub use plan::{checkpointed_bytes, inference_bytes, parameter_bytes, training_bytes};
+pub use precision::{AnyPass, AnyTrainer, Precision};
 pub use train::CpuTrainer;
 
 use unet_kernels::{Dims, Element, Map, NormState, ShapeError, Source};

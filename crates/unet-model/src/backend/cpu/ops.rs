@@ -19,7 +19,7 @@ pub struct Context<T> {
 impl<T: Element> Context<T> {
     /// Nothing packed, no buffers yet.
     pub fn new(kernels: Kernels) -> Self {
-        Self { kernels, layers: Layers::default(), arena: Arena::new() }
+        Self { kernels, layers: Layers::default(), arena: Arena::new(false) }
     }
 
     /// The network's input, stored.

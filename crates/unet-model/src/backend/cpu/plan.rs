@@ -16,12 +16,29 @@ use crate::{ModelError, UNetConfig};
 /// # Errors
 /// The network cannot take an input of these extents.
 pub fn training_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result<usize, ModelError> {
+    step_bytes(config, dims, element, false)
+}
+
+/// As [`training_bytes`], with [`CpuTrainer::checkpoint_activations`](super::CpuTrainer::checkpoint_activations).
+///
+/// # Errors
+/// The network cannot take an input of these extents.
+pub fn checkpointed_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result<usize, ModelError> {
+    step_bytes(config, dims, element, true)
+}
+
+fn step_bytes(config: &UNetConfig, dims: Dims, element: usize, checkpointing: bool) -> Result<usize, ModelError> {
     super::check_input(config, dims, dims.len())?;
-    let mut plan = Plan { arena: Arena::new(), maps: Vec::new(), ops: Vec::new() };
-    plan.push(dims, Op::Other);
-    let Ok(logits) = forward(config, &mut plan, INPUT);
-    plan.backward();
-    Ok(plan.arena.total() * element + 2 * logits * size_of::<f32>())
+    let mut plan = Plan { arena: Arena::new(checkpointing), maps: Vec::new(), ops: Vec::new(), checkpointing };
+    let mut logits = 0;
+    // What the first step leaves at rest may not suit the second; from then on nothing is added.
+    for _ in 0..2 {
+        plan.push(dims, Op::Input);
+        let Ok(len) = forward(config, &mut plan, INPUT);
+        plan.backward();
+        logits = len;
+    }
+    Ok(plan.arena.peak() * element + 2 * logits * size_of::<f32>())
 }
 
 /// Bytes of activations that inference holds at its peak, for `element` bytes a stored value.
@@ -30,10 +47,10 @@ pub fn training_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result
 /// The network cannot take an input of these extents.
 pub fn inference_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result<usize, ModelError> {
     super::check_input(config, dims, dims.len())?;
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(false);
     let x = (arena.take(dims.len()), dims);
     let Ok(logits) = forward(config, &mut InferPlan(&mut arena), x);
-    Ok(arena.total() * element + logits * size_of::<f32>())
+    Ok(arena.peak() * element + logits * size_of::<f32>())
 }
 
 /// Bytes of one f32 copy of all parameters.
@@ -41,12 +58,13 @@ pub fn parameter_bytes(config: &UNetConfig) -> usize {
     param_specs(config).iter().map(|s| s.len() * size_of::<f32>()).sum()
 }
 
-/// What the backward pass asks for depends on three kinds of operation only.
+/// How a map came to be; its number is its operation's.
+#[derive(Clone, Copy)]
 enum Op {
+    Input,
     Conv { x: usize, y: usize },
     Pool { x: usize, y: usize },
     UpConcat { x: usize, skip: usize, y: usize },
-    Other,
 }
 
 /// Extents of a map; its buffer while it is stored; those of its gradient and of the gradient of its maxima.
@@ -61,6 +79,7 @@ struct Plan {
     arena: Arena<usize>,
     maps: Vec<Planned>,
     ops: Vec<Op>,
+    checkpointing: bool,
 }
 
 impl super::arena::Block for usize {
@@ -97,16 +116,33 @@ impl Plan {
         }
     }
 
+    /// The same buffers as computing dropped maps again takes.
+    fn restore(&mut self, id: usize) {
+        if self.maps[id].value.is_some() {
+            return;
+        }
+        match self.ops[id] {
+            Op::Input => {}
+            Op::Conv { x, .. } | Op::Pool { x, .. } => self.restore(x),
+            Op::UpConcat { x, skip, .. } => {
+                self.restore(x);
+                self.restore(skip);
+            }
+        }
+        self.maps[id].value = Some(self.arena.take(self.maps[id].dims.len()));
+    }
+
     /// The same buffers as the backward pass takes and gives back, in its order.
     fn backward(&mut self) {
         self.take_grad(self.maps.len() - 1);
-        for op in std::mem::take(&mut self.ops).into_iter().rev() {
-            match op {
+        for i in (0..self.ops.len()).rev() {
+            match self.ops[i] {
                 Op::Conv { x, y } => {
                     self.free_value(y);
                     if let Some(buffer) = self.maps[y].pooled.take() {
                         self.arena.give(buffer);
                     }
+                    self.restore(x);
                     if x != INPUT {
                         self.take_grad(x);
                     }
@@ -121,9 +157,11 @@ impl Plan {
                     self.take_grad(x);
                     self.maps[skip].grad = self.maps[y].grad.take();
                 }
-                Op::Other => {}
+                Op::Input => self.free_value(INPUT),
             }
         }
+        self.maps.clear();
+        self.ops.clear();
     }
 }
 
@@ -142,7 +180,11 @@ impl Backend for Plan {
 
     fn conv_norm_relu(&mut self, layer: &ConvNorm, x: usize) -> Result<usize, Self::Error> {
         let y = self.maps.len();
-        Ok(self.push(self.maps[x].dims.with_channels(layer.cout), Op::Conv { x, y }))
+        let y = self.push(self.maps[x].dims.with_channels(layer.cout), Op::Conv { x, y });
+        if self.checkpointing && x != INPUT {
+            self.free_value(x);
+        }
+        Ok(y)
     }
 
     fn max_pool(&mut self, x: &usize) -> Result<usize, Self::Error> {
@@ -211,21 +253,24 @@ mod tests {
             let params = Parameters::new(&config, |s| vec![0.1; s.len()])?;
             let mut model = UNet::from_parameters(config.clone(), params)?;
             let x = vec![0.5; dims.len()];
-
-            let mut trainer = CpuTrainer::<f32>::new(Kernels::detect());
-            for _ in 0..2 {
-                let pass = trainer.forward(&mut model, &x, dims)?;
-                let d = vec![1.0; pass.logits().len()];
-                pass.backward(&d, &mut Gradients::new())?;
+            let plans = [training_bytes(&config, dims, 4)?, checkpointed_bytes(&config, dims, 4)?];
+            for (checkpointing, planned) in [false, true].into_iter().zip(plans) {
+                let mut trainer = CpuTrainer::<f32>::new(Kernels::detect()).checkpoint_activations(checkpointing);
+                for _ in 0..3 {
+                    let pass = trainer.forward(&mut model, &x, dims)?;
+                    let d = vec![1.0; pass.logits().len()];
+                    pass.backward(&d, &mut Gradients::new())?;
+                }
+                let logits = 2 * dims.pixels() * size_of::<f32>();
+                assert_eq!(planned, trainer.context.arena.peak() * 4 + logits, "checkpointing: {checkpointing}");
             }
-            let logits = 2 * dims.pixels() * size_of::<f32>();
-            assert_eq!(training_bytes(&config, dims, 4)?, trainer.context.arena.total() * 4 + logits);
+            assert!(plans[1] < plans[0], "{plans:?}");
 
             let mut predictor = CpuPredictor::<f32>::new(Kernels::detect(), &model)?;
             predictor.run(&x, dims)?;
             predictor.run(&x, dims)?;
             let logits = dims.pixels() * size_of::<f32>();
-            assert_eq!(inference_bytes(&config, dims, 4)?, predictor.context.arena.total() * 4 + logits);
+            assert_eq!(inference_bytes(&config, dims, 4)?, predictor.context.arena.peak() * 4 + logits);
         }
         Ok(())
     }
@@ -233,8 +278,10 @@ mod tests {
     #[test]
     fn the_articles_step_in_bytes() -> Result<(), ModelError> {
         let dims = Dims::new(1, 512, 512, 1);
-        let (train, infer) =
-            (training_bytes(&UNetConfig::tutorial(), dims, 4)?, inference_bytes(&UNetConfig::tutorial(), dims, 4)?);
+        let config = UNetConfig::tutorial();
+        let (train, infer) = (training_bytes(&config, dims, 4)?, inference_bytes(&config, dims, 4)?);
+        let checkpointed = checkpointed_bytes(&config, dims, 4)?;
+        assert!(checkpointed < train / 10 * 6, "{} of {} MiB", checkpointed >> 20, train >> 20);
         assert!((700 << 20..1000 << 20).contains(&train), "{} MiB", train >> 20);
         assert!((200 << 20..500 << 20).contains(&infer), "{} MiB", infer >> 20);
         Ok(())

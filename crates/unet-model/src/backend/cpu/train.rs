@@ -2,6 +2,7 @@
 
 use unet_kernels::{BatchStats, Dims, Element, Kernels, NormState};
 
+use super::arena::Arena;
 use super::backward::Pass;
 use super::ops::Context;
 use super::{Stored, check_input};
@@ -13,20 +14,31 @@ use crate::{ModelError, NORM_EPS, NORM_MOMENTUM, UNet};
 #[derive(Debug)]
 pub struct CpuTrainer<T = f32> {
     pub(super) context: Context<T>,
+    checkpointing: bool,
 }
 
 /// Maps by their number, and the operations that made them.
 #[derive(Debug)]
 pub struct Tape<T> {
-    values: Vec<Option<Stored<T>>>,
-    /// In the order in which they ran.
+    values: Vec<Slot<T>>,
+    /// In the order in which they ran: each made the map of the next number, but the last, which made the logits.
     pub ops: Vec<Op>,
     /// (N, H, W, out_channels).
     pub logits: Vec<f32>,
 }
 
-/// An operation that ran, with the numbers of the maps that it read and made.
+/// A map of the tape.
 #[derive(Debug)]
+enum Slot<T> {
+    Kept(Stored<T>),
+    /// To be computed again when the backward pass wants it, from kept maps; a convolution's batch norm is kept.
+    Dropped(Option<NormState>),
+    /// Its last use is over.
+    Freed,
+}
+
+/// An operation that ran, with the numbers of the maps that it read and made.
+#[derive(Clone, Debug)]
 pub enum Op {
     /// Convolution, batch norm, ReLU.
     ConvNorm { layer: ConvNorm, x: usize, y: usize },
@@ -44,7 +56,15 @@ pub const INPUT: usize = 0;
 impl<T: Element> CpuTrainer<T> {
     /// A trainer with no buffers yet.
     pub fn new(kernels: Kernels) -> Self {
-        Self { context: Context::new(kernels) }
+        Self { context: Context::new(kernels), checkpointing: false }
+    }
+
+    /// Whether to keep only each block's output for the backward pass and to compute what lies between again when it is wanted:
+    /// less memory, a forward pass more of time, the same bits.
+    pub fn checkpoint_activations(mut self, yes: bool) -> Self {
+        self.checkpointing = yes;
+        self.context.arena = Arena::new(yes);
+        self
     }
 
     /// Runs the network in training mode: batch norm uses the batch's statistics and moves the model's running ones. `x` is
@@ -57,8 +77,9 @@ impl<T: Element> CpuTrainer<T> {
         self.context.layers.refresh(self.context.kernels, model.params())?;
         let input = self.context.input(x, dims);
         let config = model.config().clone();
-        let tape = Tape { values: vec![Some(input)], ops: Vec::new(), logits: Vec::new() };
-        let mut recorder = Recorder { context: &mut self.context, params: model.params_mut(), tape };
+        let tape = Tape { values: vec![Slot::Kept(input)], ops: Vec::new(), logits: Vec::new() };
+        let (params, checkpointing) = (model.params_mut(), self.checkpointing);
+        let mut recorder = Recorder { context: &mut self.context, params, tape, checkpointing };
         forward(&config, &mut recorder, INPUT)?;
         let tape = recorder.tape;
         Ok(Pass::new(&mut self.context, tape, dims.with_channels(config.out_channels)))
@@ -69,19 +90,58 @@ impl<T: Element> Tape<T> {
     /// Numbers a map and notes the operation that made it.
     fn push(&mut self, value: Stored<T>, op: impl FnOnce(usize) -> Op) -> usize {
         let id = self.values.len();
-        self.values.push(Some(value));
+        self.values.push(Slot::Kept(value));
         self.ops.push(op(id));
         id
     }
 
     /// A map that is still there: an operation's operands are freed only after the operation itself was popped.
     pub fn value(&self, id: usize) -> Result<&Stored<T>, ModelError> {
-        self.values[id].as_ref().ok_or_else(freed)
+        match &self.values[id] {
+            Slot::Kept(value) => Ok(value),
+            Slot::Dropped(_) | Slot::Freed => Err(freed()),
+        }
     }
 
     /// The same map, to free.
     pub fn take(&mut self, id: usize) -> Result<Stored<T>, ModelError> {
-        self.values[id].take().ok_or_else(freed)
+        match std::mem::replace(&mut self.values[id], Slot::Freed) {
+            Slot::Kept(value) => Ok(value),
+            Slot::Dropped(_) | Slot::Freed => Err(freed()),
+        }
+    }
+
+    /// Gives a map's buffer back until [`Self::restore`].
+    fn drop_value(&mut self, context: &mut Context<T>, id: usize) -> Result<(), ModelError> {
+        let mut value = self.take(id)?;
+        self.values[id] = Slot::Dropped(value.norm.take());
+        context.free(value);
+        Ok(())
+    }
+
+    /// Computes a dropped map again, and before it the dropped ones that it is made of.
+    pub fn restore(&mut self, context: &mut Context<T>, id: usize) -> Result<(), ModelError> {
+        let Slot::Dropped(norm) = &mut self.values[id] else { return Ok(()) };
+        let norm = norm.take();
+        let mut value = match self.ops[id - 1].clone() {
+            Op::ConvNorm { layer, x, .. } => {
+                self.restore(context, x)?;
+                context.conv(&layer.conv, self.value(x)?)?
+            }
+            Op::MaxPool { x, .. } => {
+                self.restore(context, x)?;
+                context.max_pool(self.value(x)?)?
+            }
+            Op::UpConcat { up, x, skip, .. } => {
+                self.restore(context, x)?;
+                self.restore(context, skip)?;
+                context.up_concat(&up, self.value(x)?, self.value(skip)?)?
+            }
+            Op::Head { .. } => return Err(freed()),
+        };
+        value.norm = norm;
+        self.values[id] = Slot::Kept(value);
+        Ok(())
     }
 }
 
@@ -93,6 +153,7 @@ struct Recorder<'a, T> {
     context: &'a mut Context<T>,
     params: &'a mut Parameters,
     tape: Tape<T>,
+    checkpointing: bool,
 }
 
 impl<T: Element> Backend for Recorder<'_, T> {
@@ -108,6 +169,10 @@ impl<T: Element> Backend for Recorder<'_, T> {
             (params.to_vec(&format!("{}.weight", layer.norm))?, params.to_vec(&format!("{}.bias", layer.norm))?);
         y.norm = Some(NormState::new(&stats.mean, &stats.var, &gamma, &beta, NORM_EPS));
         move_running(params, &layer.norm, &stats, bias)?;
+        // What a convolution reads nothing else does, but the network's input, which cannot be computed again.
+        if self.checkpointing && x != INPUT {
+            self.tape.drop_value(self.context, x)?;
+        }
         Ok(self.tape.push(y, |y| Op::ConvNorm { layer: layer.clone(), x, y }))
     }
 
