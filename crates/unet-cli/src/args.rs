@@ -8,6 +8,7 @@ use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use unet_data::{Axes, MaskOptions, MaskValue, OpenOptions, ValSpec};
+use unet_kernels::{Kernels, TierError};
 use unet_train::predict::{Output, parse_outputs};
 
 /// Headings bold, literals cyan: readable on dark and light terminals.
@@ -34,6 +35,14 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Use this instruction set, for bug reports: portable, avx2 or avx512 [default: the fastest that the processor has]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Machine", value_parser = kernels)]
+    pub tier: Option<Kernels>,
+}
+
+/// The kernels of the tier of that name.
+fn kernels(name: &str) -> Result<Kernels, TierError> {
+    Kernels::with_tier(name.parse()?)
 }
 
 /// The commands.

@@ -19,6 +19,9 @@ use crate::terminal::Terminal;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = Terminal::stderr();
+    if let Some(kernels) = cli.tier {
+        kernels.force();
+    }
     let result = match cli.command {
         Command::Train(args) => cmd::train::run(&args, &terminal),
         Command::Predict(args) => cmd::predict::run(&args, &terminal),

@@ -176,3 +176,18 @@ fn wrong_usage_is_status_2_and_help_is_status_0() {
         assert!(ended.out.contains("Examples:"), "{command}");
     }
 }
+
+#[test]
+fn a_tier_is_forced_tried_and_refused() {
+    let desk = Desk::new();
+    let ended = desk.unet(&["inspect", "--cpu", "--json", "--tier", "portable"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let json: Value = serde_json::from_str(&ended.out).expect("JSON");
+    assert_eq!(json["used"], "portable");
+    let portable = &json["tiers"][0];
+    assert_eq!((&portable["tier"], &portable["failed"]), (&"portable".into(), &serde_json::json!([])));
+    assert!(portable["self_tests"].as_u64().expect("a number") > 50, "{json}");
+    let ended = desk.unet(&["inspect", "--cpu", "--tier", "sse9"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err.contains("sse9") && ended.err.contains("portable"), "{}", ended.err);
+}

@@ -31,6 +31,7 @@ mod pool;
 pub mod reference;
 mod resample;
 mod scratch;
+mod selftest;
 mod shape;
 mod simd;
 mod stored;
@@ -44,11 +45,15 @@ pub use element::Element;
 pub use half::bf16;
 pub use norm::{BatchStats, NormGrads, NormState};
 pub use resample::{Filter, Grid};
+pub use selftest::Trial;
 pub use shape::{Affine, Dims, Map, MapMut, ShapeError, Source};
 pub use tier::{Tier, TierError};
 pub use transpose::TransposeWeights;
 pub use update::{Adam, AdamW, RmsProp, Sgd};
 pub use upsample::Placement;
+
+/// What [`Kernels::force`] was called on.
+static FORCED: std::sync::OnceLock<Kernels> = std::sync::OnceLock::new();
 
 /// The kernels of one instruction-set tier: a small value to copy around, whose existence proves that the processor runs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,15 +78,22 @@ impl Kernels {
         }
     }
 
-    /// What `UNET_TIER` asks for, or else the fastest.
+    /// What the program has forced, what `UNET_TIER` asks for, or else the fastest.
     ///
     /// # Errors
     /// `UNET_TIER` names no tier, or one that the processor does not support.
     pub fn from_env() -> Result<Self, TierError> {
-        match std::env::var("UNET_TIER") {
-            Ok(name) => Self::with_tier(name.parse()?),
-            Err(_) => Ok(Self::detect()),
+        match (FORCED.get(), std::env::var("UNET_TIER")) {
+            (Some(kernels), _) => Ok(*kernels),
+            (None, Ok(name)) => Self::with_tier(name.parse()?),
+            (None, Err(_)) => Ok(Self::detect()),
         }
+    }
+
+    /// Makes these the kernels that [`Self::from_env`] gives in this process, whatever the environment says: for a program's own
+    /// flag. Only the first call counts; gives whether this was it.
+    pub fn force(self) -> bool {
+        FORCED.set(self).is_ok()
     }
 
     /// The tier they run on.
