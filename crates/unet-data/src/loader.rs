@@ -12,10 +12,12 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::augment::{AugmentConfig, Augmenter};
+use crate::augment::{AugmentConfig, Augmenter, Place, Source};
 use crate::batch::{Batch, Patch};
 use crate::dataset::Dataset;
 use crate::random::{Purpose, rng};
+use crate::sampler::{LabelBook, LabelSnapshot, Sampler};
+use crate::weight_map::WeightMapConfig;
 use crate::{DataError, Normalization, Sample};
 
 /// How batches are made.
@@ -31,6 +33,10 @@ pub struct LoaderConfig {
     pub samples_per_epoch: Option<usize>,
     /// Whether the order is drawn anew in each epoch.
     pub shuffle: bool,
+    /// Where patches are cut.
+    pub sampler: Sampler,
+    /// The weights of pixels in the loss; `None` weighs all alike.
+    pub weight_map: Option<WeightMapConfig>,
     /// The augmentation.
     pub augment: AugmentConfig,
     /// The normalisation.
@@ -52,6 +58,8 @@ impl Default for LoaderConfig {
             patch: None,
             samples_per_epoch: None,
             shuffle: false,
+            sampler: Sampler::Random,
+            weight_map: None,
             augment: AugmentConfig::none(),
             normalization: Normalization::Raw,
             threads: 0,
@@ -73,7 +81,10 @@ impl LoaderConfig {
                 return Err(DataError::config(setting, 0, "at least 1"));
             }
         }
-        Ok(())
+        if let Some(weight_map) = &self.weight_map {
+            weight_map.validate()?;
+        }
+        self.sampler.validate(self.patch)
     }
 }
 
@@ -89,8 +100,29 @@ struct Shared {
     indices: Vec<usize>,
     config: LoaderConfig,
     augmenter: Augmenter,
-    cache: Vec<OnceLock<Arc<Sample>>>,
+    cache: Vec<OnceLock<Arc<Cached>>>,
     cached_bytes: AtomicUsize,
+    /// Labels that take the place of masks.
+    labels: LabelBook,
+    /// w_c of each class.
+    class_weights: Vec<f32>,
+    /// All that an epoch can draw.
+    places: Vec<Draw>,
+}
+
+/// A decoded sample, and the weight map made of its mask when it is first needed.
+struct Cached {
+    sample: Sample,
+    weights: OnceLock<Vec<f32>>,
+}
+
+/// What one draw of an epoch takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Draw {
+    /// Position in `indices`.
+    position: usize,
+    /// The grid's place; any where there is no grid.
+    place: Place,
 }
 
 impl std::fmt::Debug for Loader {
@@ -138,7 +170,19 @@ impl Loader {
             })?;
         let augmenter = Augmenter::new(config.augment.clone())?;
         let cache = indices.iter().map(|_| OnceLock::new()).collect();
-        let shared = Shared { dataset, indices, config, augmenter, cache, cached_bytes: AtomicUsize::new(0) };
+        let class_weights =
+            config.weight_map.map(|map| map.class_weights(&shares(dataset.as_ref()))).unwrap_or_default();
+        let shared = Shared {
+            places: places(dataset.as_ref(), &indices, &config)?,
+            dataset,
+            indices,
+            config,
+            augmenter,
+            cache,
+            cached_bytes: AtomicUsize::new(0),
+            labels: LabelBook::default(),
+            class_weights,
+        };
         Ok(Self { shared: Arc::new(shared), pool })
     }
 
@@ -152,9 +196,14 @@ impl Loader {
         &self.shared.dataset
     }
 
-    /// Samples drawn in an epoch.
+    /// The labels to draw from, where a caller changes them as training goes; at first the dataset's masks.
+    pub fn labels(&self) -> &LabelBook {
+        &self.shared.labels
+    }
+
+    /// Samples drawn in an epoch: patches, where there are several of an image.
     pub fn samples_per_epoch(&self) -> usize {
-        self.shared.config.samples_per_epoch.unwrap_or(self.shared.indices.len())
+        self.shared.config.samples_per_epoch.unwrap_or(self.shared.places.len())
     }
 
     /// Batches of an epoch.
@@ -179,27 +228,47 @@ impl Loader {
         }
     }
 
-    /// Positions in `indices`, one per draw of the epoch.
-    fn order(&self, epoch: u64) -> Vec<usize> {
-        let (n, draws) = (self.shared.indices.len(), self.samples_per_epoch());
+    /// What each draw of the epoch takes.
+    fn order(&self, epoch: u64) -> Vec<Draw> {
+        let (n, draws) = (self.shared.places.len(), self.samples_per_epoch());
         let mut order = Vec::with_capacity(draws.next_multiple_of(n));
         for round in 0..draws.div_ceil(n) {
             let mut positions: Vec<usize> = (0..n).collect();
             if self.shared.config.shuffle {
                 positions.shuffle(&mut rng(self.shared.config.seed, epoch, round as u64, Purpose::Order));
             }
-            order.extend(positions);
+            order.extend(positions.into_iter().map(|p| self.shared.places[p]));
         }
         order.truncate(draws);
         order
     }
 }
 
+/// Every patch of the grid, or every sample once.
+fn places(dataset: &dyn Dataset, indices: &[usize], config: &LoaderConfig) -> Result<Vec<Draw>, DataError> {
+    let (Sampler::Grid { overlap }, Some(patch)) = (&config.sampler, config.patch) else {
+        return Ok((0..indices.len()).map(|position| Draw { position, place: Place::Anywhere }).collect());
+    };
+    let mut all = Vec::new();
+    for (position, &index) in indices.iter().enumerate() {
+        let grid = Sampler::grid(dataset.size(index)?, patch, *overlap);
+        all.extend(grid.into_iter().map(|origin| Draw { position, place: Place::At(origin) }));
+    }
+    Ok(all)
+}
+
+/// Shares of the classes in all masks; alike where nobody has looked.
+fn shares(dataset: &dyn Dataset) -> Vec<f64> {
+    let classes = dataset.classes();
+    let alike = 1.0 / classes.len().max(1) as f64;
+    classes.classes().iter().map(|c| c.share.unwrap_or(alike)).collect()
+}
+
 /// The batches of one epoch, some of them under way.
 struct Epoch<'a> {
     loader: &'a Loader,
     epoch: u64,
-    order: Arc<Vec<usize>>,
+    order: Arc<Vec<Draw>>,
     /// The next batch to be started.
     next: usize,
     /// Batches started and not yet handed out, in order.
@@ -212,12 +281,13 @@ impl Epoch<'_> {
         let (batch, size) = (self.next, self.loader.shared.config.batch_size);
         let draws = batch * size..((batch + 1) * size).min(self.order.len());
         let (shared, order, epoch) = (Arc::clone(&self.loader.shared), Arc::clone(&self.order), self.epoch);
+        let labels = shared.labels.snapshot(); // as they stand at this call, whenever a thread comes to it
         let cancelled = Arc::clone(&self.cancelled);
         let (sender, receiver) = sync_channel(1);
         self.loader.pool.spawn_fifo(move || {
             if !cancelled.load(Ordering::Relaxed) {
                 // A closed channel means that the epoch was given up: nobody waits for this batch.
-                let _ = sender.send(shared.batch(epoch, draws, &order));
+                let _ = sender.send(shared.batch(epoch, draws, &order, &labels));
             }
         });
         self.ahead.push_back((batch, receiver));
@@ -254,37 +324,57 @@ impl Drop for Epoch<'_> {
 }
 
 impl Shared {
-    fn batch(&self, epoch: u64, draws: std::ops::Range<usize>, order: &[usize]) -> Result<Batch, DataError> {
-        let positions = &order[draws.clone()];
+    fn batch(
+        &self,
+        epoch: u64,
+        draws: std::ops::Range<usize>,
+        order: &[Draw],
+        labels: &LabelSnapshot,
+    ) -> Result<Batch, DataError> {
+        let positions: Vec<usize> = order[draws.clone()].iter().map(|d| d.position).collect();
         let patches: Vec<Patch> = draws
             .into_par_iter()
-            .map(|draw| self.patch(epoch, draw, order[draw]))
+            .map(|draw| self.patch(epoch, draw, order[draw], labels))
             .collect::<Vec<_>>()
             .into_iter()
             .collect::<Result<_, _>>()?;
-        let mixed = || self.mixed_sizes(positions);
-        Batch::stack(patches).ok_or_else(mixed)
+        let batch = Batch::stack(patches).ok_or_else(|| self.mixed_sizes(&positions))?;
+        Ok(Batch { label_version: labels.version(), ..batch })
     }
 
-    /// Draw number `draw` of the epoch: sample `position` of the indices, cut, augmented, normalised.
-    fn patch(&self, epoch: u64, draw: usize, position: usize) -> Result<Patch, DataError> {
-        let sample = self.sample(position)?;
-        let mut rng = rng(self.config.seed, epoch, draw as u64, Purpose::Augment);
-        let mut drawn = self.augmenter.draw(&sample, self.config.patch, &mut rng);
+    /// Draw number `number` of the epoch: a sample, cut, augmented, normalised.
+    fn patch(&self, epoch: u64, number: usize, draw: Draw, labels: &LabelSnapshot) -> Result<Patch, DataError> {
+        let cached = self.sample(draw.position)?;
+        let (sample, index) = (&cached.sample, self.indices[draw.position]);
+        let replaced = labels.get(index);
+        let mask = replaced.map(|r| &r.labels).or(sample.mask.as_ref());
+        let mask = mask.ok_or_else(|| DataError::NoMask { path: self.dataset.path(index) })?;
+        let weights = self.config.weight_map.map(|map| {
+            let made = replaced.map_or(&cached.weights, |r| &r.weights);
+            made.get_or_init(|| map.map(mask, &self.class_weights)).as_slice()
+        });
+        let mut rng = rng(self.config.seed, epoch, number as u64, Purpose::Augment);
+        let place = match self.config.sampler.centre(Some(mask), index, &mut rng) {
+            Some(pixel) => Place::Holding(pixel),
+            None => draw.place,
+        };
+        let source = Source { image: &sample.image, labels: Some(mask), weights };
+        let mut drawn = self.augmenter.draw_at(source, self.config.patch, place, &mut rng)?;
         let c = sample.image.channels();
         self.config.normalization.apply_to(&mut drawn.image, c, sample.image.max_value())?;
-        let labels =
-            drawn.labels.ok_or_else(|| DataError::NoMask { path: self.dataset.path(self.indices[position]) })?;
-        Ok(Patch { h: drawn.height, w: drawn.width, c, image: drawn.image, labels, id: sample.id.clone() })
+        let (h, w, labels, weights) = (drawn.height, drawn.width, drawn.labels.unwrap_or_default(), drawn.weights);
+        Ok(Patch { h, w, c, image: drawn.image, labels, weights, id: sample.id.clone() })
     }
 
     /// The decoded sample, from the cache where it fits.
-    fn sample(&self, position: usize) -> Result<Arc<Sample>, DataError> {
+    fn sample(&self, position: usize) -> Result<Arc<Cached>, DataError> {
         if let Some(sample) = self.cache[position].get() {
             return Ok(Arc::clone(sample));
         }
-        let sample = Arc::new(self.dataset.load(self.indices[position])?);
-        let bytes = sample.bytes();
+        let sample = self.dataset.load(self.indices[position])?;
+        let map = self.config.weight_map.map_or(0, |_| sample.image.width() * sample.image.height() * size_of::<f32>());
+        let bytes = sample.bytes() + map;
+        let sample = Arc::new(Cached { sample, weights: OnceLock::new() });
         let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.config.cache_bytes);
         let reserved = self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
         if reserved && self.cache[position].set(Arc::clone(&sample)).is_err() {

@@ -2,6 +2,7 @@
 //! one resampling.
 
 use rand::Rng;
+use unet_kernels::{Kernels, ShapeError};
 
 use super::config::{AugmentConfig, Symmetry};
 use super::elastic::Field;
@@ -31,20 +32,52 @@ pub(super) struct Turn {
 struct Warp {
     /// Source offset = matrix · output offset, both from the centre of the cut: [xx, xy, yx, yy].
     matrix: [f32; 4],
+    /// Added to each source place, in pixels.
+    shift: (f32, f32),
     elastic: Option<Field>,
+    dense: Option<Field>,
+}
+
+/// Where a patch is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Place {
+    /// Anywhere inside the image.
+    #[default]
+    Anywhere,
+    /// Anywhere such that it holds this pixel.
+    Holding((usize, usize)),
+    /// With this first pixel.
+    At((i64, i64)),
 }
 
 impl Geometry {
     /// Draws a cut of side `patch` (or all of the `source` size) and its transformation.
-    pub(super) fn draw(c: &AugmentConfig, source: (usize, usize), patch: Option<usize>, rng: &mut impl Rng) -> Self {
+    pub(super) fn draw(
+        c: &AugmentConfig,
+        kernels: Kernels,
+        source: (usize, usize),
+        (patch, place): (Option<usize>, Place),
+        rng: &mut impl Rng,
+    ) -> Result<Self, ShapeError> {
         let out = patch.map_or(source, |side| (side, side));
-        let mut place = |have: usize, want: usize| {
-            if have > want { rng.random_range(0..=(have - want) as u64) as i64 } else { -(((want - have) / 2) as i64) }
+        let mut first = |have: usize, want: usize, held: Option<usize>| {
+            if have <= want {
+                return -(((want - have) / 2) as i64);
+            }
+            let (least, most) = match held {
+                Some(held) => ((held + 1).saturating_sub(want), held.min(have - want)),
+                None => (0, have - want),
+            };
+            rng.random_range(least as u64..=most as u64) as i64
         };
-        let origin = (place(source.0, out.0), place(source.1, out.1));
+        let origin = match place {
+            Place::At(origin) => origin,
+            Place::Anywhere => (first(source.0, out.0, None), first(source.1, out.1, None)),
+            Place::Holding((x, y)) => (first(source.0, out.0, Some(x)), first(source.1, out.1, Some(y))),
+        };
         let turn = Turn::draw(c.symmetry, out.0 == out.1, rng);
-        let warp = Warp::draw(c, out, turn, rng);
-        Self { out, origin, turn, warp }
+        let warp = Warp::draw(c, kernels, out, turn, rng)?;
+        Ok(Self { out, origin, turn, warp })
     }
 
     /// Width and height of the output.
@@ -75,6 +108,11 @@ impl Geometry {
             }),
         }
         out
+    }
+
+    /// Weights of the pixels under this map: (H, W), bilinear.
+    pub(super) fn weights(&self, weights: &[f32], size: (usize, usize)) -> Vec<f32> {
+        self.sample(weights, size, 1, |v| v)
     }
 
     fn sample<T: Copy>(&self, v: &[T], size: (usize, usize), c: usize, to_f32: impl Fn(T) -> f32 + Copy) -> Vec<f32> {
@@ -110,7 +148,8 @@ impl Geometry {
         let [xx, xy, yx, yy] = warp.matrix;
         let mut bend = vec![(0.0f32, 0.0f32); ow];
         for y in 0..oh {
-            if let Some(field) = &warp.elastic {
+            bend.fill(warp.shift);
+            for field in [&warp.elastic, &warp.dense].into_iter().flatten() {
                 field.row(y, &mut bend);
             }
             let dy = y as f32 - centre.1;
@@ -141,23 +180,36 @@ impl Turn {
 }
 
 impl Warp {
-    /// Draws rotation, scale, shear and elastic field; `None` where none of them came up.
-    fn draw(c: &AugmentConfig, out: (usize, usize), turn: Turn, rng: &mut impl Rng) -> Option<Self> {
-        let affine = c.rotate_degrees > 0.0 || c.scale > 0.0 || c.shear > 0.0;
+    /// Draws rotation, scale, shear, translation and elastic fields; `None` where none of them came up.
+    fn draw(
+        c: &AugmentConfig,
+        kernels: Kernels,
+        out: (usize, usize),
+        turn: Turn,
+        rng: &mut impl Rng,
+    ) -> Result<Option<Self>, ShapeError> {
+        let affine = c.rotate_degrees > 0.0 || c.scale > 0.0 || c.shear > 0.0 || c.translate > 0.0;
         let affine = affine && rng.random::<f32>() < c.warp_probability;
-        let matrix = if affine {
+        let (mut matrix, mut shift) = (turn.matrix(), (0.0, 0.0));
+        if affine {
             let mut within = |limit: f32| limit * (2.0 * rng.random::<f32>() - 1.0);
             let (sin, cos) = within(c.rotate_degrees).to_radians().sin_cos();
             let (scale, shear) = (within(c.scale).exp(), within(c.shear));
             // rotation · shear along x · scale
             let a = [scale * cos, scale * (cos * shear - sin), scale * sin, scale * (sin * shear + cos)];
-            product(a, turn.matrix())
-        } else {
-            turn.matrix()
-        };
+            matrix = product(a, matrix);
+            if c.translate > 0.0 {
+                shift = (within(c.translate * out.0 as f32), within(c.translate * out.1 as f32));
+            }
+        }
         let bends = c.elastic_sigma > 0.0 && rng.random::<f32>() < c.warp_probability;
         let elastic = bends.then(|| Field::draw(out, c.elastic_spacing, c.elastic_sigma, rng));
-        (affine || bends).then_some(Self { matrix, elastic })
+        let ripples = c.dense_sigma > 0.0 && rng.random::<f32>() < c.warp_probability;
+        let dense = match ripples {
+            true => Some(Field::dense(kernels, out, c.dense_sigma, c.dense_smoothing, rng)?),
+            false => None,
+        };
+        Ok((affine || bends || ripples).then_some(Self { matrix, shift, elastic, dense }))
     }
 }
 
@@ -245,7 +297,8 @@ mod tests {
         let mask = LabelMap::new(8, 8, image.to_f32().iter().map(|&v| u8::from(v > 99.0)).collect()).unwrap();
         for turn in turns() {
             let exact = cut(8, turn, None);
-            let warped = cut(8, turn, Some(Warp { matrix: turn.matrix(), elastic: None }));
+            let warped =
+                cut(8, turn, Some(Warp { matrix: turn.matrix(), shift: (0.0, 0.0), elastic: None, dense: None }));
             assert_eq!(exact.image(&image), warped.image(&image), "{turn:?}");
             assert_eq!(exact.labels(&mask), warped.labels(&mask), "{turn:?}");
         }
@@ -258,7 +311,7 @@ mod tests {
         let image = Image::new(n, n, 1, Pixels::F32((0..n * n).map(wave).collect())).unwrap();
         let turned = |image: &Image, degrees: f32| {
             let (sin, cos) = degrees.to_radians().sin_cos();
-            let warp = Warp { matrix: [cos, -sin, sin, cos], elastic: None };
+            let warp = Warp { matrix: [cos, -sin, sin, cos], shift: (0.0, 0.0), elastic: None, dense: None };
             let none = Turn { transpose: false, flip_x: false, flip_y: false };
             Image::new(n, n, 1, Pixels::F32(cut(n, none, Some(warp)).image(image))).unwrap()
         };
