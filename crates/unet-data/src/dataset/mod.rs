@@ -129,17 +129,19 @@ fn find_pairs(path: &Path, axes: Axes) -> Result<paired::Pairs, DataError> {
     if !meta.is_dir() {
         return Err(DataError::NoDataset { path: path.to_owned(), found: "it is a file, not a folder".to_owned() });
     }
-    for root in [path.to_owned(), path.join("train")] {
-        if root.is_dir() {
-            if let Some(pairs) = folder::find(&root, axes)? {
-                return Ok(pairs);
-            }
-            if let Some(pairs) = stack::find(&root, axes)? {
-                return Ok(pairs);
-            }
-            if let Some(pairs) = instances::find(&root)? {
-                return Ok(pairs);
-            }
+    let roots = || [path.to_owned(), path.join("train")].into_iter().filter(|root| root.is_dir());
+    for root in roots() {
+        if let Some(pairs) = folder::find(&root, axes)? {
+            return Ok(pairs);
+        }
+        if let Some(pairs) = stack::find(&root, axes)? {
+            return Ok(pairs);
+        }
+    }
+    // Last, for `train/` itself looks like the folder of one image.
+    for root in roots() {
+        if let Some(pairs) = instances::find(&root)? {
+            return Ok(pairs);
         }
     }
     Err(DataError::NoDataset { path: path.to_owned(), found: listing::describe(path)? })
