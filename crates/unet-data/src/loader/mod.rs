@@ -3,22 +3,24 @@
 //! Takes a dataset, the indices to use and a [`LoaderConfig`]; yields [`Batch`]es. The order and every draw derive from
 //! (seed, epoch, position), so that the batches are the same at any number of threads, and an epoch can be entered in its middle.
 
+mod shared;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use rand::seq::SliceRandom;
-use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::augment::{AugmentConfig, Augmenter, Place, Source};
-use crate::batch::{Batch, Patch};
+use self::shared::{Draw, Shared, check_equal_sizes, places, shares};
+use crate::augment::{AugmentConfig, Augmenter};
+use crate::batch::Batch;
 use crate::dataset::Dataset;
 use crate::random::{Purpose, rng};
-use crate::sampler::{LabelBook, LabelSnapshot, Sampler};
+use crate::sampler::{LabelBook, Sampler};
 use crate::weight_map::WeightMapConfig;
-use crate::{DataError, Normalization, Sample};
+use crate::{DataError, Normalization};
 
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,37 +94,6 @@ impl LoaderConfig {
 pub struct Loader {
     shared: Arc<Shared>,
     pool: ThreadPool,
-}
-
-/// What the worker threads see.
-struct Shared {
-    dataset: Arc<dyn Dataset>,
-    indices: Vec<usize>,
-    config: LoaderConfig,
-    augmenter: Augmenter,
-    cache: Vec<OnceLock<Arc<Cached>>>,
-    cached_bytes: AtomicUsize,
-    /// Labels that take the place of masks.
-    labels: LabelBook,
-    /// w_c of each class.
-    class_weights: Vec<f32>,
-    /// All that an epoch can draw.
-    places: Vec<Draw>,
-}
-
-/// A decoded sample, and the weight map made of its mask when it is first needed.
-struct Cached {
-    sample: Sample,
-    weights: OnceLock<Vec<f32>>,
-}
-
-/// What one draw of an epoch takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Draw {
-    /// Position in `indices`.
-    position: usize,
-    /// The grid's place; any where there is no grid.
-    place: Place,
 }
 
 impl std::fmt::Debug for Loader {
@@ -244,26 +215,6 @@ impl Loader {
     }
 }
 
-/// Every patch of the grid, or every sample once.
-fn places(dataset: &dyn Dataset, indices: &[usize], config: &LoaderConfig) -> Result<Vec<Draw>, DataError> {
-    let (Sampler::Grid { overlap }, Some(patch)) = (&config.sampler, config.patch) else {
-        return Ok((0..indices.len()).map(|position| Draw { position, place: Place::Anywhere }).collect());
-    };
-    let mut all = Vec::new();
-    for (position, &index) in indices.iter().enumerate() {
-        let grid = Sampler::grid(dataset.size(index)?, patch, *overlap);
-        all.extend(grid.into_iter().map(|origin| Draw { position, place: Place::At(origin) }));
-    }
-    Ok(all)
-}
-
-/// Shares of the classes in all masks; alike where nobody has looked.
-fn shares(dataset: &dyn Dataset) -> Vec<f64> {
-    let classes = dataset.classes();
-    let alike = 1.0 / classes.len().max(1) as f64;
-    classes.classes().iter().map(|c| c.share.unwrap_or(alike)).collect()
-}
-
 /// The batches of one epoch, some of them under way.
 struct Epoch<'a> {
     loader: &'a Loader,
@@ -321,89 +272,4 @@ impl Drop for Epoch<'_> {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
-}
-
-impl Shared {
-    fn batch(
-        &self,
-        epoch: u64,
-        draws: std::ops::Range<usize>,
-        order: &[Draw],
-        labels: &LabelSnapshot,
-    ) -> Result<Batch, DataError> {
-        let positions: Vec<usize> = order[draws.clone()].iter().map(|d| d.position).collect();
-        let patches: Vec<Patch> = draws
-            .into_par_iter()
-            .map(|draw| self.patch(epoch, draw, order[draw], labels))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .collect::<Result<_, _>>()?;
-        let batch = Batch::stack(patches).ok_or_else(|| self.mixed_sizes(&positions))?;
-        Ok(Batch { label_version: labels.version(), ..batch })
-    }
-
-    /// Draw number `number` of the epoch: a sample, cut, augmented, normalised.
-    fn patch(&self, epoch: u64, number: usize, draw: Draw, labels: &LabelSnapshot) -> Result<Patch, DataError> {
-        let cached = self.sample(draw.position)?;
-        let (sample, index) = (&cached.sample, self.indices[draw.position]);
-        let replaced = labels.get(index);
-        let mask = replaced.map(|r| &r.labels).or(sample.mask.as_ref());
-        let mask = mask.ok_or_else(|| DataError::NoMask { path: self.dataset.path(index) })?;
-        let weights = self.config.weight_map.map(|map| {
-            let made = replaced.map_or(&cached.weights, |r| &r.weights);
-            made.get_or_init(|| map.map(mask, &self.class_weights)).as_slice()
-        });
-        let mut rng = rng(self.config.seed, epoch, number as u64, Purpose::Augment);
-        let place = match self.config.sampler.centre(Some(mask), index, &mut rng) {
-            Some(pixel) => Place::Holding(pixel),
-            None => draw.place,
-        };
-        let source = Source { image: &sample.image, labels: Some(mask), weights };
-        let mut drawn = self.augmenter.draw_at(source, self.config.patch, place, &mut rng)?;
-        let c = sample.image.channels();
-        self.config.normalization.apply_to(&mut drawn.image, c, sample.image.max_value())?;
-        let (h, w, labels, weights) = (drawn.height, drawn.width, drawn.labels.unwrap_or_default(), drawn.weights);
-        Ok(Patch { h, w, c, image: drawn.image, labels, weights, id: sample.id.clone() })
-    }
-
-    /// The decoded sample, from the cache where it fits.
-    fn sample(&self, position: usize) -> Result<Arc<Cached>, DataError> {
-        if let Some(sample) = self.cache[position].get() {
-            return Ok(Arc::clone(sample));
-        }
-        let sample = self.dataset.load(self.indices[position])?;
-        let map = self.config.weight_map.map_or(0, |_| sample.image.width() * sample.image.height() * size_of::<f32>());
-        let bytes = sample.bytes() + map;
-        let sample = Arc::new(Cached { sample, weights: OnceLock::new() });
-        let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.config.cache_bytes);
-        let reserved = self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
-        if reserved && self.cache[position].set(Arc::clone(&sample)).is_err() {
-            self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed); // another thread was faster with the same sample
-        }
-        Ok(sample)
-    }
-
-    fn mixed_sizes(&self, positions: &[usize]) -> DataError {
-        let indices: Vec<usize> = positions.iter().map(|&p| self.indices[p]).collect();
-        match check_equal_sizes(self.dataset.as_ref(), &indices) {
-            Err(e) => e,
-            Ok(()) => {
-                DataError::config("images of one batch", "different channels", "the same number of channels in each")
-            }
-        }
-    }
-}
-
-fn check_equal_sizes(dataset: &dyn Dataset, indices: &[usize]) -> Result<(), DataError> {
-    let Some((&first, rest)) = indices.split_first() else {
-        return Ok(());
-    };
-    let expected = dataset.size(first)?;
-    for &i in rest {
-        let found = dataset.size(i)?;
-        if found != expected {
-            return Err(DataError::MixedSizes { path: dataset.path(i), found, first: dataset.path(first), expected });
-        }
-    }
-    Ok(())
 }
