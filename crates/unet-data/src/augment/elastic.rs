@@ -64,8 +64,10 @@ impl Field {
                 *sum = (sum.0 + weight * node.0, sum.1 + weight * node.1);
             }
         }
-        for (value, (first, weights)) in out.iter_mut().zip(&self.taps) {
-            *value = weights.iter().zip(&line[*first..]).fold(*value, |s, (w, n)| (s.0 + w * n.0, s.1 + w * n.1));
+        for (value, (first, [a, b, c, d])) in out.iter_mut().zip(&self.taps) {
+            let Some(&[p, q, r, s]) = line[*first..].first_chunk() else { continue };
+            value.0 = value.0 + a * p.0 + b * q.0 + c * r.0 + d * s.0;
+            value.1 = value.1 + a * p.1 + b * q.1 + c * r.1 + d * s.1;
         }
     }
 }

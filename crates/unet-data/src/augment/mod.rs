@@ -13,8 +13,8 @@ use rand::Rng;
 use unet_kernels::{Dims, Kernels, ShapeError};
 
 pub use self::config::{AugmentConfig, Symmetry};
-use self::geometric::Geometry;
 pub(crate) use self::geometric::Place;
+use self::geometric::{Geometry, Mapped};
 pub(crate) use self::intensity::quick_normal;
 use crate::{DataError, Image, LabelMap, Sample};
 
@@ -91,9 +91,7 @@ impl Augmenter {
         }
         let impossible = |e: ShapeError| DataError::config("patch", format!("{patch:?} of {size:?}"), e.to_string());
         let geometry = Geometry::draw(&self.config, self.kernels, size, (patch, place), rng).map_err(impossible)?;
-        let mut values = geometry.image(image);
-        let labels = source.labels.map(|mask| geometry.labels(mask));
-        let weights = source.weights.map(|weights| geometry.weights(weights, size));
+        let Mapped { image: mut values, labels, weights } = geometry.apply(source);
         let (width, height) = geometry.size();
         let dims = Dims::new(1, height, width, image.channels());
         intensity::apply(&self.config, self.kernels, &mut values, dims, image, rng).map_err(impossible)?;
