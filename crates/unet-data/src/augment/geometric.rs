@@ -368,7 +368,7 @@ mod tests {
             let (sin, cos) = degrees.to_radians().sin_cos();
             let warp = Warp { matrix: [cos, -sin, sin, cos], shift: (0.0, 0.0), elastic: None, dense: None };
             let none = Turn { transpose: false, flip_x: false, flip_y: false };
-            Image::new(n, n, 1, Pixels::F32(mapped(&cut(n, none, Some(warp)), &image))).unwrap()
+            Image::new(n, n, 1, Pixels::F32(mapped(&cut(n, none, Some(warp)), image))).unwrap()
         };
         let (a, b) = (image.to_f32(), turned(&turned(&image, 33.0), -33.0).to_f32());
         for y in 20..44 {
