@@ -299,7 +299,8 @@ pub enum OnArg {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  unet inspect my-data                   what was found: images, sizes, classes
+  unet inspect my-data                   what was found, and what will hurt training
+  unet inspect my-data --preview p.png   augmented patches with their masks, to look at
   unet inspect runs/a                    how the run went
   unet inspect model.safetensors         the network and how it is fed
   unet inspect --cpu                     what this processor offers")]
@@ -310,6 +311,18 @@ pub struct InspectArgs {
     /// How files are to be understood.
     #[command(flatten)]
     pub read: ReadArgs,
+    /// Write a picture of augmented patches and their masks, as training would see them
+    #[arg(long, value_name = "PNG", conflicts_with = "cpu")]
+    pub preview: Option<PathBuf>,
+    /// Settings to preview and to plan with: a recipe's name [default: quick]
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub recipe: Option<String>,
+    /// Settings to preview and to plan with: a configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What would be held out [default: the recipe's, or 20% where it holds nothing out]
+    #[arg(long, value_name = "SPEC", value_parser = parse_val)]
+    pub val: Option<ValSpec>,
     /// This machine's instruction sets, and the one that is used
     #[arg(long)]
     pub cpu: bool,

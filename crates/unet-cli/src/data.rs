@@ -33,15 +33,25 @@ pub fn open(data: &Path, options: &OpenOptions<'_>, terminal: &Terminal) -> Resu
         }
         return Ok(Arc::new(Synthetic::new(SyntheticConfig::default())?));
     }
+    with_counter(terminal, ("look", "looked at"), |progress| {
+        let options = OpenOptions { progress: Some(progress), ..options.clone() };
+        Ok(unet_data::open_with(&folder(data)?, &options)?)
+    })
+}
+
+/// Lets `work` tell how far it is, from any thread: a bar, or lines. The names are those of [`Counter::new`].
+pub fn with_counter<T>(
+    terminal: &Terminal,
+    (prefix, verb): (&'static str, &'static str),
+    work: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> Result<T>,
+) -> Result<T> {
     let bar: OnceLock<Mutex<Counter>> = OnceLock::new();
-    let progress = |done: usize, total: usize| {
-        let counter = || Mutex::new(Counter::new(terminal, "look", "looked at", total));
+    work(&|done, total| {
+        let counter = || Mutex::new(Counter::new(terminal, prefix, verb, total));
         if let Ok(mut counter) = bar.get_or_init(counter).lock() {
             counter.tick(&done.to_string());
         }
-    };
-    let options = OpenOptions { progress: Some(&progress), ..options.clone() };
-    Ok(unet_data::open_with(&folder(data)?, &options)?)
+    })
 }
 
 /// Opens what `DATA` means with the classes that a model knows: the masks may lack some of them.

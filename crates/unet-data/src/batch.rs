@@ -15,8 +15,12 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// Class indices: (N, H, W).
     pub labels: Vec<u8>,
+    /// Weights of the pixels in the loss: (N, H, W); `None` weighs all by 1.
+    pub weights: Option<Vec<f32>>,
     /// The samples' names: (N).
     pub ids: Vec<String>,
+    /// The version of the labels that they were drawn from; 0 for the dataset's own masks.
+    pub label_version: u64,
 }
 
 /// One sample, cut, augmented and normalised.
@@ -32,6 +36,8 @@ pub struct Patch {
     pub image: Vec<f32>,
     /// Class indices: (H, W).
     pub labels: Vec<u8>,
+    /// Weights of the pixels: (H, W), where there are any.
+    pub weights: Option<Vec<f32>>,
     /// The sample's name.
     pub id: String,
 }
@@ -41,13 +47,15 @@ impl Batch {
     pub fn stack(patches: Vec<Patch>) -> Option<Self> {
         let first = patches.first()?;
         let (h, w, c) = (first.h, first.w, first.c);
-        if patches.iter().any(|p| (p.h, p.w, p.c) != (h, w, c)) {
+        let weighed = first.weights.is_some();
+        if patches.iter().any(|p| (p.h, p.w, p.c, p.weights.is_some()) != (h, w, c, weighed)) {
             return None;
         }
         let n = patches.len();
         if n == 1 {
             let p = patches.into_iter().next()?; // a batch of one takes the buffers as they are
-            return Some(Self { n, h, w, c, images: p.image, labels: p.labels, ids: vec![p.id] });
+            let (images, labels, weights) = (p.image, p.labels, p.weights);
+            return Some(Self { n, h, w, c, images, labels, weights, ids: vec![p.id], label_version: 0 });
         }
         let mut batch = Self {
             n,
@@ -56,11 +64,16 @@ impl Batch {
             c,
             images: Vec::with_capacity(n * h * w * c),
             labels: Vec::with_capacity(n * h * w),
+            weights: weighed.then(|| Vec::with_capacity(n * h * w)),
+            label_version: 0,
             ids: Vec::with_capacity(n),
         };
         for p in patches {
             batch.images.extend_from_slice(&p.image);
             batch.labels.extend_from_slice(&p.labels);
+            if let (Some(all), Some(weights)) = (&mut batch.weights, &p.weights) {
+                all.extend_from_slice(weights);
+            }
             batch.ids.push(p.id);
         }
         Some(batch)
@@ -73,7 +86,15 @@ mod tests {
     use super::*;
 
     fn patch(h: usize, value: f32) -> Patch {
-        Patch { h, w: 2, c: 1, image: vec![value; h * 2], labels: vec![value as u8; h * 2], id: value.to_string() }
+        Patch {
+            h,
+            w: 2,
+            c: 1,
+            image: vec![value; h * 2],
+            labels: vec![value as u8; h * 2],
+            weights: None,
+            id: value.to_string(),
+        }
     }
 
     #[test]

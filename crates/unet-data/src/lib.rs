@@ -26,14 +26,18 @@ pub mod augment;
 pub mod batch;
 pub mod codec;
 pub mod dataset;
+pub mod doctor;
 pub mod error;
 pub mod image;
 pub mod labels;
 pub mod loader;
 pub mod normalize;
+pub mod preview;
 mod random;
 pub mod sample;
+pub mod sampler;
 pub mod split;
+pub mod weight_map;
 
 pub use self::augment::{AugmentConfig, Augmenter, Symmetry};
 pub use self::batch::{Batch, Patch};
@@ -42,10 +46,14 @@ pub use self::dataset::synthetic::{Synthetic, SyntheticConfig};
 pub use self::dataset::{
     Dataset, InputImage, OpenOptions, list_images, open, open_images, open_images_as, open_with, open_with_classes,
 };
+pub use self::doctor::{Checkup, Finding, Severity, checkup};
 pub use self::error::DataError;
 pub use self::image::{Image, PixelSize, Pixels};
 pub use self::labels::{Class, ClassTable, IGNORE, MaskKind, MaskOptions, MaskValue, ValueCensus};
 pub use self::loader::{Loader, LoaderConfig};
 pub use self::normalize::Normalization;
+pub use self::preview::contact_sheet;
 pub use self::sample::{LabelMap, Sample};
+pub use self::sampler::{LabelBook, LabelSnapshot, Sampler};
 pub use self::split::{Split, ValSpec};
+pub use self::weight_map::WeightMapConfig;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use unet_data::codec::{self, Axes};
-use unet_data::{DataError, Image, Pixels};
+use unet_data::{DataError, Image, LabelMap, Pixels, WeightMapConfig};
 
 const W: usize = 37;
 const H: usize = 23;
@@ -213,4 +213,21 @@ fn the_size_of_a_pixel_is_read_and_written_again() {
         }
     }
     assert_eq!(codec::read(&file("gray.npy")).unwrap().pixel_size(), None);
+}
+
+#[test]
+fn the_weight_map_is_that_of_scipys_distance_transforms() {
+    let (labels, expected) =
+        (codec::read(&file("weight_map_labels.npy")).unwrap(), codec::read(&file("weight_map.npy")).unwrap());
+    let values = labels.to_f32().into_iter().map(|v| v as u8).collect();
+    let map = LabelMap::new(labels.width(), labels.height(), values).unwrap();
+    let ours = WeightMapConfig::default().map(&map, &[1.0, 1.0]);
+    let expected = expected.to_f32();
+    assert!(
+        expected.iter().any(|&w| w > 9.0) && expected.iter().filter(|&&w| w > 2.0).count() > 50,
+        "gaps to speak of"
+    );
+    for (i, (a, b)) in ours.iter().zip(&expected).enumerate() {
+        assert!((a - b).abs() < 1e-4, "pixel {i}: {a} for SciPy's {b}");
+    }
 }

@@ -266,3 +266,11 @@ fn another_folder_a_list_and_whole_stacks_validate() {
         assert!(split.val.iter().all(|&i| data.path(i) == data.path(split.val[0])), "{text}: {:?}", split.val);
     }
 }
+
+#[test]
+fn a_train_folder_is_no_folder_of_one_image() {
+    // Guards against taking data/train/image + data/train/label for an image called "train".
+    let dir = tempdir().unwrap();
+    pairs(&dir.path().join("train"), 3);
+    assert_eq!(open(dir.path()).unwrap().len(), 3);
+}

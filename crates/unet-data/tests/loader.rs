@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use unet_data::{
     AugmentConfig, Batch, ClassTable, DataError, Dataset, Image, LabelMap, Loader, LoaderConfig, Normalization, Pixels,
-    Sample, Synthetic, SyntheticConfig,
+    Sample, Sampler, Synthetic, SyntheticConfig, WeightMapConfig,
 };
 
 /// Images of 12×10 pixels of value `index`, counting how often they are decoded.
@@ -77,8 +77,9 @@ proptest! {
         let stack = SyntheticConfig { width: 64, height: 48, slices: 5, seed: 3 };
         let data: Arc<dyn Dataset> = Arc::new(Synthetic::new(stack).unwrap());
         let config = LoaderConfig {
-            batch_size, seed, patch: Some(32), samples_per_epoch: Some(samples), shuffle: true, augment: AugmentConfig::strong(),
+            batch_size, seed, patch: Some(32), samples_per_epoch: Some(samples), shuffle: true, augment: AugmentConfig::full(),
             normalization: Normalization::Unit, threads: 1, prefetch: 1, cache_bytes: 0,
+            sampler: Sampler::Foreground { share: 0.5 }, weight_map: Some(WeightMapConfig::default()),
         };
         let plain = Loader::new(Arc::clone(&data), vec![0, 2, 3, 4], config.clone()).unwrap();
         let busy = LoaderConfig { threads, prefetch, cache_bytes: if cached { 1 << 20 } else { 4000 }, ..config };
@@ -194,4 +195,68 @@ fn a_panic_in_a_dataset_becomes_an_error() {
     let results: Vec<_> = loader.epoch(0).collect();
     assert!(matches!(results[1], Err(DataError::Worker { batch: 1 })));
     assert!(results[2].is_ok());
+}
+
+#[test]
+fn a_grid_gives_every_patch_once_and_whole_images_come_back_from_it() {
+    let stack = SyntheticConfig { width: 70, height: 50, slices: 2, seed: 4 };
+    let data: Arc<dyn Dataset> = Arc::new(Synthetic::new(stack).unwrap());
+    let config = LoaderConfig { patch: Some(32), sampler: Sampler::Grid { overlap: 4 }, ..LoaderConfig::default() };
+    let loader = Loader::new(Arc::clone(&data), vec![0, 1], config).unwrap();
+    assert_eq!(loader.samples_per_epoch(), 2 * 3 * 2);
+    let batches = all(&loader, 0);
+    let (columns, rows) = ([0, 19, 38], [0, 18]);
+    for (k, batch) in batches.iter().enumerate() {
+        let sample = data.load(k / 6).unwrap();
+        let (x0, y0) = (columns[k % 3], rows[k % 6 / 3]);
+        let labels = sample.mask.unwrap().labels;
+        for i in 0..32 * 32 {
+            assert_eq!(batch.labels[i], labels[(y0 + i / 32) * 70 + x0 + i % 32], "patch {k}, pixel {i}");
+        }
+    }
+    let whole = LoaderConfig { sampler: Sampler::Grid { overlap: 0 }, ..LoaderConfig::default() };
+    assert!(Loader::new(data, vec![0], whole).is_err(), "a grid of whole images");
+}
+
+#[test]
+fn patches_hold_the_rare_class_as_often_as_asked() {
+    let mut labels = vec![0u8; 64 * 64];
+    labels[40 * 64 + 50] = 1;
+    let loader = |share| {
+        let config = LoaderConfig {
+            patch: Some(8),
+            samples_per_epoch: Some(300),
+            sampler: Sampler::Foreground { share },
+            seed: 2,
+            ..LoaderConfig::default()
+        };
+        let stack = SyntheticConfig { width: 64, height: 64, slices: 1, seed: 4 };
+        let loader = Loader::new(Arc::new(Synthetic::new(stack).unwrap()), vec![0], config).unwrap();
+        loader.labels().replace(0, LabelMap::new(64, 64, labels.clone()).unwrap());
+        all(&loader, 0).iter().filter(|b| b.labels.contains(&1)).count()
+    };
+    assert_eq!(loader(1.0), 300);
+    assert!((120..200).contains(&loader(0.5)), "{}", loader(0.5));
+    assert!(loader(0.0) < 20);
+}
+
+#[test]
+fn labels_that_a_caller_changes_show_in_the_next_batch_that_is_begun() {
+    let config = LoaderConfig { prefetch: 2, weight_map: Some(WeightMapConfig::default()), ..LoaderConfig::default() };
+    let stack = SyntheticConfig { width: 32, height: 32, slices: 6, seed: 4 };
+    let loader = Loader::new(Arc::new(Synthetic::new(stack).unwrap()), (0..6).collect(), config).unwrap();
+    let mut versions = Vec::new();
+    for (i, batch) in loader.epoch(0).enumerate() {
+        let batch = batch.unwrap();
+        if i == 0 {
+            for k in 0..6 {
+                loader.labels().replace(k, LabelMap::new(32, 32, vec![1; 1024]).unwrap());
+            }
+        }
+        assert_eq!(batch.labels.iter().all(|&l| l == 1), batch.label_version == 6, "batch {i}");
+        let weights = batch.weights.unwrap();
+        assert_eq!(weights.windows(2).all(|w| w[0] == w[1]), batch.label_version == 6, "weights follow the labels");
+        versions.push(batch.label_version);
+    }
+    assert_eq!(versions, [0, 0, 0, 6, 6, 6], "two were ahead, one begun as the first was handed out");
 }

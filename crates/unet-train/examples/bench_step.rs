@@ -87,6 +87,8 @@ impl Case {
             c: 1,
             images: (0..n * h * w).map(|i| (noise(i) % 256) as f32).collect(),
             labels: (0..n * h * w).map(|i| (noise(i + 1) % 2) as u8).collect(),
+            weights: None,
+            label_version: 0,
             ids: (0..n).map(|i| format!("noise {i}")).collect(),
         }
     }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use unet_data::{AugmentConfig, Axes, DataError, Dataset, MaskOptions, MaskValue, Normalization, OpenOptions, ValSpec};
+use unet_data::{
+    AugmentConfig, Axes, DataError, Dataset, LoaderConfig, MaskOptions, MaskValue, Normalization, OpenOptions, Sampler,
+    ValSpec, WeightMapConfig,
+};
 use unet_model::{UNetConfig, Upsampling};
 
 use crate::TrainError;
@@ -65,6 +68,12 @@ pub struct DataSection {
     pub normalization: NormalizationKind,
     /// Side of the square patches in pixels; 0 takes whole images.
     pub patch: usize,
+    /// Where patches are cut: `{ kind = "random" }`, `"grid"` with `overlap`, `"foreground"` with `share`.
+    #[serde(default)]
+    pub sampler: Sampler,
+    /// The paper's weight map, which opens the gaps between cells: `w0`, `sigma`, `balance`. Without it all pixels weigh alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_map: Option<WeightMapConfig>,
     /// Draws per epoch; 0 takes each image once.
     pub samples_per_epoch: usize,
     /// Whether the order is drawn anew in each epoch.
@@ -270,6 +279,25 @@ impl RunConfig {
             .map_err(|e| TrainError::ConfigSyntax { origin: "the configuration".to_owned(), problem: e.to_string() })
     }
 
+    /// How batches are made, but for the normalisation, which is found in the training images.
+    pub fn loader(&self) -> LoaderConfig {
+        let data = &self.data;
+        LoaderConfig {
+            batch_size: self.train.batch_size,
+            seed: self.train.seed,
+            patch: (data.patch > 0).then_some(data.patch),
+            samples_per_epoch: (data.samples_per_epoch > 0).then_some(data.samples_per_epoch),
+            shuffle: data.shuffle,
+            sampler: data.sampler.clone(),
+            weight_map: data.weight_map,
+            augment: self.augment.clone(),
+            normalization: Normalization::Raw,
+            threads: data.threads,
+            prefetch: data.prefetch,
+            cache_bytes: data.cache_mib.saturating_mul(1 << 20),
+        }
+    }
+
     /// Checks every number.
     ///
     /// # Errors
@@ -278,6 +306,10 @@ impl RunConfig {
         let network = self.model.network(1, 1);
         network.validate().map_err(|e| TrainError::config(format!("model.{}", e.field), e.found, e.expected))?;
         self.augment.validate()?;
+        self.data.sampler.validate((self.data.patch > 0).then_some(self.data.patch))?;
+        if let Some(weight_map) = &self.data.weight_map {
+            weight_map.validate()?;
+        }
         self.optimizer.validate()?;
         self.schedule.validate()?;
         let least = 1usize << self.model.depth;

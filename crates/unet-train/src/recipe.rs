@@ -6,7 +6,7 @@
 //!
 //! `quick`, the default, is for a first good result in minutes on a laptop: a fixed number of small steps.
 
-use unet_data::{AugmentConfig, Axes, ValSpec};
+use unet_data::{AugmentConfig, Axes, Sampler, ValSpec};
 use unet_model::UNetConfig;
 
 use crate::TrainError;
@@ -83,6 +83,8 @@ fn data(normalization: NormalizationKind, val: ValSpec) -> DataSection {
         val,
         normalization,
         patch: 0,
+        sampler: Sampler::Random,
+        weight_map: None,
         samples_per_epoch: 0,
         shuffle: true,
         threads: 0,

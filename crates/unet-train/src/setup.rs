@@ -33,18 +33,7 @@ impl Setup {
             None => config.data.normalization.fit(dataset.as_ref(), &split.train)?,
         };
         check_sizes(config, dataset.as_ref(), &split)?;
-        let loader_config = LoaderConfig {
-            batch_size: config.train.batch_size,
-            seed: config.train.seed,
-            patch: (config.data.patch > 0).then_some(config.data.patch),
-            samples_per_epoch: (config.data.samples_per_epoch > 0).then_some(config.data.samples_per_epoch),
-            shuffle: config.data.shuffle,
-            augment: config.augment.clone(),
-            normalization: normalization.clone(),
-            threads: config.data.threads,
-            prefetch: config.data.prefetch,
-            cache_bytes: config.data.cache_mib.saturating_mul(1 << 20),
-        };
+        let loader_config = LoaderConfig { normalization: normalization.clone(), ..config.loader() };
         let loader = Arc::new(Loader::new(Arc::clone(dataset), split.train.clone(), loader_config)?);
         Ok(Self { split, normalization, loader })
     }

@@ -140,7 +140,7 @@ impl Learner {
         let dims = Dims::new(batch.n, batch.h, batch.w, batch.c);
         let pass = self.trainer.forward(&mut self.model, &batch.images, dims)?;
         self.dlogits.resize(pass.logits().len(), 0.0);
-        let targets = self.ignore.targets(&batch.labels, None);
+        let targets = self.ignore.targets(&batch.labels, batch.weights.as_deref());
         let loss = self.loss.evaluate(&self.kernels, pass.logits(), targets, Some(&mut self.dlogits));
         check_finite("loss", loss.mean(), self.optimizer.steps() + 1, &batch.ids)?;
         pass.backward(&self.dlogits, &mut self.grads)?;

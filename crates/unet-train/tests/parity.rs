@@ -42,6 +42,8 @@ fn losses_of_24_steps_are_pytorchs() {
             c: 1,
             images: images[at.clone()].iter().map(|&v| f32::from(v)).collect(),
             labels: labels[at].to_vec(),
+            weights: None,
+            label_version: 0,
             ids: vec![i.to_string()],
         };
         let found = learner.step(&batch).unwrap().loss.mean();

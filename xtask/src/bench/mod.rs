@@ -3,6 +3,7 @@
 //! Takes the name of a measurement; prints a Markdown table and writes JSON. Both programs run at the same time and take turns, so that what
 //! disturbs the machine disturbs both; each number is a median, each ratio is taken pair by pair.
 
+mod data;
 mod machine;
 mod pairs;
 mod report;
@@ -44,30 +45,41 @@ pub struct Args {
 enum Bench {
     /// A whole training step beside PyTorch's, in its layouts
     Step,
+    /// Augmented patches (96 of them) beside a PyTorch DataLoader with albumentations or torchvision
+    Data,
 }
 
 /// Measures and reports.
 pub fn run(args: &Args) -> Result<()> {
-    let Bench::Step = args.bench;
-    let cases = choose(args.cases.as_deref())?;
     let machine = Machine::look();
     let threads = args.threads.map_or(machine.cores, usize::from);
-    let programs = Programs::prepare(&workspace::root()?)?;
     let versions = BTreeMap::from([("unet".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
     let mut report = Report { machine, versions, threads, rows: Vec::new() };
-    for case in cases {
-        for layout in step::LAYOUTS {
-            let name = case.name();
-            eprintln!("step {name}: {} pairs with PyTorch {layout}", args.runs);
-            let row = measure(&programs, &case, layout, threads, usize::from(args.runs), &mut report.versions);
-            report.rows.push(row.with_context(|| format!("step {name}"))?);
-        }
-    }
+    report.rows = match args.bench {
+        Bench::Step => step_rows(args, threads, &mut report.versions)?,
+        Bench::Data => data::rows(args, threads, &mut report.versions)?,
+    };
     print!("{}", report.markdown());
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }
     Ok(())
+}
+
+/// A row for each case of the step and each layout of the peer.
+fn step_rows(args: &Args, threads: usize, versions: &mut BTreeMap<String, String>) -> Result<Vec<Row>> {
+    let cases = choose(args.cases.as_deref())?;
+    let programs = Programs::prepare(&workspace::root()?)?;
+    let mut rows = Vec::new();
+    for case in cases {
+        for layout in step::LAYOUTS {
+            let name = case.name();
+            eprintln!("step {name}: {} pairs with PyTorch {layout}", args.runs);
+            let row = measure(&programs, &case, layout, threads, usize::from(args.runs), versions);
+            rows.push(row.with_context(|| format!("step {name}"))?);
+        }
+    }
+    Ok(rows)
 }
 
 /// One row: both workers of a case, started together and ended together.

@@ -31,10 +31,16 @@ pub struct AugmentConfig {
     pub scale: f32,
     /// Shear: the tangent is uniform in ± this.
     pub shear: f32,
+    /// Translation: uniform in ± this share of the patch's sides, beyond the place that the patch is cut at; mirrored at the borders.
+    pub translate: f32,
     /// Elastic deformation: standard deviation in pixels of the displacements on a coarse grid (Ronneberger et al. 2015, §3.1: 10).
     pub elastic_sigma: f32,
     /// Spacing in pixels of that grid; displacements between its points are bicubic.
     pub elastic_spacing: f32,
+    /// Dense elastic deformation (Simard et al. 2003): standard deviation in pixels of displacements drawn for every pixel and smoothed.
+    pub dense_sigma: f32,
+    /// Standard deviation in pixels of the Gaussian that smooths them.
+    pub dense_smoothing: f32,
     /// Probability, 0–1, of each of the intensity steps below.
     pub intensity_probability: f32,
     /// Brightness: shift uniform in ± this share of the value range.
@@ -43,8 +49,18 @@ pub struct AugmentConfig {
     pub contrast: f32,
     /// Gamma: exponent e to the power of a uniform draw in ± this.
     pub gamma: f32,
+    /// Probability, 0–1, that a gamma is applied to the inverted patch.
+    pub gamma_inverted: f32,
     /// Noise: standard deviation uniform in 0 to this share of the value range.
     pub noise: f32,
+    /// Gaussian blur: standard deviation uniform in 0 to this many pixels.
+    pub blur: f32,
+    /// Low resolution: the patch is reduced by a factor uniform in 1 to this, and enlarged again; 1 or less switches it off.
+    pub low_resolution: f32,
+    /// Coarse dropout: up to so many rectangles take the patch's mean; the mask stays.
+    pub dropout_holes: u32,
+    /// Sides of these: uniform up to this share of the patch's.
+    pub dropout_size: f32,
 }
 
 impl AugmentConfig {
@@ -63,7 +79,7 @@ impl AugmentConfig {
         Self { symmetry: Symmetry::D4, ..Self::default() }
     }
 
-    /// The full set: for few images and a quick recipe.
+    /// Strong geometry and light: for few images and a quick recipe.
     pub fn strong() -> Self {
         Self {
             symmetry: Symmetry::D4,
@@ -78,6 +94,20 @@ impl AugmentConfig {
             contrast: 0.25,
             gamma: 0.25,
             noise: 0.04,
+            ..Self::default()
+        }
+    }
+
+    /// Every step there is: what the data benchmark measures as the full set.
+    pub fn full() -> Self {
+        Self {
+            translate: 0.05,
+            gamma_inverted: 0.15,
+            blur: 1.0,
+            low_resolution: 2.0,
+            dropout_holes: 4,
+            dropout_size: 0.15,
+            ..Self::strong()
         }
     }
 
@@ -91,7 +121,15 @@ impl AugmentConfig {
             ("augment.rotate_degrees", self.rotate_degrees, 180.0),
             ("augment.scale", self.scale, 2.0),
             ("augment.shear", self.shear, 2.0),
+            ("augment.translate", self.translate, 1.0),
             ("augment.elastic_sigma", self.elastic_sigma, 1000.0),
+            ("augment.dense_sigma", self.dense_sigma, 1000.0),
+            ("augment.dense_smoothing", self.dense_smoothing, 1000.0),
+            ("augment.gamma_inverted", self.gamma_inverted, 1.0),
+            ("augment.blur", self.blur, 100.0),
+            ("augment.low_resolution", self.low_resolution, 64.0),
+            ("augment.dropout_holes", self.dropout_holes as f32, 1000.0),
+            ("augment.dropout_size", self.dropout_size, 1.0),
             ("augment.intensity_probability", self.intensity_probability, 1.0),
             ("augment.brightness", self.brightness, 1.0),
             ("augment.contrast", self.contrast, 2.0),
@@ -102,6 +140,10 @@ impl AugmentConfig {
             if !(0.0..=most).contains(&value) {
                 return Err(DataError::config(setting, value, format!("a number from 0 to {most}")));
             }
+        }
+        if self.dense_sigma > 0.0 && self.dense_smoothing < 0.5 {
+            let expected = "at least 0.5 pixels: without smoothing the deformation tears";
+            return Err(DataError::config("augment.dense_smoothing", self.dense_smoothing, expected));
         }
         if self.elastic_sigma > 0.0 && !(2.0..=100_000.0).contains(&self.elastic_spacing) {
             return Err(DataError::config("augment.elastic_spacing", self.elastic_spacing, "at least 2 pixels"));
@@ -117,7 +159,14 @@ mod tests {
 
     #[test]
     fn presets_are_valid_and_bad_numbers_are_named() {
-        for preset in [AugmentConfig::none(), AugmentConfig::flips(), AugmentConfig::d4(), AugmentConfig::strong()] {
+        let presets = [
+            AugmentConfig::none(),
+            AugmentConfig::flips(),
+            AugmentConfig::d4(),
+            AugmentConfig::strong(),
+            AugmentConfig::full(),
+        ];
+        for preset in presets {
             preset.validate().unwrap();
         }
         let e = AugmentConfig { noise: f32::NAN, ..AugmentConfig::none() }.validate().unwrap_err();

@@ -2,10 +2,12 @@
 //! one resampling.
 
 use rand::Rng;
+use unet_kernels::{Kernels, ShapeError};
 
+use super::Source;
 use super::config::{AugmentConfig, Symmetry};
 use super::elastic::Field;
-use crate::{Image, LabelMap, Pixels};
+use crate::Pixels;
 
 /// One drawn map from output pixels to source coordinates.
 #[derive(Debug, Clone)]
@@ -31,20 +33,59 @@ pub(super) struct Turn {
 struct Warp {
     /// Source offset = matrix · output offset, both from the centre of the cut: [xx, xy, yx, yy].
     matrix: [f32; 4],
+    /// Added to each source place, in pixels.
+    shift: (f32, f32),
     elastic: Option<Field>,
+    dense: Option<Field>,
+}
+
+/// What came of an image and all that belongs to it.
+pub(super) struct Mapped {
+    pub(super) image: Vec<f32>,
+    pub(super) labels: Option<Vec<u8>>,
+    pub(super) weights: Option<Vec<f32>>,
+}
+
+/// Where a patch is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Place {
+    /// Anywhere inside the image.
+    #[default]
+    Anywhere,
+    /// Anywhere such that it holds this pixel.
+    Holding((usize, usize)),
+    /// With this first pixel.
+    At((i64, i64)),
 }
 
 impl Geometry {
     /// Draws a cut of side `patch` (or all of the `source` size) and its transformation.
-    pub(super) fn draw(c: &AugmentConfig, source: (usize, usize), patch: Option<usize>, rng: &mut impl Rng) -> Self {
+    pub(super) fn draw(
+        c: &AugmentConfig,
+        kernels: Kernels,
+        source: (usize, usize),
+        (patch, place): (Option<usize>, Place),
+        rng: &mut impl Rng,
+    ) -> Result<Self, ShapeError> {
         let out = patch.map_or(source, |side| (side, side));
-        let mut place = |have: usize, want: usize| {
-            if have > want { rng.random_range(0..=(have - want) as u64) as i64 } else { -(((want - have) / 2) as i64) }
+        let mut first = |have: usize, want: usize, held: Option<usize>| {
+            if have <= want {
+                return -(((want - have) / 2) as i64);
+            }
+            let (least, most) = match held {
+                Some(held) => ((held + 1).saturating_sub(want), held.min(have - want)),
+                None => (0, have - want),
+            };
+            rng.random_range(least as u64..=most as u64) as i64
         };
-        let origin = (place(source.0, out.0), place(source.1, out.1));
+        let origin = match place {
+            Place::At(origin) => origin,
+            Place::Anywhere => (first(source.0, out.0, None), first(source.1, out.1, None)),
+            Place::Holding((x, y)) => (first(source.0, out.0, Some(x)), first(source.1, out.1, Some(y))),
+        };
         let turn = Turn::draw(c.symmetry, out.0 == out.1, rng);
-        let warp = Warp::draw(c, out, turn, rng);
-        Self { out, origin, turn, warp }
+        let warp = Warp::draw(c, kernels, out, turn, rng)?;
+        Ok(Self { out, origin, turn, warp })
     }
 
     /// Width and height of the output.
@@ -52,38 +93,49 @@ impl Geometry {
         self.out
     }
 
-    /// The image under this map: raw values, (H, W, C).
-    pub(super) fn image(&self, image: &Image) -> Vec<f32> {
-        let (size, c) = ((image.width(), image.height()), image.channels());
+    /// All that belongs to an image under this map: raw values (H, W, C) bilinear, labels of the nearest pixels, weights bilinear.
+    pub(super) fn apply(&self, source: Source<'_>) -> Mapped {
+        let image = source.image;
         match image.pixels() {
-            Pixels::U8(v) => self.sample(v, size, c, f32::from),
-            Pixels::U16(v) => self.sample(v, size, c, f32::from),
-            Pixels::F32(v) => self.sample(v, size, c, |v| v),
+            Pixels::U8(v) => self.map(v, f32::from, source),
+            Pixels::U16(v) => self.map(v, f32::from, source),
+            Pixels::F32(v) => self.map(v, |v| v, source),
         }
     }
 
-    /// The mask under this map: the class of the nearest source pixel.
-    pub(super) fn labels(&self, mask: &LabelMap) -> Vec<u8> {
-        let (w, h) = (mask.width, mask.height);
-        let mut out = Vec::with_capacity(self.out.0 * self.out.1);
-        match &self.warp {
-            None => self.each_source((w, h), |i| out.push(mask.labels[i])),
-            Some(warp) => self.each_coordinate(warp, |x, y| {
-                let x = mirror((x + 0.5).floor() as i64, w);
-                let y = mirror((y + 0.5).floor() as i64, h);
-                out.push(mask.labels[y * w + x]);
-            }),
-        }
-        out
-    }
-
-    fn sample<T: Copy>(&self, v: &[T], size: (usize, usize), c: usize, to_f32: impl Fn(T) -> f32 + Copy) -> Vec<f32> {
-        let mut out = Vec::with_capacity(self.out.0 * self.out.1 * c);
-        match &self.warp {
-            None => self.each_source(size, |i| out.extend(v[i * c..(i + 1) * c].iter().map(|&v| to_f32(v)))),
-            Some(warp) => self.each_coordinate(warp, |x, y| bilinear(v, size, c, (x, y), to_f32, &mut out)),
-        }
-        out
+    fn map<T: Copy>(&self, v: &[T], to_f32: impl Fn(T) -> f32 + Copy, source: Source<'_>) -> Mapped {
+        let (size, c) = ((source.image.width(), source.image.height()), source.image.channels());
+        let pixels = self.out.0 * self.out.1;
+        let Some(warp) = &self.warp else {
+            let mut mapped = Mapped { image: Vec::with_capacity(pixels * c), labels: None, weights: None };
+            self.each_source(size, |i| mapped.image.extend(v[i * c..(i + 1) * c].iter().map(|&v| to_f32(v))));
+            mapped.labels = source.labels.map(|mask| {
+                let mut out = Vec::with_capacity(pixels);
+                self.each_source(size, |i| out.push(mask.labels[i]));
+                out
+            });
+            mapped.weights = source.weights.map(|weights| {
+                let mut out = Vec::with_capacity(pixels);
+                self.each_source(size, |i| out.push(weights[i]));
+                out
+            });
+            return mapped;
+        };
+        let mut image = vec![0.0; pixels * c];
+        let mut labels = source.labels.map(|_| vec![0; pixels]);
+        let mut weights = source.weights.map(|_| vec![0.0; pixels]);
+        let w = self.out.0;
+        self.each_row(warp, |y, places| {
+            let row = y * w..(y + 1) * w;
+            bilinear(v, size, c, places, to_f32, &mut image[row.start * c..row.end * c]);
+            if let (Some(out), Some(mask)) = (&mut labels, source.labels) {
+                nearest(&mask.labels, size, places, &mut out[row.clone()]);
+            }
+            if let (Some(out), Some(map)) = (&mut weights, source.weights) {
+                bilinear(map, size, 1, places, |v| v, &mut out[row]);
+            }
+        });
+        Mapped { image, labels, weights }
     }
 
     /// Calls `f` with the source pixel index of each output pixel, row by row; exact maps only.
@@ -102,22 +154,24 @@ impl Geometry {
         }
     }
 
-    /// Calls `f` with the source coordinates of each output pixel, row by row.
-    fn each_coordinate(&self, warp: &Warp, mut f: impl FnMut(f32, f32)) {
+    /// Calls `f` with each output row's number and the source places (x, y) of its pixels.
+    fn each_row(&self, warp: &Warp, mut f: impl FnMut(usize, &[(f32, f32)])) {
         let (ow, oh) = self.out;
         let centre = ((ow as f32 - 1.0) / 2.0, (oh as f32 - 1.0) / 2.0);
         let source = (self.origin.0 as f32 + centre.0, self.origin.1 as f32 + centre.1);
         let [xx, xy, yx, yy] = warp.matrix;
-        let mut bend = vec![(0.0f32, 0.0f32); ow];
+        let mut places = vec![(0.0f32, 0.0f32); ow];
         for y in 0..oh {
-            if let Some(field) = &warp.elastic {
-                field.row(y, &mut bend);
+            places.fill(warp.shift);
+            for field in [&warp.elastic, &warp.dense].into_iter().flatten() {
+                field.row(y, &mut places);
             }
             let dy = y as f32 - centre.1;
-            for (x, (bx, by)) in bend.iter().enumerate() {
+            for (x, place) in places.iter_mut().enumerate() {
                 let dx = x as f32 - centre.0;
-                f(source.0 + xx * dx + xy * dy + bx, source.1 + yx * dx + yy * dy + by);
+                *place = (source.0 + xx * dx + xy * dy + place.0, source.1 + yx * dx + yy * dy + place.1);
             }
+            f(y, &places);
         }
     }
 }
@@ -141,23 +195,36 @@ impl Turn {
 }
 
 impl Warp {
-    /// Draws rotation, scale, shear and elastic field; `None` where none of them came up.
-    fn draw(c: &AugmentConfig, out: (usize, usize), turn: Turn, rng: &mut impl Rng) -> Option<Self> {
-        let affine = c.rotate_degrees > 0.0 || c.scale > 0.0 || c.shear > 0.0;
+    /// Draws rotation, scale, shear, translation and elastic fields; `None` where none of them came up.
+    fn draw(
+        c: &AugmentConfig,
+        kernels: Kernels,
+        out: (usize, usize),
+        turn: Turn,
+        rng: &mut impl Rng,
+    ) -> Result<Option<Self>, ShapeError> {
+        let affine = c.rotate_degrees > 0.0 || c.scale > 0.0 || c.shear > 0.0 || c.translate > 0.0;
         let affine = affine && rng.random::<f32>() < c.warp_probability;
-        let matrix = if affine {
+        let (mut matrix, mut shift) = (turn.matrix(), (0.0, 0.0));
+        if affine {
             let mut within = |limit: f32| limit * (2.0 * rng.random::<f32>() - 1.0);
             let (sin, cos) = within(c.rotate_degrees).to_radians().sin_cos();
             let (scale, shear) = (within(c.scale).exp(), within(c.shear));
             // rotation · shear along x · scale
             let a = [scale * cos, scale * (cos * shear - sin), scale * sin, scale * (sin * shear + cos)];
-            product(a, turn.matrix())
-        } else {
-            turn.matrix()
-        };
+            matrix = product(a, matrix);
+            if c.translate > 0.0 {
+                shift = (within(c.translate * out.0 as f32), within(c.translate * out.1 as f32));
+            }
+        }
         let bends = c.elastic_sigma > 0.0 && rng.random::<f32>() < c.warp_probability;
         let elastic = bends.then(|| Field::draw(out, c.elastic_spacing, c.elastic_sigma, rng));
-        (affine || bends).then_some(Self { matrix, elastic })
+        let ripples = c.dense_sigma > 0.0 && rng.random::<f32>() < c.warp_probability;
+        let dense = match ripples {
+            true => Some(Field::dense(kernels, out, c.dense_sigma, c.dense_smoothing, rng)?),
+            false => None,
+        };
+        Ok((affine || bends || ripples).then_some(Self { matrix, shift, elastic, dense }))
     }
 }
 
@@ -176,26 +243,58 @@ fn mirror(i: i64, n: usize) -> usize {
     (if i < n { i } else { period - i }) as usize
 }
 
-/// Appends the `c` bilinearly interpolated values at (x, y).
-#[inline]
+/// The largest whole number that is not above `x`, and what is left. A cast and a comparison: `f32::floor` is a call on processors without
+/// SSE 4.1, which is what a plain build supports.
+#[inline(always)]
+fn floor(x: f32) -> (i32, f32) {
+    let toward_zero = x as i32;
+    let floor = toward_zero - i32::from(toward_zero as f32 > x);
+    (floor, x - floor as f32)
+}
+
+/// Whether a whole place and the one behind it lie inside.
+#[inline(always)]
+fn inside(i: i32, n: usize) -> bool {
+    (i as u32 as usize) < n.saturating_sub(1)
+}
+
+/// Writes the `c` bilinearly interpolated values at each of the places.
+#[inline(always)]
 fn bilinear<T: Copy>(
     v: &[T],
     (w, h): (usize, usize),
     c: usize,
-    (x, y): (f32, f32),
+    places: &[(f32, f32)],
     to_f32: impl Fn(T) -> f32,
-    out: &mut Vec<f32>,
+    out: &mut [f32],
 ) {
-    let (x0, y0) = (x.floor(), y.floor());
-    let (fx, fy) = (x - x0, y - y0);
-    let (x0, y0) = (x0 as i64, y0 as i64);
-    let (xa, xb) = (mirror(x0, w), mirror(x0 + 1, w));
-    let (ya, yb) = (mirror(y0, h), mirror(y0 + 1, h));
-    for k in 0..c {
-        let at = |x: usize, y: usize| to_f32(v[(y * w + x) * c + k]);
-        let top = at(xa, ya) + fx * (at(xb, ya) - at(xa, ya));
-        let bottom = at(xa, yb) + fx * (at(xb, yb) - at(xa, yb));
-        out.push(top + fy * (bottom - top));
+    for (&(x, y), out) in places.iter().zip(out.chunks_exact_mut(c)) {
+        let ((x0, fx), (y0, fy)) = (floor(x), floor(y));
+        let (xa, xb, ya, yb) = if inside(x0, w) && inside(y0, h) {
+            (x0 as usize, x0 as usize + 1, y0 as usize, y0 as usize + 1)
+        } else {
+            let (x0, y0) = (i64::from(x0), i64::from(y0));
+            (mirror(x0, w), mirror(x0 + 1, w), mirror(y0, h), mirror(y0 + 1, h))
+        };
+        let corners = [(ya * w + xa) * c, (ya * w + xb) * c, (yb * w + xa) * c, (yb * w + xb) * c];
+        for (k, out) in out.iter_mut().enumerate() {
+            let [a, b, d, e] = corners.map(|i| to_f32(v[i + k]));
+            let (top, bottom) = (a + fx * (b - a), d + fx * (e - d));
+            *out = top + fy * (bottom - top);
+        }
+    }
+}
+
+/// Writes the label of the pixel nearest to each of the places.
+fn nearest(labels: &[u8], (w, h): (usize, usize), places: &[(f32, f32)], out: &mut [u8]) {
+    for (&(x, y), out) in places.iter().zip(out) {
+        let (x, y) = (floor(x + 0.5).0, floor(y + 0.5).0);
+        let (x, y) = if inside(x, w) && inside(y, h) {
+            (x as usize, y as usize)
+        } else {
+            (mirror(x.into(), w), mirror(y.into(), h))
+        };
+        *out = labels[y * w + x];
     }
 }
 
@@ -204,6 +303,7 @@ fn bilinear<T: Copy>(
 mod tests {
     use super::*;
     use crate::random::{Purpose, rng};
+    use crate::{Image, LabelMap};
 
     fn turns() -> impl Iterator<Item = Turn> {
         (0..8).map(|bits| Turn { flip_x: bits & 1 != 0, flip_y: bits & 2 != 0, transpose: bits & 4 != 0 })
@@ -211,6 +311,10 @@ mod tests {
 
     fn cut(side: usize, turn: Turn, warp: Option<Warp>) -> Geometry {
         Geometry { out: (side, side), origin: (0, 0), turn, warp }
+    }
+
+    fn mapped(geometry: &Geometry, image: &Image) -> Vec<f32> {
+        geometry.apply(Source { image, labels: None, weights: None }).image
     }
 
     fn random_image(side: usize) -> Image {
@@ -221,7 +325,7 @@ mod tests {
     #[test]
     fn turns_place_pixels_where_their_names_say() {
         let image = Image::new(2, 2, 1, Pixels::U8(vec![1, 2, 3, 4])).unwrap();
-        let turned = |transpose, flip_x, flip_y| cut(2, Turn { transpose, flip_x, flip_y }, None).image(&image);
+        let turned = |transpose, flip_x, flip_y| mapped(&cut(2, Turn { transpose, flip_x, flip_y }, None), &image);
         assert_eq!(turned(false, true, false), [2.0, 1.0, 4.0, 3.0]);
         assert_eq!(turned(false, false, true), [3.0, 4.0, 1.0, 2.0]);
         assert_eq!(turned(true, false, false), [1.0, 3.0, 2.0, 4.0]);
@@ -232,9 +336,9 @@ mod tests {
     fn every_turn_has_an_inverse_that_returns_the_pixels() {
         let image = random_image(7);
         for turn in turns() {
-            let turned = cut(7, turn, None).image(&image);
+            let turned = mapped(&cut(7, turn, None), &image);
             let turned = Image::new(7, 7, 1, Pixels::F32(turned)).unwrap();
-            let back = turns().filter(|&t| cut(7, t, None).image(&turned) == image.to_f32()).count();
+            let back = turns().filter(|&t| mapped(&cut(7, t, None), &turned) == image.to_f32()).count();
             assert_eq!(back, 1, "{turn:?}");
         }
     }
@@ -245,9 +349,13 @@ mod tests {
         let mask = LabelMap::new(8, 8, image.to_f32().iter().map(|&v| u8::from(v > 99.0)).collect()).unwrap();
         for turn in turns() {
             let exact = cut(8, turn, None);
-            let warped = cut(8, turn, Some(Warp { matrix: turn.matrix(), elastic: None }));
-            assert_eq!(exact.image(&image), warped.image(&image), "{turn:?}");
-            assert_eq!(exact.labels(&mask), warped.labels(&mask), "{turn:?}");
+            let warped =
+                cut(8, turn, Some(Warp { matrix: turn.matrix(), shift: (0.0, 0.0), elastic: None, dense: None }));
+            let weights = image.to_f32();
+            let source = Source { image: &image, labels: Some(&mask), weights: Some(&weights) };
+            let (exact, warped) = (exact.apply(source), warped.apply(source));
+            assert_eq!((&exact.image, &exact.labels), (&warped.image, &warped.labels), "{turn:?}");
+            assert_eq!((&exact.weights, exact.weights.as_ref()), (&warped.weights, Some(&exact.image)), "{turn:?}");
         }
     }
 
@@ -258,9 +366,9 @@ mod tests {
         let image = Image::new(n, n, 1, Pixels::F32((0..n * n).map(wave).collect())).unwrap();
         let turned = |image: &Image, degrees: f32| {
             let (sin, cos) = degrees.to_radians().sin_cos();
-            let warp = Warp { matrix: [cos, -sin, sin, cos], elastic: None };
+            let warp = Warp { matrix: [cos, -sin, sin, cos], shift: (0.0, 0.0), elastic: None, dense: None };
             let none = Turn { transpose: false, flip_x: false, flip_y: false };
-            Image::new(n, n, 1, Pixels::F32(cut(n, none, Some(warp)).image(image))).unwrap()
+            Image::new(n, n, 1, Pixels::F32(mapped(&cut(n, none, Some(warp)), image))).unwrap()
         };
         let (a, b) = (image.to_f32(), turned(&turned(&image, 33.0), -33.0).to_f32());
         for y in 20..44 {

@@ -1,23 +1,50 @@
-//! Brightness, contrast, gamma and noise, on values scaled to 0–1 and back: what a microscope's settings change, never the mask.
+//! Brightness, contrast, gamma and noise (and, first and last, what degrades), on values scaled to 0–1 and back: what a microscope's settings change, never the mask.
 
 use rand::{Rng, RngCore};
+use unet_kernels::{Dims, Kernels, ShapeError};
 
 use super::config::AugmentConfig;
+use super::degrade;
 use crate::{Image, Pixels};
 
 /// Changes raw values in place; `source` tells their range (for floating-point images it is that of the values).
-pub(super) fn apply(c: &AugmentConfig, values: &mut [f32], source: &Image, rng: &mut impl Rng) {
+pub(super) fn apply(
+    c: &AugmentConfig,
+    kernels: Kernels,
+    values: &mut [f32],
+    dims: Dims,
+    source: &Image,
+    rng: &mut impl Rng,
+) -> Result<(), ShapeError> {
     let mut come_up = |magnitude: f32| magnitude > 0.0 && rng.random::<f32>() < c.intensity_probability;
     let (brightness, contrast) = (come_up(c.brightness), come_up(c.contrast));
     let (gamma, noise) = (come_up(c.gamma), come_up(c.noise));
-    if !(brightness || contrast || gamma || noise) {
-        return;
+    let (blur, reduce) = (come_up(c.blur), come_up(c.low_resolution - 1.0));
+    let drop_out = come_up(c.dropout_size * c.dropout_holes as f32);
+    if blur {
+        degrade::blur(kernels, values, dims, c.blur * rng.random::<f32>())?;
     }
+    if reduce {
+        degrade::reduce(kernels, values, dims, 1.0 + (c.low_resolution - 1.0) * rng.random::<f32>())?;
+    }
+    if brightness || contrast || gamma || noise {
+        relight(c, [brightness, contrast, gamma, noise], values, source, rng);
+    }
+    if drop_out {
+        degrade::drop_out(values, dims, c.dropout_holes, c.dropout_size, rng);
+    }
+    Ok(())
+}
+
+/// Brightness, contrast, gamma and noise, those of them that came up, in one pass.
+fn relight(c: &AugmentConfig, which: [bool; 4], values: &mut [f32], source: &Image, rng: &mut impl Rng) {
+    let [brightness, contrast, gamma, noise] = which;
     let mut within = |limit: f32| limit * (2.0 * rng.random::<f32>() - 1.0);
     let shift = if brightness { within(c.brightness) } else { 0.0 };
     let factor = if contrast { within(c.contrast).exp() } else { 1.0 };
     let exponent = if gamma { within(c.gamma).exp() } else { 1.0 };
     let sigma = if noise { c.noise * rng.random::<f32>() } else { 0.0 };
+    let inverted = gamma && c.gamma_inverted > 0.0 && rng.random::<f32>() < c.gamma_inverted;
     let Some((low, high)) = range(values, source) else {
         return;
     };
@@ -29,7 +56,7 @@ pub(super) fn apply(c: &AugmentConfig, values: &mut [f32], source: &Image, rng: 
         let mut u = (*v - low) * scale;
         u = ((u - mean) * factor + mean + shift).clamp(0.0, 1.0);
         if exponent != 1.0 {
-            u = u.powf(exponent);
+            u = if inverted { 1.0 - (1.0 - u).powf(exponent) } else { u.powf(exponent) };
         }
         if sigma > 0.0 {
             u = (u + sigma * quick_normal(rng)).clamp(0.0, 1.0);
@@ -77,12 +104,18 @@ mod tests {
             contrast: 1.0,
             gamma: 1.0,
             noise: 1.0,
+            gamma_inverted: 0.5,
+            blur: 2.0,
+            low_resolution: 4.0,
+            dropout_holes: 2,
+            dropout_size: 0.3,
             ..Default::default()
         };
         let image = Image::new(256, 1, 1, Pixels::U16((0..256).map(|i| i * 257).collect())).unwrap();
         for i in 0..20 {
             let mut values = image.to_f32();
-            apply(&c, &mut values, &image, &mut rng(4, 0, i, Purpose::Augment));
+            let mut r = rng(4, 0, i, Purpose::Augment);
+            apply(&c, Kernels::detect(), &mut values, Dims::new(1, 1, 256, 1), &image, &mut r).unwrap();
             assert!(values.iter().all(|v| (0.0..=65535.0).contains(v)));
             assert_ne!(values, image.to_f32());
         }

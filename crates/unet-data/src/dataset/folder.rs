@@ -1,17 +1,22 @@
-//! A folder of images beside a folder of masks: pairs by stem, `NAME` with `NAME` or `NAME_mask`.
+//! A folder of images beside a folder of masks: pairs by stem, `NAME` with `NAME` or `NAME_mask`. A mask may be an image file, ImageJ's
+//! regions (`.roi`, `.zip`) or LabelMe's outlines (`.json`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::listing::{self, IMAGE_NAMES, MASK_NAMES};
-use super::paired::{Pair, Pairs, pages};
-use crate::DataError;
+use super::mask::Mask;
+use super::outline::{Drawing, Shape};
+use super::paired::{Pair, Pairs, pages, with_mask};
+use super::{annotations, roi};
 use crate::codec::Axes;
+use crate::{ClassTable, DataError};
 
 /// The pairs below `root`, where it has an image folder and a mask folder; an image folder alone is an error.
-pub(super) fn find(root: &Path, axes: Axes) -> Result<Option<Pairs>, DataError> {
+pub(super) fn find(root: &Path, axes: Axes, classes: Option<&ClassTable>) -> Result<Option<Pairs>, DataError> {
     let folder = |names: &'static [&'static str]| {
         listing::only(root, |p| listing::is_one_of(&listing::name(p), names) && p.is_dir())
     };
@@ -19,22 +24,34 @@ pub(super) fn find(root: &Path, axes: Axes) -> Result<Option<Pairs>, DataError> 
         return Ok(None);
     };
     let Some(masks) = folder(&MASK_NAMES)? else {
+        if let Some(pairs) = annotations::find(root, classes)? {
+            return Ok(Some(pairs));
+        }
         let found = format!("a folder {} without a folder of masks beside it", listing::name(&images));
         return Err(DataError::NoDataset { path: root.to_owned(), found });
     };
-    let images = by_stem(&images, |stem| stem)?;
-    let masks = by_stem(&masks, |stem| match stem.strip_suffix("_mask") {
+    let images = by_stem(listing::images(&images)?, &images, |stem| stem)?;
+    let masks = by_stem(listing::masks(&masks)?, &masks, |stem| match stem.strip_suffix("_mask") {
         Some(base) if images.contains_key(base) && !images.contains_key(&stem) => base.to_owned(),
         _ => stem,
     })?;
-    let pairs = match_up(root, &images, &masks, axes)?;
-    Ok(Some(Pairs { root: root.to_owned(), pairs, is_stack: false }))
+    let drawn = || masks.values().filter(|p| listing::has_ending(p, &["json"]));
+    let names = drawn().map(|p| annotations::labels(p)).collect::<Result<Vec<_>, _>>()?;
+    let names: BTreeSet<String> = names.into_iter().flatten().collect();
+    let values = annotations::values_of(root, &names.into_iter().collect::<Vec<_>>(), classes)?;
+    let names = if values.is_empty() { BTreeMap::new() } else { annotations::names_of(&values) };
+    let pairs = match_up(root, (&images, &masks), axes, &values)?;
+    Ok(Some(Pairs { names, ..Pairs::new(root, pairs) }))
 }
 
 /// Files by stem (after `rename`); two files of one stem are an error.
-fn by_stem(folder: &Path, rename: impl Fn(String) -> String) -> Result<BTreeMap<String, PathBuf>, DataError> {
+fn by_stem(
+    files: Vec<PathBuf>,
+    folder: &Path,
+    rename: impl Fn(String) -> String,
+) -> Result<BTreeMap<String, PathBuf>, DataError> {
     let mut found = BTreeMap::new();
-    for path in listing::images(folder)? {
+    for path in files {
         if let Some(first) = found.insert(rename(listing::stem(&path)), path.clone()) {
             return Err(DataError::Duplicate { first, second: path });
         }
@@ -47,9 +64,9 @@ fn by_stem(folder: &Path, rename: impl Fn(String) -> String) -> Result<BTreeMap<
 
 fn match_up(
     root: &Path,
-    images: &BTreeMap<String, PathBuf>,
-    masks: &BTreeMap<String, PathBuf>,
+    (images, masks): (&BTreeMap<String, PathBuf>, &BTreeMap<String, PathBuf>),
     axes: Axes,
+    values: &BTreeMap<String, u32>,
 ) -> Result<Vec<Pair>, DataError> {
     let lonely = |a: &BTreeMap<String, PathBuf>, b: &BTreeMap<String, PathBuf>| -> Vec<PathBuf> {
         let mut paths: Vec<_> = a.iter().filter(|(stem, _)| !b.contains_key(*stem)).map(|(_, p)| p.clone()).collect();
@@ -63,6 +80,30 @@ fn match_up(
     let mut stems: Vec<&String> = images.keys().collect();
     stems.sort_by(|a, b| listing::natural_order(a, b));
     let files: Vec<_> = stems.into_iter().filter_map(|s| Some((s, images.get(s)?, masks.get(s)?))).collect();
-    let opened: Vec<_> = files.par_iter().map(|(stem, image, mask)| pages(stem, image, mask, axes)).collect();
+    let opened: Vec<_> = files.par_iter().map(|(stem, image, mask)| paired(stem, image, mask, axes, values)).collect();
     Ok(opened.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+/// One image file with its mask file: pages, regions or outlines.
+fn paired(
+    stem: &str,
+    image: &Path,
+    mask: &Path,
+    axes: Axes,
+    values: &BTreeMap<String, u32>,
+) -> Result<Vec<Pair>, DataError> {
+    let drawing = if listing::has_ending(mask, &["roi", "zip"]) {
+        roi::read(mask)?
+    } else if listing::has_ending(mask, &["json"]) {
+        annotations::labelme(mask, values)?
+    } else {
+        return pages(stem, image, mask, axes);
+    };
+    let mut pairs = with_mask(stem, image, Mask::Drawing(Arc::new(drawing.clone())), axes)?;
+    if let [only] = pairs.as_mut_slice() {
+        // A region keeps the number of a slice that the image may no longer be part of.
+        let shapes = drawing.shapes.into_iter().map(|s| Shape { page: None, ..s }).collect();
+        only.mask = Mask::Drawing(Arc::new(Drawing { shapes, ..drawing }));
+    }
+    Ok(pairs)
 }

@@ -26,7 +26,7 @@ pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
     }
     let opened: Vec<Result<Pair, DataError>> = found.par_iter().map(|(f, i, m)| pair(f, i, m.as_deref())).collect();
     let pairs = opened.into_iter().collect::<Result<_, _>>()?;
-    Ok(Some(Pairs { root: root.to_owned(), pairs, is_stack: false }))
+    Ok(Some(Pairs::new(root, pairs)))
 }
 
 fn pair(folder: &Path, images: &Path, masks: Option<&Path>) -> Result<Pair, DataError> {

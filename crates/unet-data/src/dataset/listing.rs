@@ -28,6 +28,18 @@ pub(super) fn images(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(entries(folder)?.into_iter().filter(|p| codec::is_image_path(p) && p.is_file()).collect())
 }
 
+/// The files of a folder that can be masks, in natural order: images, ImageJ's regions, LabelMe's outlines.
+pub(super) fn masks(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let is_mask =
+        |p: &PathBuf| codec::is_image_path(p) || (has_ending(p, &["roi", "zip", "json"]) && !name(p).starts_with('.'));
+    Ok(entries(folder)?.into_iter().filter(|p| is_mask(p) && p.is_file()).collect())
+}
+
+/// Whether the file's name ends in one of these, case ignored.
+pub(super) fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    path.extension().is_some_and(|e| is_one_of(&e.to_string_lossy(), endings))
+}
+
 /// The one entry that `accept` takes; two of them are an error.
 pub(super) fn only(folder: &Path, accept: impl Fn(&Path) -> bool) -> Result<Option<PathBuf>, DataError> {
     let mut found = entries(folder)?.into_iter().filter(|p| accept(p));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::outline::Drawing;
 use crate::codec::{self, Pages};
 use crate::{DataError, Image, Pixels};
 
@@ -16,6 +17,8 @@ pub(super) enum Mask {
     File(Arc<Pages>),
     /// One file per instance, each 0 outside of it; together they are one mask of 0 and 255.
     Instances(Arc<Vec<PathBuf>>),
+    /// Outlines to be filled.
+    Drawing(Arc<Drawing>),
 }
 
 impl Mask {
@@ -24,6 +27,7 @@ impl Mask {
         match self {
             Self::File(pages) => pages.path(),
             Self::Instances(files) => files.first().map_or(Path::new(""), PathBuf::as_path),
+            Self::Drawing(drawing) => &drawing.path,
         }
     }
 
@@ -32,6 +36,7 @@ impl Mask {
         match self {
             Self::File(pages) => pages.read(page),
             Self::Instances(files) => merged(files, size),
+            Self::Drawing(drawing) => drawing.draw(page, drawing.size.unwrap_or(size)),
         }
     }
 
@@ -46,6 +51,7 @@ impl Mask {
                 }
                 Ok(size)
             }
+            Self::Drawing(drawing) => Ok(drawing.size.unwrap_or(size)),
         }
     }
 }

@@ -1,15 +1,18 @@
 //! [`Dataset`]: a numbered collection of images with masks, loaded one at a time; [`open`] finds out what a folder holds.
 //!
-//! Understood layouts, in this order: a folder of images beside a folder of masks, two TIFF stacks, a folder per image, and a folder
-//! that has any of them in its `train/`. [`open_images`] lists images without masks, for prediction.
+//! Understood layouts, in this order: a folder of images beside a folder of masks, two TIFF stacks, images with COCO's or LabelMe's outlines, a folder per
+//! image, and a folder that has any of them in its `train/`. [`open_images`] lists images without masks, for prediction.
 
+mod annotations;
 mod folder;
 mod inputs;
 mod instances;
 mod joined;
 mod listing;
 mod mask;
+mod outline;
 mod paired;
+mod roi;
 mod stack;
 pub mod synthetic;
 
@@ -109,7 +112,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn Dataset>, DataError> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: &Path, options: &OpenOptions<'_>) -> Result<Arc<dyn Dataset>, DataError> {
-    let data: Arc<dyn Dataset> = Arc::new(PairedFiles::build(find_pairs(path, options.axes)?, options)?);
+    let data: Arc<dyn Dataset> = Arc::new(PairedFiles::build(find_pairs(path, options)?, options)?);
     let Some(folder) = &options.validation else { return Ok(data) };
     let of_val = OpenOptions { classes: Some(data.classes().clone()), validation: None, ..options.clone() };
     Ok(Arc::new(Joined::new(data, open_with(folder, &of_val)?)?))
@@ -124,22 +127,30 @@ pub fn open_with_classes(path: &Path, classes: ClassTable) -> Result<Arc<dyn Dat
 }
 
 /// The pairs of the first layout that fits.
-fn find_pairs(path: &Path, axes: Axes) -> Result<paired::Pairs, DataError> {
+fn find_pairs(path: &Path, options: &OpenOptions<'_>) -> Result<paired::Pairs, DataError> {
     let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?;
     if !meta.is_dir() {
         return Err(DataError::NoDataset { path: path.to_owned(), found: "it is a file, not a folder".to_owned() });
     }
-    for root in [path.to_owned(), path.join("train")] {
-        if root.is_dir() {
-            if let Some(pairs) = folder::find(&root, axes)? {
-                return Ok(pairs);
-            }
-            if let Some(pairs) = stack::find(&root, axes)? {
-                return Ok(pairs);
-            }
-            if let Some(pairs) = instances::find(&root)? {
-                return Ok(pairs);
-            }
+    let (axes, classes) = (options.axes, options.classes.as_ref());
+    let roots = || [path.to_owned(), path.join("train")].into_iter().filter(|root| root.is_dir());
+    for root in roots() {
+        if let Some(pairs) = folder::find(&root, axes, classes)? {
+            return Ok(pairs);
+        }
+        if let Some(pairs) = stack::find(&root, axes)? {
+            return Ok(pairs);
+        }
+    }
+    for root in roots() {
+        if let Some(pairs) = annotations::find(&root, classes)? {
+            return Ok(pairs);
+        }
+    }
+    // Last, for `train/` itself looks like the folder of one image.
+    for root in roots() {
+        if let Some(pairs) = instances::find(&root)? {
+            return Ok(pairs);
         }
     }
     Err(DataError::NoDataset { path: path.to_owned(), found: listing::describe(path)? })

@@ -2,6 +2,7 @@
 //!
 //! Opening probes every header (sizes, channels) and decodes every mask once, in parallel, to find the classes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,20 +33,35 @@ pub(super) struct Pairs {
     pub(super) root: PathBuf,
     pub(super) pairs: Vec<Pair>,
     pub(super) is_stack: bool,
+    /// Names of mask values, where the masks' files have them.
+    pub(super) names: BTreeMap<u32, String>,
+}
+
+impl Pairs {
+    /// Pairs of a folder, whose mask values have no names.
+    pub(super) fn new(root: &Path, pairs: Vec<Pair>) -> Self {
+        Self { root: root.to_owned(), pairs, is_stack: false, names: BTreeMap::new() }
+    }
 }
 
 /// The pages of one image file with those of its mask file; a single page keeps the stem as its name, page 3 is `STEM_003`.
 pub(super) fn pages(stem: &str, image: &Path, mask: &Path, axes: Axes) -> Result<Vec<Pair>, DataError> {
-    let (image, mask) = (Arc::new(Pages::open_as(image, axes)?), Arc::new(Pages::open_as(mask, Axes::Slices)?));
-    let (image_pages, mask_pages) = (image.len(), mask.len());
-    if image_pages != mask_pages {
-        let (images, masks) = (image.path().to_owned(), mask.path().to_owned());
-        return Err(DataError::PageCount { images, image_pages, masks, mask_pages });
+    let mask = Mask::File(Arc::new(Pages::open_as(mask, Axes::Slices)?));
+    with_mask(stem, image, mask, axes)
+}
+
+/// The pages of one image file with a mask of as many, or with outlines.
+pub(super) fn with_mask(stem: &str, image: &Path, mask: Mask, axes: Axes) -> Result<Vec<Pair>, DataError> {
+    let image = Arc::new(Pages::open_as(image, axes)?);
+    let image_pages = image.len();
+    if let Mask::File(file) = &mask
+        && file.len() != image_pages
+    {
+        let (images, masks) = (image.path().to_owned(), file.path().to_owned());
+        return Err(DataError::PageCount { images, image_pages, masks, mask_pages: file.len() });
     }
-    let pair = |page| {
-        let (image, mask) = (Arc::clone(&image), Mask::File(Arc::clone(&mask)));
-        Pair { id: page_id(stem, page, image_pages), image, mask, page }
-    };
+    let pair =
+        |page| Pair { id: page_id(stem, page, image_pages), image: Arc::clone(&image), mask: mask.clone(), page };
     Ok((0..image_pages).map(pair).collect())
 }
 
@@ -107,7 +123,7 @@ impl PairedFiles {
         let sizes = looks.iter().map(|l| l.size).collect();
         let classes = match &options.classes {
             Some(classes) => classes.clone(),
-            None => ClassTable::from_census_with(&found.root, &merged(looks), options.masks)?,
+            None => ClassTable::from_census_with(&found.root, &merged(looks), options.masks)?.named(&found.names),
         };
         let mut notes = Vec::new();
         if alpha > 0 {

@@ -25,5 +25,5 @@ pub(super) fn find(root: &Path, axes: Axes) -> Result<Option<Pairs>, DataError> 
         return Err(DataError::NoDataset { path: root.to_owned(), found });
     };
     let pairs = pages(&listing::stem(&images), &images, &masks, axes)?;
-    Ok(Some(Pairs { root: root.to_owned(), pairs, is_stack: true }))
+    Ok(Some(Pairs { is_stack: true, ..Pairs::new(root, pairs) }))
 }

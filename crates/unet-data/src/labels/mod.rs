@@ -9,6 +9,7 @@ mod convert;
 mod palette;
 mod value;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -168,6 +169,16 @@ impl ClassTable {
             class.share = Some(share(pixels, below + above));
         }
         Ok(table)
+    }
+
+    /// The same table with other names for some of the values.
+    pub(crate) fn named(mut self, names: &BTreeMap<u32, String>) -> Self {
+        for class in &mut self.classes {
+            if let Some(name) = names.get(&class.value) {
+                class.name.clone_from(name);
+            }
+        }
+        self
     }
 
     /// Number of classes.

@@ -1,11 +1,10 @@
 //! `unet inspect DATA`: the images and masks that were found, and what `unet train` would make of them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
-use unet_data::Dataset;
+use unet_data::{Checkup, Dataset, Finding, Severity, Split, ValSpec, codec};
 use unet_kernels::Dims;
 use unet_model::backend::cpu::{parameter_bytes, training_bytes};
 use unet_train::RunConfig;
@@ -20,87 +19,141 @@ use crate::terminal::Terminal;
 /// Copies of the parameters that training with AdamW and an average holds: weights, packed weights twice, gradients, two moments, average.
 const PARAMETER_COPIES: usize = 7;
 
-/// What was found.
-struct Found {
-    /// How many images of each size.
-    sizes: BTreeMap<(usize, usize), usize>,
-    bit_depth: u32,
-    /// Pixels of each class.
-    pixels: Vec<u64>,
-}
+/// Pairs of pictures on a contact sheet.
+const PREVIEWED: usize = 16;
 
-/// Opens it, looks at every image, and prints what there is.
+/// Opens it, looks at every image, and prints what there is and what will hurt.
 pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()> {
-    let dataset = data::open(path, &args.read.options(), terminal)?;
-    let found = look(dataset.as_ref())?;
-    let config = RunConfig::recipe(DEFAULT_RECIPE)?;
-    if args.json { print_json(dataset.as_ref(), &found) } else { print_facts(path, dataset.as_ref(), &found, &config) }
-}
-
-fn look(dataset: &dyn Dataset) -> Result<Found> {
-    let mut found = Found { sizes: BTreeMap::new(), bit_depth: 0, pixels: vec![0; dataset.classes().len()] };
-    for i in 0..dataset.len() {
-        let sample = dataset.load(i)?;
-        *found.sizes.entry((sample.image.width(), sample.image.height())).or_default() += 1;
-        found.bit_depth = found.bit_depth.max(sample.image.bit_depth());
-        for &label in sample.mask.iter().flat_map(|m| &m.labels) {
-            if let Some(n) = found.pixels.get_mut(usize::from(label)) {
-                *n += 1; // ignored pixels have a label that is no class
-            }
-        }
+    let config = config(args)?;
+    let mut options = args.read.options();
+    options.validation = config.data.open_options().validation;
+    let dataset = data::open(path, &options, terminal)?;
+    let split = config.data.val.split_of(dataset.as_ref())?;
+    let found = data::with_counter(terminal, ("look", "looked at"), |progress| {
+        Ok(unet_data::checkup(dataset.as_ref(), &split, progress)?)
+    })?;
+    if let Some(file) = &args.preview {
+        let sheet = unet_data::contact_sheet(&dataset, split.train.clone(), config.loader(), PREVIEWED)?;
+        codec::write_png(file, &sheet)?;
+        terminal.line(format!("Preview: {}", file.display()));
     }
-    Ok(found)
+    match args.json {
+        true => print_json(dataset.as_ref(), &split, &found),
+        false => print_facts(path, dataset.as_ref(), &split, &found, &config),
+    }
 }
 
-fn shares(found: &Found) -> Vec<f64> {
-    let total = found.pixels.iter().sum::<u64>().max(1) as f64;
-    found.pixels.iter().map(|&n| n as f64 / total).collect()
+/// What would be trained: a recipe or a file, with something held out to compare with.
+fn config(args: &InspectArgs) -> Result<RunConfig> {
+    let mut config = match &args.config {
+        Some(file) => RunConfig::load(file, None)?,
+        None => RunConfig::recipe(args.recipe.as_deref().unwrap_or(DEFAULT_RECIPE))?,
+    };
+    match &args.val {
+        Some(val) => config.data.val = val.clone(),
+        None if config.data.val == ValSpec::None => config.data.val = ValSpec::Percent(20.0),
+        None => {}
+    }
+    Ok(config)
 }
 
-fn print_json(dataset: &dyn Dataset, found: &Found) -> Result<()> {
+fn print_json(dataset: &dyn Dataset, split: &Split, found: &Checkup) -> Result<()> {
     let sizes: Vec<_> = found.sizes.iter().map(|(&(w, h), &n)| json!({"width": w, "height": h, "images": n})).collect();
-    let classes: Vec<_> = dataset.classes().classes().iter().zip(shares(found)).collect();
-    let classes: Vec<_> =
-        classes.iter().map(|(c, share)| json!({"value": c.value, "name": c.name, "share": share})).collect();
+    let depths: Vec<_> = found.depths.iter().map(|(bits, n)| json!({"bits": bits, "images": n})).collect();
+    let classes: Vec<_> = dataset.classes().classes().iter().zip(found.shares()).collect();
+    let classes: Vec<_> = classes
+        .iter()
+        .map(|(c, share)| json!({"value": c.value, "name": c.name, "colour": c.colour, "share": share}))
+        .collect();
     output::print_json(&json!({
         "kind": "data",
         "name": dataset.name(),
         "images": dataset.len(),
         "stack": dataset.is_stack(),
         "channels": dataset.channels(),
-        "bit_depth": found.bit_depth,
+        "bit_depth": found.depths.keys().max(),
+        "bit_depths": depths,
+        "range": [found.range.0, found.range.1],
         "sizes": sizes,
         "classes": classes,
+        "ignored_pixels": found.ignored_pixels,
+        "train": split.train.len(),
+        "val": split.val.len(),
+        "findings": found.findings,
         "notes": dataset.notes(),
     }))
 }
 
-fn print_facts(path: &Path, dataset: &dyn Dataset, found: &Found, config: &RunConfig) -> Result<()> {
+fn print_facts(path: &Path, dataset: &dyn Dataset, split: &Split, found: &Checkup, config: &RunConfig) -> Result<()> {
     let mut facts = Facts::default();
     let kind = if dataset.is_stack() { "slices of one stack" } else { "images with masks" };
     facts.add("data", format!("{}: {} {kind}", dataset.name(), dataset.len()));
     let sizes: Vec<_> = found.sizes.iter().map(|((w, h), n)| format!("{w}×{h} ({n})")).collect();
     facts.add("sizes", summary(&sizes));
-    facts.add("pixels", format!("{}, {} bits", text::count(dataset.channels() as u64, "channel"), found.bit_depth));
-    for (class, share) in dataset.classes().classes().iter().zip(shares(found)) {
+    let depths: Vec<_> = found.depths.keys().map(ToString::to_string).collect();
+    facts
+        .add("pixels", format!("{}, {} bits", text::count(dataset.channels() as u64, "channel"), depths.join(" and ")));
+    facts.add("values", format!("{} to {}  {}", found.range.0, found.range.1, bars(&found.histogram)));
+    for (class, share) in dataset.classes().classes().iter().zip(found.shares()) {
         facts.add(
             format!("class {}", class.name),
             format!("mask value {}, {:.1} % of all pixels", class.name, 100.0 * share),
         );
     }
+    if let Some(value) = dataset.classes().ignore() {
+        facts.add("ignored", format!("mask value {value}, {} pixels", found.ignored_pixels));
+    }
     dataset.notes().iter().for_each(|note| facts.add("note", note));
+    let held_out =
+        format!("{} to train on, {} held out (--val {})", split.train.len(), split.val.len(), config.data.val);
+    facts.add("split", held_out);
+    add_plan(&mut facts, dataset, config)?;
+    facts.add("train it", format!("unet train {}", path.display()));
+    let findings: Vec<String> = found.findings.iter().map(in_words).collect();
+    let findings =
+        if findings.is_empty() { vec!["Nothing found that would hurt training.\n".to_owned()] } else { findings };
+    output::print(&format!("{facts}\n{}", findings.concat()))
+}
+
+/// The network that the settings make for this data, and the memory that training it takes.
+fn add_plan(facts: &mut Facts, dataset: &dyn Dataset, config: &RunConfig) -> Result<()> {
     let logits = if dataset.classes().len() == 2 { 1 } else { dataset.classes().len() };
     let model = config.model.network(dataset.channels(), logits);
-    let side = config.data.patch;
-    let dims = Dims::new(config.train.batch_size, side, side, dataset.channels());
+    let (w, h) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { dataset.size(0)? };
+    let dims = Dims::new(config.train.batch_size, h, w, dataset.channels());
     let bytes = training_bytes(&model, dims, size_of::<f32>())? + PARAMETER_COPIES * parameter_bytes(&model);
     facts.add("network", network(&model));
-    facts.add(
-        "memory",
-        format!("about {} MiB to train it on {} patches of {side}×{side}", bytes >> 20, config.train.batch_size),
-    );
-    facts.add("train it", format!("unet train {}", path.display()));
-    output::print(&facts.to_string())
+    let memory = format!("about {} MiB to train it on {} patches of {w}×{h}", bytes >> 20, config.train.batch_size);
+    facts.add("memory", memory);
+    Ok(())
+}
+
+/// A finding as lines: what, where, what to do.
+fn in_words(finding: &Finding) -> String {
+    let mark = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    let files = if finding.files.is_empty() { String::new() } else { format!("  in   {}\n", summary(&finding.files)) };
+    format!("{mark}: {}\n{files}  do   {}\n", finding.what, finding.remedy)
+}
+
+/// A histogram in one line, from its first to its last value.
+fn bars(histogram: &[u64]) -> String {
+    const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    const COLUMNS: usize = 32;
+    let (Some(first), Some(last)) = (histogram.iter().position(|n| *n > 0), histogram.iter().rposition(|n| *n > 0))
+    else {
+        return String::new(); // floating-point images have none
+    };
+    let span = last - first + 1;
+    let mut columns = [0u64; COLUMNS];
+    for (i, n) in histogram[first..=last].iter().enumerate() {
+        columns[i * COLUMNS / span] += n;
+    }
+    let most = columns.iter().copied().max().unwrap_or(1).max(1);
+    columns.iter().map(|n| STEPS[(n * 7).div_ceil(most) as usize]).collect()
 }
 
 /// The first few, and how many more there are.

@@ -3,20 +3,24 @@
 //! Takes a dataset, the indices to use and a [`LoaderConfig`]; yields [`Batch`]es. The order and every draw derive from
 //! (seed, epoch, position), so that the batches are the same at any number of threads, and an epoch can be entered in its middle.
 
+mod shared;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use rand::seq::SliceRandom;
-use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use self::shared::{Draw, Shared, check_equal_sizes, places, shares};
 use crate::augment::{AugmentConfig, Augmenter};
-use crate::batch::{Batch, Patch};
+use crate::batch::Batch;
 use crate::dataset::Dataset;
 use crate::random::{Purpose, rng};
-use crate::{DataError, Normalization, Sample};
+use crate::sampler::{LabelBook, Sampler};
+use crate::weight_map::WeightMapConfig;
+use crate::{DataError, Normalization};
 
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +35,10 @@ pub struct LoaderConfig {
     pub samples_per_epoch: Option<usize>,
     /// Whether the order is drawn anew in each epoch.
     pub shuffle: bool,
+    /// Where patches are cut.
+    pub sampler: Sampler,
+    /// The weights of pixels in the loss; `None` weighs all alike.
+    pub weight_map: Option<WeightMapConfig>,
     /// The augmentation.
     pub augment: AugmentConfig,
     /// The normalisation.
@@ -52,6 +60,8 @@ impl Default for LoaderConfig {
             patch: None,
             samples_per_epoch: None,
             shuffle: false,
+            sampler: Sampler::Random,
+            weight_map: None,
             augment: AugmentConfig::none(),
             normalization: Normalization::Raw,
             threads: 0,
@@ -73,7 +83,10 @@ impl LoaderConfig {
                 return Err(DataError::config(setting, 0, "at least 1"));
             }
         }
-        Ok(())
+        if let Some(weight_map) = &self.weight_map {
+            weight_map.validate()?;
+        }
+        self.sampler.validate(self.patch)
     }
 }
 
@@ -81,16 +94,6 @@ impl LoaderConfig {
 pub struct Loader {
     shared: Arc<Shared>,
     pool: ThreadPool,
-}
-
-/// What the worker threads see.
-struct Shared {
-    dataset: Arc<dyn Dataset>,
-    indices: Vec<usize>,
-    config: LoaderConfig,
-    augmenter: Augmenter,
-    cache: Vec<OnceLock<Arc<Sample>>>,
-    cached_bytes: AtomicUsize,
 }
 
 impl std::fmt::Debug for Loader {
@@ -138,7 +141,19 @@ impl Loader {
             })?;
         let augmenter = Augmenter::new(config.augment.clone())?;
         let cache = indices.iter().map(|_| OnceLock::new()).collect();
-        let shared = Shared { dataset, indices, config, augmenter, cache, cached_bytes: AtomicUsize::new(0) };
+        let class_weights =
+            config.weight_map.map(|map| map.class_weights(&shares(dataset.as_ref()))).unwrap_or_default();
+        let shared = Shared {
+            places: places(dataset.as_ref(), &indices, &config)?,
+            dataset,
+            indices,
+            config,
+            augmenter,
+            cache,
+            cached_bytes: AtomicUsize::new(0),
+            labels: LabelBook::default(),
+            class_weights,
+        };
         Ok(Self { shared: Arc::new(shared), pool })
     }
 
@@ -152,9 +167,14 @@ impl Loader {
         &self.shared.dataset
     }
 
-    /// Samples drawn in an epoch.
+    /// The labels to draw from, where a caller changes them as training goes; at first the dataset's masks.
+    pub fn labels(&self) -> &LabelBook {
+        &self.shared.labels
+    }
+
+    /// Samples drawn in an epoch: patches, where there are several of an image.
     pub fn samples_per_epoch(&self) -> usize {
-        self.shared.config.samples_per_epoch.unwrap_or(self.shared.indices.len())
+        self.shared.config.samples_per_epoch.unwrap_or(self.shared.places.len())
     }
 
     /// Batches of an epoch.
@@ -179,16 +199,16 @@ impl Loader {
         }
     }
 
-    /// Positions in `indices`, one per draw of the epoch.
-    fn order(&self, epoch: u64) -> Vec<usize> {
-        let (n, draws) = (self.shared.indices.len(), self.samples_per_epoch());
+    /// What each draw of the epoch takes.
+    fn order(&self, epoch: u64) -> Vec<Draw> {
+        let (n, draws) = (self.shared.places.len(), self.samples_per_epoch());
         let mut order = Vec::with_capacity(draws.next_multiple_of(n));
         for round in 0..draws.div_ceil(n) {
             let mut positions: Vec<usize> = (0..n).collect();
             if self.shared.config.shuffle {
                 positions.shuffle(&mut rng(self.shared.config.seed, epoch, round as u64, Purpose::Order));
             }
-            order.extend(positions);
+            order.extend(positions.into_iter().map(|p| self.shared.places[p]));
         }
         order.truncate(draws);
         order
@@ -199,7 +219,7 @@ impl Loader {
 struct Epoch<'a> {
     loader: &'a Loader,
     epoch: u64,
-    order: Arc<Vec<usize>>,
+    order: Arc<Vec<Draw>>,
     /// The next batch to be started.
     next: usize,
     /// Batches started and not yet handed out, in order.
@@ -212,12 +232,13 @@ impl Epoch<'_> {
         let (batch, size) = (self.next, self.loader.shared.config.batch_size);
         let draws = batch * size..((batch + 1) * size).min(self.order.len());
         let (shared, order, epoch) = (Arc::clone(&self.loader.shared), Arc::clone(&self.order), self.epoch);
+        let labels = shared.labels.snapshot(); // as they stand at this call, whenever a thread comes to it
         let cancelled = Arc::clone(&self.cancelled);
         let (sender, receiver) = sync_channel(1);
         self.loader.pool.spawn_fifo(move || {
             if !cancelled.load(Ordering::Relaxed) {
                 // A closed channel means that the epoch was given up: nobody waits for this batch.
-                let _ = sender.send(shared.batch(epoch, draws, &order));
+                let _ = sender.send(shared.batch(epoch, draws, &order, &labels));
             }
         });
         self.ahead.push_back((batch, receiver));
@@ -251,69 +272,4 @@ impl Drop for Epoch<'_> {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
-}
-
-impl Shared {
-    fn batch(&self, epoch: u64, draws: std::ops::Range<usize>, order: &[usize]) -> Result<Batch, DataError> {
-        let positions = &order[draws.clone()];
-        let patches: Vec<Patch> = draws
-            .into_par_iter()
-            .map(|draw| self.patch(epoch, draw, order[draw]))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .collect::<Result<_, _>>()?;
-        let mixed = || self.mixed_sizes(positions);
-        Batch::stack(patches).ok_or_else(mixed)
-    }
-
-    /// Draw number `draw` of the epoch: sample `position` of the indices, cut, augmented, normalised.
-    fn patch(&self, epoch: u64, draw: usize, position: usize) -> Result<Patch, DataError> {
-        let sample = self.sample(position)?;
-        let mut rng = rng(self.config.seed, epoch, draw as u64, Purpose::Augment);
-        let mut drawn = self.augmenter.draw(&sample, self.config.patch, &mut rng);
-        let c = sample.image.channels();
-        self.config.normalization.apply_to(&mut drawn.image, c, sample.image.max_value())?;
-        let labels =
-            drawn.labels.ok_or_else(|| DataError::NoMask { path: self.dataset.path(self.indices[position]) })?;
-        Ok(Patch { h: drawn.height, w: drawn.width, c, image: drawn.image, labels, id: sample.id.clone() })
-    }
-
-    /// The decoded sample, from the cache where it fits.
-    fn sample(&self, position: usize) -> Result<Arc<Sample>, DataError> {
-        if let Some(sample) = self.cache[position].get() {
-            return Ok(Arc::clone(sample));
-        }
-        let sample = Arc::new(self.dataset.load(self.indices[position])?);
-        let bytes = sample.bytes();
-        let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.config.cache_bytes);
-        let reserved = self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
-        if reserved && self.cache[position].set(Arc::clone(&sample)).is_err() {
-            self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed); // another thread was faster with the same sample
-        }
-        Ok(sample)
-    }
-
-    fn mixed_sizes(&self, positions: &[usize]) -> DataError {
-        let indices: Vec<usize> = positions.iter().map(|&p| self.indices[p]).collect();
-        match check_equal_sizes(self.dataset.as_ref(), &indices) {
-            Err(e) => e,
-            Ok(()) => {
-                DataError::config("images of one batch", "different channels", "the same number of channels in each")
-            }
-        }
-    }
-}
-
-fn check_equal_sizes(dataset: &dyn Dataset, indices: &[usize]) -> Result<(), DataError> {
-    let Some((&first, rest)) = indices.split_first() else {
-        return Ok(());
-    };
-    let expected = dataset.size(first)?;
-    for &i in rest {
-        let found = dataset.size(i)?;
-        if found != expected {
-            return Err(DataError::MixedSizes { path: dataset.path(i), found, first: dataset.path(first), expected });
-        }
-    }
-    Ok(())
 }

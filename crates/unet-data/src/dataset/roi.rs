@@ -1,0 +1,213 @@
+//! ImageJ's regions of interest: `.roi` files and the `.zip` archives of them that the ROI Manager saves.
+//!
+//! Format: `ij/io/RoiDecoder.java` of ImageJ 1.54 describes it; numbers are big-endian. Rectangles, ovals, polygons, freehand and traced
+//! regions and composites are areas; lines, points and angles are none and are left out.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::mask::FOREGROUND;
+use super::outline::{Drawing, Outline, Ring, Shape};
+use crate::DataError;
+
+const NAME: &str = "ImageJ ROI";
+/// The most bytes that one region may take, and regions in an archive.
+const MOST_BYTES: u64 = 64 << 20;
+const MOST_REGIONS: usize = 1 << 20;
+
+/// Reads a `.roi` file or an archive of them.
+pub(super) fn read(path: &Path) -> Result<Drawing, DataError> {
+    let file = File::open(path).map_err(|e| DataError::io(path, "open", e))?;
+    let is_zip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"));
+    let shapes = if is_zip { archive(path, file)? } else { one(path, file)?.into_iter().collect() };
+    if shapes.is_empty() {
+        return Err(DataError::decode(
+            path,
+            NAME,
+            "no area in it: rectangles, ovals, polygons, freehand regions and composites are areas",
+        ));
+    }
+    Ok(Drawing { path: path.to_owned(), size: None, shapes })
+}
+
+fn archive(path: &Path, file: File) -> Result<Vec<Shape>, DataError> {
+    let fail = |e: zip::result::ZipError| DataError::decode(path, NAME, e);
+    let mut archive = zip::ZipArchive::new(file).map_err(fail)?;
+    if archive.len() > MOST_REGIONS {
+        return Err(DataError::decode(path, NAME, "more regions than any image has"));
+    }
+    let mut shapes = Vec::new();
+    for i in 0..archive.len() {
+        let entry = archive.by_index(i).map_err(fail)?;
+        if entry.name().map_err(fail)?.to_ascii_lowercase().ends_with(".roi") {
+            shapes.extend(one(path, entry)?);
+        }
+    }
+    Ok(shapes)
+}
+
+fn one(path: &Path, file: impl Read) -> Result<Option<Shape>, DataError> {
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(|e| DataError::io(path, "read", e))?;
+    decode(&bytes).ok_or_else(|| DataError::decode(path, NAME, "a region is cut off or of an unknown kind"))
+}
+
+/// One region; `Some(None)` for one that is no area.
+fn decode(bytes: &[u8]) -> Option<Option<Shape>> {
+    const RECTANGLE: u8 = 1;
+    const OVAL: u8 = 2;
+    if bytes.get(..4)? != b"Iout" {
+        return None;
+    }
+    let sides = [10, 8, 14, 12].map(|at| short(bytes, at));
+    let [left, top, right, bottom] = sides.map(|v| v.map(f64::from));
+    let (left, top, right, bottom) = (left?, top?, right?, bottom?);
+    let (kind, count, options) = (*bytes.get(6)?, short(bytes, 16)? as u16 as usize, short(bytes, 50)? as u16);
+    let composite = int(bytes, 36)?;
+    let subpixel = options & 128 != 0 && short(bytes, 4)? >= 222;
+    // A rectangle or an oval with places between pixels keeps them beside its whole ones.
+    let exact = || [18, 22, 26, 30].map(|at| float(bytes, at).map(f64::from));
+    let rectangle = match (subpixel && matches!(kind, RECTANGLE | OVAL), exact()) {
+        (true, [Some(x), Some(y), Some(w), Some(h)]) => [x, y, w, h],
+        _ => [left, top, right - left, bottom - top],
+    };
+    let outline = match kind {
+        RECTANGLE if composite > 0 => Outline::EvenOdd(path_of(bytes, composite as usize)?),
+        RECTANGLE => {
+            let [x, y, w, h] = rectangle;
+            Outline::EvenOdd(vec![vec![(x, y), (x + w, y), (x + w, y + h), (x, y + h)]])
+        }
+        OVAL => Outline::Ellipse(rectangle),
+        0 | 7 | 8 if subpixel => {
+            let at = |k: usize| Some((float(bytes, 64 + 4 * count + 4 * k)?, float(bytes, 64 + 8 * count + 4 * k)?));
+            let points = (0..count).map(|k| at(k).map(|(x, y)| (f64::from(x), f64::from(y))));
+            Outline::EvenOdd(vec![points.collect::<Option<Ring>>()?])
+        }
+        0 | 7 | 8 => {
+            let at = |k: usize| Some((short(bytes, 64 + 2 * k)?, short(bytes, 64 + 2 * count + 2 * k)?));
+            let points = (0..count).map(|k| at(k).map(|(x, y)| (left + f64::from(x), top + f64::from(y))));
+            Outline::EvenOdd(vec![points.collect::<Option<Ring>>()?])
+        }
+        3..=6 | 9 | 10 => return Some(None),
+        _ => return None,
+    };
+    let page = usize::try_from(int(bytes, 56)?).ok().and_then(|p| p.checked_sub(1));
+    Some(Some(Shape { outline, value: FOREGROUND, page }))
+}
+
+/// The rings of a composite: floats, each step a number and its points (java.awt.geom.PathIterator). Curves become straight pieces.
+fn path_of(bytes: &[u8], length: usize) -> Option<Vec<Ring>> {
+    const PIECES: usize = 16;
+    let value = |k: usize| float(bytes, 64 + 4 * k).map(f64::from);
+    let point = |k: usize| Some((value(k)?, value(k + 1)?));
+    let (mut rings, mut ring, mut k): (Vec<Ring>, Ring, usize) = (Vec::new(), Ring::new(), 0);
+    while k < length {
+        let last = ring.last().copied();
+        match value(k)? as i32 {
+            0 => {
+                rings.extend((!ring.is_empty()).then(|| std::mem::take(&mut ring)));
+                ring.push(point(k + 1)?);
+                k += 3;
+            }
+            1 => {
+                ring.push(point(k + 1)?);
+                k += 3;
+            }
+            2 => {
+                let (p, b, c) = (last?, point(k + 1)?, point(k + 3)?);
+                ring.extend(
+                    (1..=PIECES).map(|i| bezier([p, between(p, b, 2.0 / 3.0), between(c, b, 2.0 / 3.0), c], i, PIECES)),
+                );
+                k += 5;
+            }
+            3 => {
+                let curve = [last?, point(k + 1)?, point(k + 3)?, point(k + 5)?];
+                ring.extend((1..=PIECES).map(|i| bezier(curve, i, PIECES)));
+                k += 7;
+            }
+            4 => {
+                rings.extend((!ring.is_empty()).then(|| std::mem::take(&mut ring)));
+                k += 1;
+            }
+            _ => return None,
+        }
+    }
+    rings.extend((!ring.is_empty()).then_some(ring));
+    Some(rings)
+}
+
+fn between(a: (f64, f64), b: (f64, f64), share: f64) -> (f64, f64) {
+    (a.0 + share * (b.0 - a.0), a.1 + share * (b.1 - a.1))
+}
+
+fn bezier([a, b, c, d]: [(f64, f64); 4], i: usize, pieces: usize) -> (f64, f64) {
+    let t = i as f64 / pieces as f64;
+    let (ab, bc, cd) = (between(a, b, t), between(b, c, t), between(c, d, t));
+    between(between(ab, bc, t), between(bc, cd, t), t)
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<i16> {
+    Some(i16::from_be_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
+}
+
+fn int(bytes: &[u8], at: usize) -> Option<i32> {
+    Some(i32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn float(bytes: &[u8], at: usize) -> Option<f32> {
+    Some(f32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The bytes of a region: bounds are left, top, right, bottom.
+    pub(in crate::dataset) fn region(kind: u8, bounds: [i16; 4], points: &[(i16, i16)]) -> Vec<u8> {
+        let mut bytes = vec![0u8; 64];
+        bytes[..4].copy_from_slice(b"Iout");
+        bytes[4..6].copy_from_slice(&227i16.to_be_bytes());
+        bytes[6] = kind;
+        for (at, k) in [(10, 0), (8, 1), (14, 2), (12, 3)] {
+            bytes[at..at + 2].copy_from_slice(&bounds[k].to_be_bytes());
+        }
+        bytes[16..18].copy_from_slice(&(points.len() as i16).to_be_bytes());
+        bytes.extend(points.iter().flat_map(|p| p.0.to_be_bytes()));
+        bytes.extend(points.iter().flat_map(|p| p.1.to_be_bytes()));
+        bytes
+    }
+
+    fn pixels(bytes: &[u8]) -> usize {
+        let shape = decode(bytes).unwrap().unwrap();
+        let drawing = Drawing { path: "a".into(), size: None, shapes: vec![shape] };
+        drawing.draw(0, (40, 30)).unwrap().to_f32().iter().filter(|v| **v == 255.0).count()
+    }
+
+    #[test]
+    fn areas_have_their_pixels_and_lines_are_none() {
+        assert_eq!(pixels(&region(1, [3, 4, 13, 9], &[])), 50);
+        assert_eq!(pixels(&region(0, [2, 3, 12, 13], &[(0, 0), (10, 0), (10, 10), (0, 10)])), 100);
+        let oval = pixels(&region(2, [5, 5, 25, 25], &[])) as f64;
+        assert!((oval - std::f64::consts::PI * 100.0).abs() < 10.0, "{oval}");
+        assert_eq!(decode(&region(3, [0, 0, 5, 5], &[])), Some(None));
+        assert_eq!(decode(b"Iout"), None);
+        assert_eq!(decode(&region(0, [0, 0, 5, 5], &[(1, 1)])[..66]), None, "points cut off");
+    }
+
+    #[test]
+    fn a_composite_keeps_its_hole_and_a_position_is_a_page() {
+        let mut bytes = region(1, [0, 0, 20, 20], &[]);
+        let square = |a: f32, b: f32| [0.0, a, a, 1.0, b, a, 1.0, b, b, 1.0, a, b, 4.0];
+        let path = [square(0.0, 20.0), square(5.0, 10.0)].concat();
+        bytes[36..40].copy_from_slice(&(path.len() as i32).to_be_bytes());
+        bytes[56..60].copy_from_slice(&3i32.to_be_bytes());
+        bytes.extend(path.iter().flat_map(|v: &f32| v.to_be_bytes()));
+        let shape = decode(&bytes).unwrap().unwrap();
+        assert_eq!(shape.page, Some(2));
+        let drawing = Drawing { path: "a".into(), size: None, shapes: vec![shape] };
+        let count = |page| drawing.draw(page, (40, 30)).unwrap().to_f32().iter().filter(|v| **v > 0.0).count();
+        assert_eq!((count(2), count(0)), (400 - 25, 0));
+    }
+}

@@ -1,0 +1,395 @@
+//! [`checkup`]: looks at every image and mask of a dataset and says what will hurt training, each [`Finding`] with its files and a remedy.
+//!
+//! Takes a dataset and the split that would be trained; yields counts, shares, a histogram and the findings. A sample that cannot be read
+//! is a finding, not an error: the others are looked at all the same.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::{DataError, Dataset, IGNORE, Image, MaskKind, Pixels, Sample, Split};
+
+/// Side of the miniatures that images are compared by.
+const MINIATURE: usize = 16;
+/// Miniatures that correlate more than this are of nearly the same image.
+const SAME: f32 = 0.995;
+/// Pairs of images that are compared at most.
+const MOST_PAIRS: usize = 50_000_000;
+/// Bins of the histogram, over the range of the type.
+const BINS: usize = 4096;
+/// A class with less than this share is rare.
+const RARE: f64 = 0.01;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Good to know.
+    Note,
+    /// Will probably hurt.
+    Warning,
+    /// Will stop training.
+    Error,
+}
+
+/// Something that a user should know.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was found.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The files (or slices) that it is about; none for the whole dataset.
+    pub files: Vec<String>,
+}
+
+/// What looking at everything gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkup {
+    /// How many images of each width and height.
+    pub sizes: BTreeMap<(usize, usize), usize>,
+    /// How many images of each bit depth.
+    pub depths: BTreeMap<u32, usize>,
+    /// Pixels of each class.
+    pub class_pixels: Vec<u64>,
+    /// Pixels that are ignored.
+    pub ignored_pixels: u64,
+    /// Least and largest value of all images.
+    pub range: (f32, f32),
+    /// Values by 4096 equal bins of the type's range; all zeros for floating-point images.
+    pub histogram: Vec<u64>,
+    /// What to know, the gravest first.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at all of a dataset. `progress` is told how many samples are done, from several threads.
+///
+/// # Errors
+/// [`DataError::NoImages`] for a dataset without samples.
+pub fn checkup(
+    dataset: &dyn Dataset,
+    split: &Split,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Checkup, DataError> {
+    if dataset.is_empty() {
+        return Err(DataError::NoImages { path: dataset.name().into() });
+    }
+    let done = AtomicUsize::new(0);
+    let look = |index| {
+        let facts = dataset.load(index).map(|sample| Facts::of(&sample, dataset.classes().len()));
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, dataset.len());
+        facts
+    };
+    let looked: Vec<Result<Facts, DataError>> = (0..dataset.len()).into_par_iter().map(look).collect();
+    let mut all = Checkup {
+        sizes: BTreeMap::new(),
+        depths: BTreeMap::new(),
+        class_pixels: vec![0; dataset.classes().len()],
+        ignored_pixels: 0,
+        range: (f32::INFINITY, f32::NEG_INFINITY),
+        histogram: vec![0; BINS],
+        findings: Vec::new(),
+    };
+    looked.iter().flatten().for_each(|facts| all.add(facts));
+    let patient = Patient { dataset, split, looked: &looked };
+    let findings = [
+        patient.unreadable(),
+        patient.one_class(),
+        patient.inverted(),
+        patient.flat(),
+        patient.leaks(),
+        all.depth_findings(),
+        all.class_findings(dataset),
+    ];
+    all.findings = findings.into_iter().flatten().collect();
+    all.findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
+    Ok(all)
+}
+
+/// What is kept of one sample.
+struct Facts {
+    size: (usize, usize),
+    depth: u32,
+    classes: Vec<u64>,
+    ignored: u64,
+    range: (f32, f32),
+    histogram: Vec<u32>,
+    /// Mean value of the pixels of class 0, and of all others.
+    brightness: (f64, f64),
+    /// Normalised to mean 0 and length 1; `None` for an image that never varies.
+    miniature: Option<Vec<f32>>,
+}
+
+impl Facts {
+    fn of(sample: &Sample, classes: usize) -> Self {
+        let image = &sample.image;
+        let values = image.to_f32();
+        let mut facts = Self {
+            size: (image.width(), image.height()),
+            depth: image.bit_depth(),
+            classes: vec![0; classes],
+            ignored: 0,
+            range: values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v))),
+            histogram: histogram(image),
+            brightness: (0.0, 0.0),
+            miniature: miniature(image, &values),
+        };
+        let (mut sums, mut counts) = ([0.0f64; 2], [0u64; 2]);
+        let labels = sample.mask.iter().flat_map(|m| &m.labels);
+        for (&label, pixel) in labels.zip(values.chunks_exact(image.channels())) {
+            match facts.classes.get_mut(usize::from(label)) {
+                Some(n) => {
+                    *n += 1;
+                    sums[usize::from(label > 0)] += f64::from(pixel[0]);
+                    counts[usize::from(label > 0)] += 1;
+                }
+                None => facts.ignored += u64::from(label == IGNORE),
+            }
+        }
+        facts.brightness = (sums[0] / counts[0].max(1) as f64, sums[1] / counts[1].max(1) as f64);
+        facts
+    }
+
+    /// Share of the classes above 0.
+    fn foreground(&self) -> f64 {
+        let all: u64 = self.classes.iter().sum();
+        self.classes.iter().skip(1).sum::<u64>() as f64 / all.max(1) as f64
+    }
+}
+
+fn histogram(image: &Image) -> Vec<u32> {
+    let mut bins = vec![0; BINS];
+    match image.pixels() {
+        Pixels::U8(v) => v.iter().for_each(|&v| bins[usize::from(v) * (BINS / 256)] += 1),
+        Pixels::U16(v) => v.iter().for_each(|&v| bins[usize::from(v) / (65536 / BINS)] += 1),
+        Pixels::F32(_) => {}
+    }
+    bins
+}
+
+/// The mean of each of 16×16 parts of the first channel.
+fn miniature(image: &Image, values: &[f32]) -> Option<Vec<f32>> {
+    let (w, h, c) = (image.width(), image.height(), image.channels());
+    let edge = |i: usize, side: usize| i * side / MINIATURE;
+    let mut small = Vec::with_capacity(MINIATURE * MINIATURE);
+    for i in 0..MINIATURE * MINIATURE {
+        let (x, y) = (i % MINIATURE, i / MINIATURE);
+        let columns = edge(x, w)..edge(x + 1, w).max(edge(x, w) + 1).min(w);
+        let rows = edge(y, h)..edge(y + 1, h).max(edge(y, h) + 1).min(h);
+        let (mut sum, mut n) = (0.0f64, 0u32);
+        for row in rows {
+            for column in columns.clone() {
+                sum += f64::from(values[(row * w + column) * c]);
+                n += 1;
+            }
+        }
+        small.push((sum / f64::from(n.max(1))) as f32);
+    }
+    let mean = small.iter().sum::<f32>() / small.len() as f32;
+    small.iter_mut().for_each(|v| *v -= mean);
+    let length = small.iter().map(|v| v * v).sum::<f32>().sqrt();
+    small.iter_mut().for_each(|v| *v /= length);
+    (length > 1e-3 * mean.abs().max(1e-3)).then_some(small)
+}
+
+/// The dataset, its split, and what was seen of each sample.
+struct Patient<'a> {
+    dataset: &'a dyn Dataset,
+    split: &'a Split,
+    looked: &'a [Result<Facts, DataError>],
+}
+
+impl Patient<'_> {
+    fn seen(&self) -> impl Iterator<Item = (usize, &Facts)> {
+        self.looked.iter().enumerate().filter_map(|(i, f)| Some((i, f.as_ref().ok()?)))
+    }
+
+    /// The image's file; in a stack with the slice.
+    fn file(&self, index: usize) -> String {
+        let path: PathBuf = self.dataset.path(index);
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let id = self.dataset.id(index);
+        if stem == id { path.display().to_string() } else { format!("{} ({id})", path.display()) }
+    }
+
+    fn finding(&self, severity: Severity, what: String, remedy: &str, indices: &[usize]) -> Option<Finding> {
+        let files = indices.iter().map(|&i| self.file(i)).collect();
+        (!indices.is_empty()).then(|| Finding { severity, what, remedy: remedy.to_owned(), files })
+    }
+
+    fn unreadable(&self) -> Vec<Finding> {
+        let failed = self.looked.iter().enumerate().filter_map(|(i, f)| Some((i, f.as_ref().err()?)));
+        failed
+            .filter_map(|(i, e)| self.finding(Severity::Error, e.to_string(), "mend or remove the pair", &[i]))
+            .collect()
+    }
+
+    fn one_class(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (class, entry) in self.dataset.classes().classes().iter().enumerate() {
+            let only =
+                |f: &Facts| f.classes[class] > 0 && f.classes.iter().enumerate().all(|(c, &n)| c == class || n == 0);
+            let indices: Vec<usize> = self.seen().filter(|(_, f)| only(f)).map(|(i, _)| i).collect();
+            let what = format!("{} mask(s) hold nothing but {}", indices.len(), entry.name);
+            let remedy = "right where the image shows nothing else; otherwise these masks were saved empty: draw or export them again";
+            found.extend(self.finding(Severity::Warning, what, remedy, &indices));
+        }
+        let empty: Vec<usize> =
+            self.seen().filter(|(_, f)| f.ignored > 0 && f.classes.iter().all(|&n| n == 0)).map(|(i, _)| i).collect();
+        let what = format!("{} mask(s) are ignored altogether", empty.len());
+        found.extend(self.finding(Severity::Warning, what, "nothing is learnt of them: leave them out", &empty));
+        found
+    }
+
+    /// Of two classes, a mask whose bright class and whose share are both those of the other class in nearly all other masks.
+    fn inverted(&self) -> Vec<Finding> {
+        if self.dataset.classes().len() != 2 || self.dataset.len() < 4 {
+            return Vec::new();
+        }
+        let both: Vec<_> = self.seen().filter(|(_, f)| f.classes.iter().all(|&n| n > 0)).collect();
+        let brighter = |f: &Facts| f.brightness.1 > f.brightness.0;
+        let share_of_brighter = both.iter().filter(|(_, f)| brighter(f)).count() as f64 / both.len().max(1) as f64;
+        let usual = share_of_brighter >= 0.5;
+        if (0.25..0.75).contains(&share_of_brighter) {
+            return Vec::new();
+        }
+        let mut shares: Vec<f64> = both.iter().map(|(_, f)| f.foreground()).collect();
+        shares.sort_by(f64::total_cmp);
+        let median = shares.get(shares.len() / 2).copied().unwrap_or(0.5);
+        let mirrored = |f: &Facts| (f.foreground() - (1.0 - median)).abs() < (f.foreground() - median).abs();
+        let odd = both.iter().filter(|(_, f)| brighter(f) != usual && mirrored(f));
+        let indices: Vec<usize> = odd.map(|(i, _)| *i).collect();
+        let what = format!(
+            "{} mask(s) look inverted: bright and dark, and the shares, are swapped against the others",
+            indices.len()
+        );
+        self.finding(Severity::Warning, what, "look at them, and invert them where they are", &indices)
+            .into_iter()
+            .collect()
+    }
+
+    fn flat(&self) -> Vec<Finding> {
+        let flat: Vec<usize> = self.seen().filter(|(_, f)| f.range.0 >= f.range.1).map(|(i, _)| i).collect();
+        let what = format!("{} image(s) have one value everywhere", flat.len());
+        self.finding(Severity::Warning, what, "they show nothing: export them again or leave them out", &flat)
+            .into_iter()
+            .collect()
+    }
+
+    /// Validation images that are nearly the same as one trained on.
+    fn leaks(&self) -> Vec<Finding> {
+        let small = |indices: &[usize]| -> Vec<(usize, &[f32])> {
+            let of = |&i: &usize| Some((i, self.looked.get(i)?.as_ref().ok()?.miniature.as_deref()?));
+            indices.iter().filter_map(of).collect()
+        };
+        let (train, val) = (small(&self.split.train), small(&self.split.val));
+        if train.len().saturating_mul(val.len()) > MOST_PAIRS {
+            let what = "too many images to compare those held out with those trained on".to_owned();
+            let remedy = "compare a part of them: --val with a smaller share".to_owned();
+            return vec![Finding { severity: Severity::Note, what, remedy, files: Vec::new() }];
+        }
+        let twin = |(i, a): &(usize, &[f32])| {
+            let like = |(_, b): &&(usize, &[f32])| a.iter().zip(*b).map(|(x, y)| x * y).sum::<f32>() > SAME;
+            train.iter().find(like).map(|(j, _)| (*i, *j))
+        };
+        let twins: Vec<(usize, usize)> = val.par_iter().filter_map(twin).collect();
+        let what = match twins.first() {
+            Some((i, j)) => format!(
+                "{} image(s) held out are nearly the same as one trained on ({} and {})",
+                twins.len(),
+                self.dataset.id(*i),
+                self.dataset.id(*j)
+            ),
+            None => return Vec::new(),
+        };
+        let indices: Vec<usize> = twins.iter().map(|t| t.0).collect();
+        let remedy = "validation will look too good: put copies and neighbouring slices on one side (--val 20% for a block, or list:FILE)";
+        self.finding(Severity::Warning, what, remedy, &indices).into_iter().collect()
+    }
+}
+
+impl Checkup {
+    fn add(&mut self, facts: &Facts) {
+        *self.sizes.entry(facts.size).or_default() += 1;
+        *self.depths.entry(facts.depth).or_default() += 1;
+        self.class_pixels.iter_mut().zip(&facts.classes).for_each(|(all, n)| *all += n);
+        self.ignored_pixels += facts.ignored;
+        self.range = (self.range.0.min(facts.range.0), self.range.1.max(facts.range.1));
+        self.histogram.iter_mut().zip(&facts.histogram).for_each(|(all, n)| *all += u64::from(*n));
+    }
+
+    /// Share of each class among the pixels that are not ignored.
+    pub fn shares(&self) -> Vec<f64> {
+        let all = self.class_pixels.iter().sum::<u64>().max(1) as f64;
+        self.class_pixels.iter().map(|&n| n as f64 / all).collect()
+    }
+
+    fn depth_findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let mut note = |severity, what: String, remedy: &str| {
+            found.push(Finding { severity, what, remedy: remedy.to_owned(), files: Vec::new() });
+        };
+        if self.depths.len() > 1 {
+            let depths: Vec<String> = self.depths.iter().map(|(bits, n)| format!("{bits} bits ({n})")).collect();
+            let what = format!("images of different bit depths: {}", depths.join(", "));
+            note(Severity::Warning, what, "convert them to one, or scale by --normalization unit");
+        } else if self.depths.contains_key(&16) && self.range.1 < 4096.0 {
+            let what = format!("16-bit images whose values end at {}: they look black in most viewers", self.range.1);
+            note(Severity::Note, what, "nothing: training scales them (--normalization mean_std or min_max, not unit)");
+        }
+        if self.sizes.len() > 1 {
+            let what = format!("images of {} different sizes", self.sizes.len());
+            note(
+                Severity::Note,
+                what,
+                "nothing: patches are cut from all, and small images are mirrored (with --patch 0: batch size 1)",
+            );
+        }
+        found
+    }
+
+    fn class_findings(&self, dataset: &dyn Dataset) -> Vec<Finding> {
+        let (table, shares) = (dataset.classes(), self.shares());
+        let mut found = Vec::new();
+        for (class, &share) in table.classes().iter().zip(&shares) {
+            let near = |other: f64| (f64::from(class.value) - other).abs() <= 8.0;
+            let beside = table.classes().iter().zip(&shares);
+            let big =
+                beside.clone().find(|(c, s)| c.value != class.value && near(f64::from(c.value)) && **s > 20.0 * share);
+            let (severity, what, remedy) = match big {
+                Some((other, _))
+                    if table.kind() == MaskKind::Values && table.len() > 2 && share < 0.002 && other.value > 8 =>
+                {
+                    (
+                        Severity::Warning,
+                        format!(
+                            "value {} has {:.3} % of the pixels beside {}: the rest of a smoothed mask?",
+                            class.name,
+                            100.0 * share,
+                            other.name
+                        ),
+                        "where it is no class of its own, save masks without smoothing or compression, or pass --mask-threshold",
+                    )
+                }
+                _ if share < RARE => (
+                    Severity::Note,
+                    format!("class {} has {:.3} % of the pixels", class.name, 100.0 * share),
+                    "patches that hold it help: data.sampler = { kind = \"foreground\", share = 0.5 }, or data.weight_map = {}",
+                ),
+                _ => continue,
+            };
+            found.push(Finding { severity, what, remedy: remedy.to_owned(), files: Vec::new() });
+        }
+        if table.kind() == MaskKind::Values && table.classes().last().is_some_and(|c| c.value < 32) {
+            let what = "mask values are small numbers: the masks look black in viewers".to_owned();
+            let remedy = "nothing; unet predict --save palette writes predictions that can be seen".to_owned();
+            found.push(Finding { severity: Severity::Note, what, remedy, files: Vec::new() });
+        }
+        found
+    }
+}

@@ -1,0 +1,117 @@
+//! What the doctor finds: each ailment put into a dataset is named with its file and its remedy, and a healthy dataset has none.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{gray, mask, pairs};
+use tempfile::tempdir;
+use unet_data::{
+    AugmentConfig, Checkup, Finding, Image, LoaderConfig, Pixels, Severity, ValSpec, checkup, codec, contact_sheet,
+    open,
+};
+
+fn examined(root: &Path) -> Checkup {
+    let data = open(root).unwrap();
+    let split = ValSpec::Percent(25.0).split_of(data.as_ref()).unwrap();
+    checkup(data.as_ref(), &split, &|_, _| {}).unwrap()
+}
+
+/// Images that differ, brighter where the mask is 255; masks of a third.
+fn healthy(root: &Path, n: usize) {
+    pairs(root, n);
+    for i in 0..n {
+        let label = |p: usize| p % 20 >= 13;
+        let value = |p: usize| ((p * (i * 2 + 3) * 7919 + i * 31) % 100) as u8 + if label(p) { 100 } else { 0 };
+        let image = Image::new(20, 16, 1, Pixels::U8((0..320).map(value).collect())).unwrap();
+        let truth = (0..320).map(|p| if label(p) { 255 } else { 0 }).collect();
+        codec::write_png(&root.join(format!("image/{i}.png")), &image).unwrap();
+        let truth = Image::new(20, 16, 1, Pixels::U8(truth)).unwrap();
+        codec::write_png(&root.join(format!("label/{i}.png")), &truth).unwrap();
+    }
+}
+
+#[track_caller]
+fn found<'a>(checkup: &'a Checkup, words: &str) -> &'a Finding {
+    let finding = checkup.findings.iter().find(|f| f.what.contains(words));
+    let finding = finding.unwrap_or_else(|| panic!("{words:?} is not in {:?}", checkup.findings));
+    assert!(!finding.remedy.is_empty());
+    finding
+}
+
+#[test]
+fn a_healthy_dataset_has_no_findings_and_is_counted_right() {
+    let dir = tempdir().unwrap();
+    healthy(dir.path(), 8);
+    let all = examined(dir.path());
+    assert_eq!(all.findings, []);
+    assert_eq!((all.sizes[&(20, 16)], all.depths[&8], all.ignored_pixels), (8, 8, 0));
+    assert_eq!(all.class_pixels, [8 * 16 * 13, 8 * 16 * 7]);
+    assert_eq!(all.histogram.iter().sum::<u64>(), 8 * 320);
+    assert!((all.shares()[1] - 0.35).abs() < 1e-9);
+}
+
+#[test]
+fn empty_inverted_flat_and_repeated_samples_are_named() {
+    let dir = tempdir().unwrap();
+    healthy(dir.path(), 12);
+    let (image, label) = (dir.path().join("image"), dir.path().join("label"));
+    codec::write_png(&label.join("1.png"), &Image::new(20, 16, 1, Pixels::U8(vec![0; 320])).unwrap()).unwrap();
+    let flipped = (0..320).map(|p| if p % 20 >= 13 { 0 } else { 255 }).collect();
+    codec::write_png(&label.join("2.png"), &Image::new(20, 16, 1, Pixels::U8(flipped)).unwrap()).unwrap();
+    codec::write_png(&image.join("3.png"), &Image::new(20, 16, 1, Pixels::U8(vec![9; 320])).unwrap()).unwrap();
+    std::fs::copy(image.join("4.png"), image.join("11.png")).unwrap();
+    let whole = std::fs::read(image.join("5.png")).unwrap();
+    std::fs::write(image.join("5.png"), &whole[..whole.len() - 20]).unwrap();
+    let all = examined(dir.path());
+    let names = |f: &Finding| f.files.iter().map(|p| p.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(found(&all, "nothing but 0")), ["1.png"]);
+    assert_eq!(names(found(&all, "look inverted")), ["2.png"]);
+    assert_eq!(names(found(&all, "one value everywhere")), ["3.png"]);
+    let leak = found(&all, "nearly the same as one trained on (11 and 4)");
+    assert_eq!((names(leak), leak.severity), (vec!["11.png".to_owned()], Severity::Warning));
+    assert_eq!((found(&all, "5.png").severity, all.findings[0].severity), (Severity::Error, Severity::Error));
+}
+
+#[test]
+fn depths_small_numbers_and_the_rest_of_smoothing_are_explained() {
+    let dir = tempdir().unwrap();
+    healthy(dir.path(), 4);
+    let wide = Image::new(20, 16, 1, Pixels::U16((0..320).map(|p| (p * 37 % 3000) as u16).collect())).unwrap();
+    codec::write_png(&dir.path().join("image/2.png"), &wide).unwrap();
+    let mut values: Vec<u8> = vec![0; 160];
+    values.extend([255; 159]);
+    values.push(254);
+    codec::write_png(&dir.path().join("label/0.png"), &Image::new(20, 16, 1, Pixels::U8(values)).unwrap()).unwrap();
+    let all = examined(dir.path());
+    found(&all, "8 bits (3), 16 bits (1)");
+    assert!(found(&all, "value 254").remedy.contains("--mask-threshold"));
+    for i in 0..4 {
+        codec::write_png(&dir.path().join(format!("label/{i}.png")), &mask(20, 16, 1)).unwrap();
+        codec::write_png(&dir.path().join(format!("image/{i}.png")), &wide).unwrap();
+    }
+    let all = examined(dir.path());
+    assert_eq!(found(&all, "look black in viewers").severity, Severity::Note);
+    found(&all, "values end at 2997");
+}
+
+#[test]
+fn the_contact_sheet_shows_patches_beside_their_masks() {
+    let dir = tempdir().unwrap();
+    pairs(dir.path(), 2);
+    let data = open(dir.path()).unwrap();
+    let config = LoaderConfig { augment: AugmentConfig::none(), ..LoaderConfig::default() };
+    let sheet = contact_sheet(&data, vec![0, 1], config, 5).unwrap();
+    // Four pairs in the first row, one in the second; a pair is two pictures of 20×16.
+    assert_eq!((sheet.width(), sheet.height(), sheet.channels()), (4 * (40 + 12) + 4, 2 * (16 + 8) + 4, 3));
+    let values = sheet.to_f32();
+    let at = |x: usize, y: usize| values[(y * sheet.width() + x) * 3];
+    let image = gray(20, 16).to_f32();
+    let stretched = |v: f32| (v * 255.0 / 250.0).floor();
+    assert!((at(4, 4) - stretched(image[0])).abs() <= 1.0 && (at(9, 7) - stretched(image[3 * 20 + 5])).abs() <= 1.0);
+    let masked = at(4 + 20 + 4 + 19, 4 + 15);
+    let plain = at(4 + 19, 4 + 15);
+    assert!((masked - (plain + 0.45 * (86.0 - plain))).abs() < 2.0, "the colour of class 1 over the image");
+    assert_eq!(at(0, 0), 32.0, "paper");
+}

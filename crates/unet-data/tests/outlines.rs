@@ -1,0 +1,161 @@
+//! Masks that are outlines: ImageJ's regions, COCO and LabelMe, in the layouts that they come in; and damaged ones.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use common::gray;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tempfile::tempdir;
+use unet_data::{Dataset, codec, open, open_with_classes};
+
+fn labels(data: &dyn Dataset, index: usize) -> Vec<u8> {
+    data.load(index).unwrap().mask.unwrap().labels
+}
+
+fn names(data: &dyn Dataset) -> Vec<(u32, String)> {
+    data.classes().classes().iter().map(|c| (c.value, c.name.clone())).collect()
+}
+
+/// An ImageJ polygon through these corners, relative to (0, 0).
+fn polygon(points: &[(i16, i16)]) -> Vec<u8> {
+    let mut bytes = vec![0u8; 64];
+    bytes[..7].copy_from_slice(b"Iout\x00\xe3\x00");
+    bytes[16..18].copy_from_slice(&(points.len() as i16).to_be_bytes());
+    bytes.extend(points.iter().flat_map(|p| p.0.to_be_bytes()));
+    bytes.extend(points.iter().flat_map(|p| p.1.to_be_bytes()));
+    bytes
+}
+
+fn images(root: &Path, n: usize) {
+    fs::create_dir_all(root.join("images")).unwrap();
+    (0..n).for_each(|i| codec::write_png(&root.join(format!("images/{i}.png")), &gray(20, 16)).unwrap());
+}
+
+#[test]
+fn imagej_regions_alone_and_in_archives() {
+    let dir = tempdir().unwrap();
+    images(dir.path(), 2);
+    fs::create_dir(dir.path().join("masks")).unwrap();
+    let (a, b) = (polygon(&[(2, 2), (6, 2), (6, 7), (2, 7)]), polygon(&[(10, 0), (14, 0), (14, 4), (10, 4)]));
+    fs::write(dir.path().join("masks/0.roi"), &a).unwrap();
+    let mut zip = zip::ZipWriter::new(fs::File::create(dir.path().join("masks/1.zip")).unwrap());
+    for (name, bytes, method) in
+        [("a.roi", &a, zip::CompressionMethod::Deflated), ("b.roi", &b, zip::CompressionMethod::Stored)]
+    {
+        zip.start_file(name, zip::write::SimpleFileOptions::default().compression_method(method)).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+    let data = open(dir.path()).unwrap();
+    assert_eq!(names(data.as_ref()), [(0, "0".to_owned()), (255, "255".to_owned())]);
+    let count = |i| labels(data.as_ref(), i).iter().filter(|l| **l == 1).count();
+    assert_eq!((count(0), count(1)), (20, 36));
+    assert_eq!(labels(data.as_ref(), 0)[2 * 20 + 2], 1);
+}
+
+#[test]
+fn coco_polygons_runs_and_holes_with_the_categories_as_classes() {
+    let dir = tempdir().unwrap();
+    images(dir.path(), 2);
+    let coco = r#"{"info": {}, "images": [{"id": 7, "file_name": "0.png", "width": 20, "height": 16},
+          {"id": 9, "file_name": "1.png", "width": 20, "height": 16}],
+        "categories": [{"id": 30, "name": "nucleus"}, {"id": 4, "name": "cell"}, {"id": 99, "name": "unused"}],
+        "annotations": [
+          {"id": 1, "image_id": 7, "category_id": 4, "segmentation": [[0,0, 10,0, 10,10, 0,10], [3,3, 6,3, 6,6, 3,6]], "iscrowd": 0},
+          {"id": 2, "image_id": 7, "category_id": 30, "segmentation": {"size": [16, 20], "counts": [304, 16]}, "iscrowd": 1},
+          {"id": 3, "image_id": 9, "category_id": 4, "segmentation": [[1,1, 3,1, 3,3]]}]}"#;
+    fs::create_dir(dir.path().join("annotations")).unwrap();
+    fs::write(dir.path().join("annotations/instances.json"), coco).unwrap();
+    let data = open(dir.path()).unwrap();
+    let expected = [(0, "background"), (1, "cell"), (2, "nucleus")].map(|(v, n)| (v, n.to_owned()));
+    assert_eq!(names(data.as_ref()), expected);
+    let of = labels(data.as_ref(), 0);
+    let count = |class: u8| of.iter().filter(|l| **l == class).count();
+    assert_eq!((count(1), count(2)), (100 - 9, 16), "the hole is exact");
+    assert_eq!((of[4 * 20 + 4], of[19], of[15 * 20 + 19]), (0, 2, 2), "runs go down the columns");
+
+    let classes = data.classes().clone();
+    fs::write(dir.path().join("annotations/instances.json"), coco.replace("\"cell\"", "\"debris\"")).unwrap();
+    let e = open_with_classes(dir.path(), classes).map(|_| ()).unwrap_err().to_string();
+    assert!(e.contains("debris") && e.contains("nucleus"), "{e}");
+    fs::write(
+        dir.path().join("annotations/instances.json"),
+        coco.replace("16, 20], \"counts\": [304, 16]", "16, 20], \"counts\": [304, 17]"),
+    )
+    .unwrap();
+    let e = open(dir.path()).map(|_| ()).unwrap_err().to_string();
+    assert!(e.contains("instances.json") && e.contains("321"), "{e}");
+}
+
+#[test]
+fn labelme_beside_its_images_or_in_a_folder_of_masks() {
+    let labelme = |label: &str, kind: &str, points: &str| {
+        format!(
+            r#"{{"version": "5.4", "shapes": [{{"label": "{label}", "points": {points}, "shape_type": "{kind}"}}, {{"label": "axon",
+               "points": [[0, 12], [20, 16]], "shape_type": "rectangle"}}], "imagePath": "x.png", "imageHeight": 16, "imageWidth": 20}}"#
+        )
+    };
+    for folder in [".", "masks"] {
+        let dir = tempdir().unwrap();
+        images(dir.path(), 2);
+        let masks = if folder == "." { dir.path().join("images") } else { dir.path().join(folder) };
+        fs::create_dir_all(&masks).unwrap();
+        fs::write(masks.join("0.json"), labelme("vesicle", "polygon", "[[0,0],[4,0],[4,4],[0,4]]")).unwrap();
+        fs::write(masks.join("1.json"), labelme("membrane", "circle", "[[10,6],[14,6]]")).unwrap();
+        let data = open(dir.path()).unwrap();
+        let expected =
+            [(0, "background"), (1, "axon"), (2, "membrane"), (3, "vesicle")].map(|(v, n)| (v, n.to_owned()));
+        assert_eq!(names(data.as_ref()), expected, "{folder}");
+        let count = |i, class: u8| labels(data.as_ref(), i).iter().filter(|l| **l == class).count();
+        assert_eq!((count(0, 3), count(0, 1), count(1, 1)), (16, 80, 80));
+        assert!(count(1, 2).abs_diff(50) < 4, "the area of a circle of radius 4: {}", count(1, 2));
+    }
+}
+
+#[test]
+fn damaged_outlines_are_errors_that_name_the_file_and_never_panics() {
+    let dir = tempdir().unwrap();
+    images(dir.path(), 1);
+    let masks = dir.path().join("masks");
+    fs::create_dir(&masks).unwrap();
+    let json = r#"{"shapes": [{"label": "a", "points": [[1.5, 2], [9, 2e3], [-4, 7]], "shape_type": "polygon"}], "imageHeight": 16, "imageWidth": 20}"#;
+    let seeds = [("0.roi", polygon(&[(2, 2), (6, 2), (6, 7), (2, 7)])), ("0.json", json.as_bytes().to_vec())];
+    let cases: usize = std::env::var("UNET_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    for (k, (name, whole)) in seeds.into_iter().enumerate() {
+        let path = masks.join(name);
+        let (mut read, mut refused) = (0, 0);
+        for case in 0..cases {
+            let mut rng = ChaCha8Rng::seed_from_u64((k * 100_003 + case) as u64);
+            let mut bytes = whole.clone();
+            for _ in 0..rng.random_range(1..4) {
+                let at = rng.random_range(0..bytes.len());
+                match rng.random_range(0..3) {
+                    0 => bytes[at] = rng.random(),
+                    1 => bytes[at] ^= 1 << rng.random_range(0..8),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            fs::write(&path, &bytes).unwrap();
+            match open(dir.path()).and_then(|data| data.load(0)) {
+                Ok(_) => read += 1,
+                Err(e) => {
+                    refused += 1;
+                    let text = e.to_string();
+                    assert!(
+                        text.contains(name)
+                            || text.contains("masks")
+                            || text.contains(&dir.path().display().to_string()),
+                        "{text}"
+                    );
+                }
+            }
+        }
+        assert!(read > 0 && refused > 0, "{name}: {read} read, {refused} refused");
+        fs::remove_file(path).unwrap();
+    }
+}
