@@ -8,7 +8,8 @@ use unet_data::codec::{TiffWriter, write_indexed_png, write_png, write_tiff};
 use unet_data::{Image, InputImage};
 
 use super::overlay::overlay;
-use super::predictor::{Prediction, Predictor};
+use super::prediction::Prediction;
+use super::predictor::Predictor;
 use crate::TrainError;
 use crate::error::nearest;
 
