@@ -170,7 +170,8 @@ impl Image {
             Pixels::U16(v) => Pixels::U16(v[range].to_vec()),
             Pixels::F32(v) => Pixels::F32(v[range].to_vec()),
         };
-        Ok(Self { alpha_dropped: self.alpha_dropped, ..Self::new(self.width, count, self.channels, pixels)? })
+        let rows = Self::new(self.width, count, self.channels, pixels)?;
+        Ok(Self { alpha_dropped: self.alpha_dropped, pixel_size: self.pixel_size.clone(), ..rows })
     }
 
     /// The same image without its last channel (alpha); one of a single channel is returned as it is.

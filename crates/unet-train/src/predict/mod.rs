@@ -2,6 +2,7 @@
 
 mod blend;
 mod files;
+mod object_files;
 mod overlay;
 mod prediction;
 mod predictor;
@@ -12,7 +13,7 @@ mod session;
 mod tiling;
 mod view;
 
-pub use files::{FilePrediction, Output, OutputOptions, check_outputs, parse_outputs, predict_files};
+pub use files::{Existing, FilePrediction, Output, OutputOptions, check_outputs, parse_outputs, predict_files};
 pub use overlay::overlay;
 pub use prediction::Prediction;
 pub use predictor::{PredictOptions, Predictor};
