@@ -90,6 +90,11 @@ fn what_tuning_finds_is_used_from_then_on() {
     let desk = Desk::with_run();
     let of = |json: &str| serde_json::from_str::<Value>(json).expect("JSON");
     let score = || of(&desk.unet(&["evaluate", "run", "data", "--on", "val", "--json"]).out);
+    // A threshold that is bad for sure: everything is an object.
+    let best = desk.path("run/checkpoints/best.safetensors");
+    let mut checkpoint = unet_train::Checkpoint::load(&best).expect("a checkpoint");
+    checkpoint.meta.threshold = 0.0;
+    unet_train::Checkpoint::save(&best, &checkpoint.model, &checkpoint.meta).expect("written");
     let before = score();
     let ended = desk.unet(&["tune", "run", "--json"]);
     assert_eq!(ended.code, Some(0), "{}", ended.err);

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use unet_data::codec::{TiffWriter, write_indexed_png, write_png, write_tiff};
-use unet_data::{Image, InputImage};
+use unet_data::{ClassTable, Image, InputImage};
 
+use super::large::{is_large, predict_large};
 use super::object_files::ObjectFiles;
 use super::overlay::overlay;
 use super::prediction::Prediction;
@@ -50,9 +51,9 @@ impl Output {
         }
     }
 
-    /// What stands behind the image's name in those of its files. Stacks, labels and floats are TIFF, other single images PNG.
-    fn endings(self, pages: usize) -> Vec<String> {
-        let drawn = if pages > 1 { "tif" } else { "png" };
+    /// What stands behind the image's name in those of its files. Labels, floats, stacks and large images are TIFF, others PNG.
+    fn endings(self, as_tiff: bool) -> Vec<String> {
+        let drawn = if as_tiff { "tif" } else { "png" };
         match self {
             Self::Mask | Self::Overlay | Self::Palette => vec![format!("{}.{drawn}", self.name())],
             Self::Prob | Self::Uncertainty => vec![format!("{}.tif", self.name())],
@@ -101,7 +102,12 @@ pub struct OutputOptions {
     pub prob_16: bool,
     /// How objects are made of probabilities; without it as the checkpoint says, or else at its threshold.
     pub objects: Option<InstanceConfig>,
+    /// Single images of more pixels than this are read, predicted and written in bands of rows, as tiled BigTIFFs.
+    pub large: u64,
 }
+
+/// Pixels of the largest image that is held in memory as a whole.
+const LARGE: u64 = 1 << 26;
 
 /// What becomes of files that exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,7 +124,7 @@ pub enum Existing {
 impl OutputOptions {
     /// These outputs into that folder, everything else as usual.
     pub fn new(dir: PathBuf, outputs: Vec<Output>) -> Self {
-        Self { dir, outputs, existing: Existing::Refuse, prob_16: false, objects: None }
+        Self { dir, outputs, existing: Existing::Refuse, prob_16: false, objects: None, large: LARGE }
     }
 }
 
@@ -182,7 +188,11 @@ fn by_file(inputs: &[InputImage]) -> Vec<Vec<&InputImage>> {
 
 fn paths_of(options: &OutputOptions, page: &InputImage, output: Output) -> Vec<PathBuf> {
     let stem = page.path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-    output.endings(page.pages).iter().map(|ending| options.dir.join(format!("{stem}_{ending}"))).collect()
+    output
+        .endings(page.pages > 1 || is_large(page, options))
+        .iter()
+        .map(|ending| options.dir.join(format!("{stem}_{ending}")))
+        .collect()
 }
 
 /// Whether all that is asked for of a file is there.
@@ -220,6 +230,12 @@ fn one_image(
     options: &OutputOptions,
     done: &mut dyn FnMut(),
 ) -> Result<Vec<PathBuf>, TrainError> {
+    if is_large(page, options) {
+        let files: Vec<PathBuf> = options.outputs.iter().flat_map(|&output| paths_of(options, page, output)).collect();
+        predict_large(predictor, page, options, &files)?;
+        done();
+        return Ok(files);
+    }
     let image = page.load()?;
     let prediction = predictor.predict(&image, &page.path)?;
     let mut files = Vec::new();
@@ -335,19 +351,20 @@ fn pages_of(
     prediction: &Prediction,
     options: &OutputOptions,
 ) -> Result<Vec<Image>, TrainError> {
-    let pages = drawn(output, predictor, image, prediction, options.prob_16)?;
+    let pages = drawn(output, &predictor.meta().classes, image, prediction, options.prob_16)?;
     Ok(pages.into_iter().map(|page| page.with_pixel_size(image.pixel_size().cloned())).collect())
 }
 
-fn drawn(
+/// The images of one output.
+pub(super) fn drawn(
     output: Output,
-    predictor: &Predictor,
+    classes: &ClassTable,
     image: &Image,
     prediction: &Prediction,
     prob_16: bool,
 ) -> Result<Vec<Image>, TrainError> {
     match output {
-        Output::Mask => Ok(vec![prediction.mask(&predictor.meta().classes)?]),
+        Output::Mask => Ok(vec![prediction.mask(classes)?]),
         Output::Prob if prob_16 => prediction.probability_images_16(),
         Output::Prob => prediction.probability_images(),
         Output::Uncertainty => Ok(prediction.uncertainty_image()?.into_iter().collect()),
@@ -355,7 +372,7 @@ fn drawn(
         Output::Instances => Ok(Vec::new()),
         Output::Palette => {
             let Prediction { labels, width, height, .. } = prediction;
-            Ok(vec![predictor.meta().classes.to_rgb(labels, *width, *height)?])
+            Ok(vec![classes.to_rgb(labels, *width, *height)?])
         }
         Output::Overlay => Ok(vec![overlay(image, &prediction.labels, None)?]),
     }

@@ -2,6 +2,7 @@
 
 mod blend;
 mod files;
+mod large;
 mod object_files;
 mod overlay;
 mod prediction;

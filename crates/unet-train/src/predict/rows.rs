@@ -112,7 +112,7 @@ impl TileWork for Banded<'_> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use unet_data::{ClassTable, Normalization, Pixels};
     use unet_model::UNetConfig;
 
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    fn predictor(augmentation: Augmentation) -> Predictor {
+    pub fn predictor(augmentation: Augmentation) -> Predictor {
         let config = UNetConfig { width: 2, depth: 2, ..UNetConfig::tutorial() };
         let model = crate::step::fresh_network(config, 5).unwrap();
         let meta = CheckpointMeta {
@@ -155,7 +155,7 @@ mod tests {
         Predictor::new(Checkpoint { model, meta }, Path::new("model"), options).unwrap()
     }
 
-    fn image() -> Image {
+    pub fn image() -> Image {
         Image::new(101, 133, 1, Pixels::U8((0..101 * 133).map(|i| ((i * 7919) % 251) as u8).collect())).unwrap()
     }
 
