@@ -105,7 +105,7 @@ fn what_tuning_finds_is_used_from_then_on() {
 
     let ended = desk.unet(&["tune", "run", "data", "--score", "pq"]);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert!(ended.out.contains("seed distance") && ended.err.contains("Stored in"), "{}", ended.out);
+    assert!(ended.out.contains("least size") && ended.err.contains("Stored in"), "{}", ended.out);
     let scored = score();
     assert!(scored["objects"]["method"]["seed_distance"].is_number(), "{}", scored["objects"]);
     let quality = format!("{:.4} now", scored["objects"]["panoptic_quality"].as_f64().expect("a number"));

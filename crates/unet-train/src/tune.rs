@@ -1,4 +1,4 @@
-//! [`tune`]: the threshold, and for objects the smallest size and the distance of seeds, that are best for a score on held-out images.
+//! [`tune`]: the threshold, and for objects the smallest size, the distance of seeds, and whether they are parted at all, that are best for a score on held-out images.
 //! Takes a [`Predictor`] and the images, yields [`Tuned`], which [`store`] writes into the checkpoint.
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::TrainError;
 use crate::checkpoint::{Checkpoint, resolve};
 use crate::error::nearest;
 use crate::metric::{Confusion, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, isbi_report};
-use crate::objects::{Connectivity, Grid, InstanceConfig, components, instances};
+use crate::objects::{Connectivity, Grid, InstanceConfig, Separation, components, instances};
 use crate::predict::Predictor;
 
 /// Thresholds that are tried: 0.05, 0.10, … 0.95.
@@ -167,8 +167,10 @@ fn search(
             best = better(best, (rate(images, score, threshold, &config)?, threshold, config));
         }
         if score.is_of_objects() {
+            let whole = InstanceConfig { separation: Separation::Components, ..best.2 };
+            best = better(best, (rate(images, score, best.1, &whole)?, best.1, whole));
             for seed_distance in DISTANCES {
-                let config = InstanceConfig { seed_distance, ..best.2 };
+                let config = InstanceConfig { seed_distance, separation: Separation::Watershed, ..best.2 };
                 best = better(best, (rate(images, score, best.1, &config)?, best.1, config));
             }
             for min_area in SIZES {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use unet_train::objects::Separation;
 use unet_train::tune::{Tuned, store, tune};
 use unet_train::{PredictOptions, Predictor, RunConfig, RunDir};
 
@@ -51,7 +52,11 @@ fn facts(found: &Tuned) -> Facts {
     facts.add("score", format!("{:.4} before, {:.4} now", found.before, found.after));
     facts.add("threshold", format!("{:.2}", found.threshold));
     if let Some(objects) = &found.objects {
-        facts.add("seed distance", format!("{} pixels", objects.seed_distance));
+        let parted = match objects.separation {
+            Separation::Components => "not parted where they touch".to_owned(),
+            Separation::Watershed => format!("parted, seeds {} pixels apart", objects.seed_distance),
+        };
+        facts.add("objects", parted);
         facts.add("least size", format!("{} pixels", objects.min_area));
     }
     facts
