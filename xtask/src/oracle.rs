@@ -1,5 +1,6 @@
 //! `cargo xtask oracle`: other people's programs read our files. Takes a finished run, or trains a tiny one; fails where they read
-//! something else than we wrote. Today: the tensorboard package reads a run's event file, against the run's metrics.jsonl.
+//! something else than we wrote. The tensorboard package reads a run's event file, against the
+//! run's metrics.jsonl; the roifile package reads the regions of predicted objects, against their label image and table.
 
 use crate::python::Python;
 use crate::{process, smoke, workspace};
@@ -26,5 +27,8 @@ pub fn run(args: &Args) -> Result<()> {
         None => smoke::train(&root, &target.join("oracle"))?,
     };
     process::run(python.script(&folder.join("read_events.py")).arg(&run))
-        .context("tensorboard does not read what we wrote")
+        .context("tensorboard does not read what we wrote")?;
+    let objects = smoke::objects(&root, &run, &target.join("oracle"))?;
+    process::run(python.script(&folder.join("read_rois.py")).arg(&objects))
+        .context("roifile does not read what we wrote")
 }

@@ -15,11 +15,7 @@ const SIZE: (usize, usize) = (83, 61);
 pub fn check(root: &Path) -> Result<()> {
     let folder = workspace::target_dir(root)?.join("smoke");
     let run = train(root, &folder)?;
-    let (images, masks) = (folder.join("images"), folder.join("masks"));
-    std::fs::create_dir_all(&images).with_context(|| format!("cannot create {}", images.display()))?;
-    for (index, name) in ["0.bmp", "1.bmp"].into_iter().enumerate() {
-        std::fs::write(images.join(name), bitmap(SIZE, index)).with_context(|| format!("cannot write {name}"))?;
-    }
+    let (images, masks) = (write_images(&folder)?, folder.join("masks"));
     let (run, images, masks) = (text(&run)?, text(&images)?, text(&masks)?);
     unet(root, &["predict", run, images, "-o", masks, "--save", "mask,prob,overlay"])?;
     for name in ["0_mask.png", "1_mask.png", "0_prob.tif", "1_prob.tif", "0_overlay.png", "1_overlay.png"] {
@@ -45,6 +41,25 @@ pub fn train(root: &Path, folder: &Path) -> Result<PathBuf> {
         ensure!(run.join(name).is_file(), "`unet train` left no {name} in {}", run.display());
     }
     Ok(run)
+}
+
+/// Predicts objects into a new folder in `folder`, as a user of ImageJ would.
+pub fn objects(root: &Path, run: &Path, folder: &Path) -> Result<PathBuf> {
+    let out = folder.join("objects");
+    let images = write_images(folder)?;
+    let arguments = ["predict", text(run)?, text(&images)?, "-o", text(&out)?, "--force", "--min-size", "1"];
+    unet(root, &[&arguments[..], &["--save", "instances", "--seed-distance", "4"]].concat())?;
+    Ok(out)
+}
+
+/// Two small images in the folder `images` in `folder`.
+fn write_images(folder: &Path) -> Result<PathBuf> {
+    let images = folder.join("images");
+    std::fs::create_dir_all(&images).with_context(|| format!("cannot create {}", images.display()))?;
+    for (index, name) in ["0.bmp", "1.bmp"].into_iter().enumerate() {
+        std::fs::write(images.join(name), bitmap(SIZE, index)).with_context(|| format!("cannot write {name}"))?;
+    }
+    Ok(images)
 }
 
 /// Runs `unet` as the README says; gives what it printed to standard output. What it says on standard error is shown if it fails.

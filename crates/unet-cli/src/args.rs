@@ -2,6 +2,8 @@
 //!
 //! An option that was not given stays `None`, so that the configuration file and the recipe below it keep their say.
 
+mod predict;
+
 use std::path::PathBuf;
 
 use clap::builder::Styles;
@@ -9,7 +11,8 @@ use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use unet_data::{Axes, MaskOptions, MaskValue, OpenOptions, ValSpec};
 use unet_kernels::{Kernels, TierError};
-use unet_train::predict::{Output, parse_outputs};
+
+pub use predict::{ObjectArgs, PredictArgs, TuneArgs};
 
 /// Headings bold, literals cyan: readable on dark and light terminals.
 const STYLES: Styles = Styles::styled()
@@ -56,6 +59,8 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Say what a data set, a model, a run or this machine is
     Inspect(InspectArgs),
+    /// Find the threshold, and the parameters of objects, that are best on a run's held-out images
+    Tune(TuneArgs),
     /// Make a model of weights that were trained elsewhere
     Import(ImportArgs),
 }
@@ -194,54 +199,6 @@ pub struct MachineArgs {
     pub threads: Option<u16>,
 }
 
-/// What `unet predict` takes.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  unet predict runs/a new-images -o masks                   NAME_mask.png for each image of the folder
-  unet predict runs/a stack.tif --save mask,prob,overlay    a stack in gives stacks out
-  unet predict model.safetensors a.png b.png -o out --force
-
-Masks hold the values of the training masks, at the size of the image. Files that exist are kept
-unless --force is given. Earlier predictions (NAME_mask.png and so on) are never read as images.")]
-pub struct PredictArgs {
-    /// Run folder (its best checkpoint) or .safetensors file
-    pub model: PathBuf,
-    /// Image files, folders of images, TIFF stacks
-    #[arg(required = true)]
-    pub input: Vec<PathBuf>,
-    /// Write to this folder [default: RUN/predictions]
-    #[arg(short = 'o', long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// What to write for each image: mask (always), prob (32-bit float TIFF), overlay, palette (classes in
-    /// colours)
-    #[arg(long, value_name = "LIST", default_value = "mask", value_parser = parse_save)]
-    pub save: OutputList,
-    /// Overwrite files that exist
-    #[arg(long)]
-    pub force: bool,
-    /// What the pages of image files are: slices, channels, or auto (as ImageJ or OME wrote into the file) [default:
-    /// auto]
-    #[arg(long, value_name = "KIND", value_parser = parse_axes)]
-    pub axes: Option<Axes>,
-    /// Call a pixel class 1 from this probability on, for two classes [default: the model's]
-    #[arg(long, value_name = "T", value_parser = parse_threshold)]
-    pub threshold: Option<f64>,
-    /// Cut images with longer sides into tiles of N pixels; 0 never cuts
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub tile: usize,
-    /// Let neighbouring tiles share N pixels, blended
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub overlap: usize,
-    /// What to compute on.
-    #[command(flatten)]
-    pub machine: MachineArgs,
-}
-
-/// What to write of each image, as one argument.
-#[derive(Clone, Debug)]
-pub struct OutputList(pub Vec<Output>);
-
 /// What `unet evaluate` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -373,10 +330,6 @@ fn parse_axes(text: &str) -> Result<Axes, String> {
 
 fn parse_mask_value(text: &str) -> Result<MaskValue, String> {
     text.parse().map_err(|e: unet_data::DataError| e.to_string())
-}
-
-fn parse_save(text: &str) -> Result<OutputList, String> {
-    parse_outputs(text).map(OutputList).map_err(|e| e.to_string())
 }
 
 fn parse_threshold(text: &str) -> Result<f64, String> {

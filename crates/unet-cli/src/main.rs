@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => cmd::predict::run(&args, &terminal),
         Command::Evaluate(args) => cmd::evaluate::run(&args, &terminal),
         Command::Inspect(args) => cmd::inspect::run(&args, &terminal),
+        Command::Tune(args) => cmd::tune::run(&args, &terminal),
         Command::Import(args) => cmd::import::run(&args),
     };
     match result {

@@ -157,6 +157,23 @@ impl Image {
         self.pixels.len() * (self.bit_depth() as usize / 8)
     }
 
+    /// The rows from `first` on, `count` of them.
+    ///
+    /// # Errors
+    /// [`DataError::Buffer`] where there are none, or not so many.
+    pub fn rows(&self, first: usize, count: usize) -> Result<Self, DataError> {
+        let row = self.width * self.channels;
+        let end = first.saturating_add(count).min(self.height);
+        let range = first.min(end) * row..end * row;
+        let pixels = match &self.pixels {
+            Pixels::U8(v) => Pixels::U8(v[range].to_vec()),
+            Pixels::U16(v) => Pixels::U16(v[range].to_vec()),
+            Pixels::F32(v) => Pixels::F32(v[range].to_vec()),
+        };
+        let rows = Self::new(self.width, count, self.channels, pixels)?;
+        Ok(Self { alpha_dropped: self.alpha_dropped, pixel_size: self.pixel_size.clone(), ..rows })
+    }
+
     /// The same image without its last channel (alpha); one of a single channel is returned as it is.
     pub(crate) fn drop_alpha(self) -> Self {
         if self.channels < 2 {
@@ -187,6 +204,14 @@ mod tests {
         assert!(matches!(e, DataError::Buffer { expected: 6, found: 5, .. }));
         assert!(Image::new(0, 2, 1, Pixels::U8(vec![])).is_err());
         assert!(Image::new(usize::MAX, 3, 1, Pixels::U8(vec![0])).is_err());
+    }
+
+    #[test]
+    fn rows_are_cut_out_and_missing_ones_refused() {
+        let image = Image::new(2, 3, 1, Pixels::U16(vec![1, 2, 3, 4, 5, 6])).unwrap();
+        assert_eq!(image.rows(1, 2).unwrap().pixels(), &Pixels::U16(vec![3, 4, 5, 6]));
+        assert!(image.rows(2, 2).is_err() && image.rows(3, 1).is_err() && image.rows(0, 0).is_err());
+        assert!(image.rows(usize::MAX, 2).is_err());
     }
 
     #[test]

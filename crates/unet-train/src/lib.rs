@@ -5,6 +5,7 @@
 //! - [`Learner`] is one training step to drive alone.
 //! - [`Predictor`] puts a checkpoint to work on images; [`predict::predict_files`] writes masks, probabilities and overlays.
 //! - [`evaluate_model`] and [`evaluate_predictions`] score against true masks.
+//! - [`tune::tune`] finds the threshold and the parameters of objects that are best on held-out images.
 //! - [`metric`] has the scores on plain arrays, those of the ISBI challenge among them; [`objects`] turns probabilities into measured objects.
 //!
 //! ```
@@ -51,6 +52,7 @@ mod setup;
 mod state;
 pub mod step;
 mod trainer;
+pub mod tune;
 mod validate;
 
 pub use checkpoint::{Checkpoint, CheckpointMeta, RunDir};

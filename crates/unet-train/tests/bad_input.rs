@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use common::{config, run, stack, stop_after};
 use unet_data::{ClassTable, DataError, Dataset, Image, Pixels, Sample, open_images};
 use unet_train::checkpoint::RunDir;
-use unet_train::predict::{OutputOptions, parse_outputs, predict_files};
+use unet_train::predict::{Existing, OutputOptions, parse_outputs, predict_files};
 use unet_train::{Checkpoint, PredictOptions, Predictor, TrainError, Trainer, evaluate_predictions};
 
 /// A finished run of one epoch.
@@ -294,7 +294,7 @@ fn predictions_are_not_overwritten_and_never_collide() {
     unet_data::codec::write_png(&inputs_dir.join("other/a.png"), &image).unwrap();
     let mut predictor = Predictor::open(dir.path(), PredictOptions::default()).unwrap();
     let outputs = parse_outputs("prob,overlay").unwrap();
-    let mut options = OutputOptions { dir: dir.path().join("out"), outputs, force: false };
+    let mut options = OutputOptions::new(dir.path().join("out"), outputs);
     let inputs = open_images(&[inputs_dir.join("a.png")]).unwrap();
     let written = predict_files(&mut predictor, &inputs, &options, &mut |_| ()).unwrap();
     let names: Vec<String> =
@@ -302,7 +302,7 @@ fn predictions_are_not_overwritten_and_never_collide() {
     assert_eq!(names, ["a_mask.png", "a_prob.tif", "a_overlay.png"]);
     let text = predict_files(&mut predictor, &inputs, &options, &mut |_| ()).unwrap_err().to_string();
     assert_says(&text, &["a_mask.png", "--force"]);
-    options.force = true;
+    options.existing = Existing::Overwrite;
     predict_files(&mut predictor, &inputs, &options, &mut |_| ()).unwrap();
     let two = open_images(&[inputs_dir.join("a.png"), inputs_dir.join("other/a.png")]).unwrap();
     let text = predict_files(&mut predictor, &two, &options, &mut |_| ()).unwrap_err().to_string();

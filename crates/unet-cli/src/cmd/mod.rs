@@ -5,3 +5,4 @@ pub mod import;
 pub mod inspect;
 pub mod predict;
 pub mod train;
+pub mod tune;

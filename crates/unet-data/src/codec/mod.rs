@@ -9,6 +9,8 @@ mod npy;
 mod pages;
 mod png_chunks;
 mod raster;
+mod row_reader;
+mod row_writer;
 mod stack_info;
 mod tiff;
 mod tiff_planes;
@@ -22,6 +24,8 @@ use std::path::Path;
 pub use self::atomic::write_atomic;
 pub use self::pages::{Axes, Pages};
 pub use self::raster::{write_indexed_png, write_png};
+pub use self::row_reader::RowReader;
+pub use self::row_writer::RowWriter;
 pub use self::tiff_writer::{TiffWriter, write_tiff};
 use crate::{DataError, Image, Pixels};
 

@@ -179,9 +179,11 @@ impl<'a> Files<'a> {
         for plane in 0..self.planes {
             let image = self.pred.read(page * self.planes + plane)?;
             check_size(self.pair, &image, truth)?;
-            let values = image.to_f32();
+            let mut values = image.to_f32();
+            // Integers hold shares of their largest value.
+            values.iter_mut().for_each(|v| *v /= image.max_value());
             if image.channels() != 1 || !values.iter().all(|v| (0.0..=1.0).contains(v)) {
-                let problem = "not probabilities: expected one channel of 32-bit floats from 0 to 1".to_owned();
+                let problem = "not probabilities: expected one channel, floats from 0 to 1 or integers".to_owned();
                 return Err(TrainError::Pairing { path: self.pair.pred.clone(), problem });
             }
             probabilities.extend(values);

@@ -83,8 +83,9 @@ pub fn instances(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Re
 }
 
 /// Marks one pixel for each part of a component: maxima of `distance` from the highest down, each at least
-/// `seed_distance` pixels from the seeds already taken in its component. Every component gets at least one. Ties go to
-/// the first pixel in row-major order.
+/// `seed_distance` pixels from the seeds already taken in its component, and outside of the largest circle around each
+/// that fits in the component, so that a wide part is one. Every component gets at least one. Ties go to the first pixel
+/// in row-major order.
 ///
 /// # Errors
 /// [`GridError`] where a slice does not cover the image.
@@ -105,7 +106,7 @@ pub fn seeds(mask: &[u8], distance: &[f64], grid: Grid, seed_distance: f64) -> R
     let mut count = 0;
     for peak in peaks {
         let of_part = &mut taken[parts.labels[peak] as usize];
-        if of_part.iter().all(|&seed| apart(grid, seed, peak) >= seed_distance.max(1.0)) {
+        if of_part.iter().all(|&seed| apart(grid, seed, peak) >= seed_distance.max(1.0).max(distance[seed])) {
             of_part.push(peak);
             count += 1;
             labels[peak] = count;
@@ -156,6 +157,17 @@ mod tests {
         assert_eq!(instances(&probability, grid, &together).map(|found| found.count), Ok(1));
         let far = InstanceConfig { seed_distance: 20.0, ..Default::default() };
         assert_eq!(instances(&probability, grid, &far).map(|found| found.count), Ok(1), "one seed is enough");
+    }
+
+    #[test]
+    fn a_wide_object_is_not_parted_within_its_own_width() {
+        // A disc of radius 16 with a dent in its rim: its distances have several maxima, all in one circle.
+        let grid = Grid::new(40, 40);
+        let inside = |p: usize| (p % 40).abs_diff(20).pow(2) + (p / 40).abs_diff(20).pow(2) <= 256;
+        let dent = |p: usize| p / 40 < 9 && (18..22).contains(&(p % 40));
+        let probability: Vec<f32> = (0..grid.pixels()).map(|p| if inside(p) && !dent(p) { 0.9 } else { 0.1 }).collect();
+        let config = InstanceConfig { seed_distance: 2.0, min_area: 0, ..Default::default() };
+        assert_eq!(instances(&probability, grid, &config).map(|found| found.count), Ok(1));
     }
 
     #[test]

@@ -5,7 +5,9 @@ mod cleaning;
 mod components;
 mod distance;
 mod grid;
+mod imagej;
 mod instances;
+mod outline;
 mod properties;
 mod watershed;
 
@@ -13,7 +15,9 @@ pub use cleaning::{clear_border, fill_holes, remove_small, renumber};
 pub use components::{Components, components, components_of_labels};
 pub use distance::distance_transform;
 pub use grid::{Connectivity, Grid, GridError};
+pub use imagej::{RoiError, roi, roi_zip};
 pub use instances::{InstanceConfig, Separation, instances, seeds};
+pub use outline::{Outline, outlines};
 pub use properties::{RegionProperties, region_properties};
 pub use watershed::watershed;
 

@@ -1,16 +1,20 @@
-//! Predictions as files: `NAME_mask.png`, `NAME_prob.tif`, `NAME_overlay.png`, `NAME_palette.png` for an image, stacks for a stack. Nothing is overwritten
-//! unless asked for, and each file is written whole or not at all.
+//! Predictions as files: `NAME_mask.png`, `NAME_prob.tif` and so on for an image, stacks for a stack. Nothing is overwritten unless asked
+//! for, and each file is written whole or not at all.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use unet_data::codec::{TiffWriter, write_indexed_png, write_png, write_tiff};
-use unet_data::{Image, InputImage};
+use unet_data::{ClassTable, Image, InputImage};
 
+use super::large::{is_large, predict_large};
+use super::object_files::ObjectFiles;
 use super::overlay::overlay;
-use super::predictor::{Prediction, Predictor};
+use super::prediction::Prediction;
+use super::predictor::Predictor;
 use crate::TrainError;
 use crate::error::nearest;
+use crate::objects::InstanceConfig;
 
 /// What can be written of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,11 +28,16 @@ pub enum Output {
     Overlay,
     /// The mask again, each class in its colour; a single image keeps the training masks' values as indices of a palette.
     Palette,
+    /// How much views and networks disagree, as 32-bit floats: [`Prediction::uncertainty`].
+    Uncertainty,
+    /// Objects of class 1: a label image, their outlines drawn over the image, tables (CSV, JSON), and ImageJ regions.
+    Instances,
 }
 
 impl Output {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Mask, Self::Prob, Self::Overlay, Self::Palette];
+    pub const ALL: [Self; 6] =
+        [Self::Mask, Self::Prob, Self::Overlay, Self::Palette, Self::Uncertainty, Self::Instances];
 
     /// Its name, and what stands behind the image's in its file's.
     pub const fn name(self) -> &'static str {
@@ -37,12 +46,23 @@ impl Output {
             Self::Prob => "prob",
             Self::Overlay => "overlay",
             Self::Palette => "palette",
+            Self::Uncertainty => "uncertainty",
+            Self::Instances => "instances",
         }
     }
 
-    /// Stacks and floats are TIFF, single masks and overlays PNG.
-    fn extension(self, pages: usize) -> &'static str {
-        if self == Self::Prob || pages > 1 { "tif" } else { "png" }
+    /// What stands behind the image's name in those of its files. Labels, floats, stacks and large images are TIFF, others PNG.
+    fn endings(self, as_tiff: bool) -> Vec<String> {
+        let drawn = if as_tiff { "tif" } else { "png" };
+        match self {
+            Self::Mask | Self::Overlay | Self::Palette => vec![format!("{}.{drawn}", self.name())],
+            Self::Prob | Self::Uncertainty => vec![format!("{}.tif", self.name())],
+            Self::Instances => {
+                ["instances.tif", &format!("outlines.{drawn}"), "objects.csv", "objects.json", "rois.zip"]
+                    .map(str::to_owned)
+                    .to_vec()
+            }
+        }
     }
 }
 
@@ -56,7 +76,11 @@ pub fn parse_outputs(list: &str) -> Result<Vec<Output>, TrainError> {
         let found = Output::ALL.into_iter().find(|o| o.name() == name).ok_or_else(|| {
             let hint = nearest(name, Output::ALL.map(Output::name))
                 .map_or_else(String::new, |n| format!(" (did you mean {n}?)"));
-            TrainError::config("save", name, format!("mask, prob, overlay or palette, separated by commas{hint}"))
+            TrainError::config(
+                "save",
+                name,
+                format!("{}, separated by commas{hint}", Output::ALL.map(Output::name).join(", ")),
+            )
         })?;
         outputs.push(found);
     }
@@ -66,14 +90,42 @@ pub fn parse_outputs(list: &str) -> Result<Vec<Output>, TrainError> {
 }
 
 /// Where predictions go, and which.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OutputOptions {
     /// The folder; made where it is missing.
     pub dir: PathBuf,
     /// What to write.
     pub outputs: Vec<Output>,
-    /// Whether existing files are overwritten.
-    pub force: bool,
+    /// What becomes of files that exist.
+    pub existing: Existing,
+    /// Whether probabilities are written in 16 bits (65535 is certainty) in place of 32-bit floats.
+    pub prob_16: bool,
+    /// How objects are made of probabilities; without it as the checkpoint says, or else at its threshold.
+    pub objects: Option<InstanceConfig>,
+    /// Single images of more pixels than this are read, predicted and written in bands of rows, as tiled BigTIFFs.
+    pub large: u64,
+}
+
+/// Pixels of the largest image that is held in memory as a whole.
+const LARGE: u64 = 1 << 26;
+
+/// What becomes of files that exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// They are an error, found out before anything is computed.
+    #[default]
+    Refuse,
+    /// They are overwritten.
+    Overwrite,
+    /// An input whose files are all there is skipped; one that lacks some is predicted anew.
+    Resume,
+}
+
+impl OutputOptions {
+    /// These outputs into that folder, everything else as usual.
+    pub fn new(dir: PathBuf, outputs: Vec<Output>) -> Self {
+        Self { dir, outputs, existing: Existing::Refuse, prob_16: false, objects: None, large: LARGE }
+    }
 }
 
 /// One input file, predicted.
@@ -81,7 +133,7 @@ pub struct OutputOptions {
 pub struct FilePrediction {
     /// The input.
     pub input: PathBuf,
-    /// What was written of it.
+    /// What was written of it; nothing where all was there already.
     pub files: Vec<PathBuf>,
 }
 
@@ -97,6 +149,10 @@ pub fn predict_files(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<FilePrediction>, TrainError> {
     check_outputs(inputs, options)?;
+    if options.outputs.contains(&Output::Uncertainty) && predictor.opinions() < 2 {
+        let expected = "several views or networks to disagree: --tta flip, or --with MODEL";
+        return Err(TrainError::config("save", "uncertainty", expected));
+    }
     let files = by_file(inputs);
     std::fs::create_dir_all(&options.dir).map_err(|e| TrainError::io(&options.dir, "create", e))?;
     let (mut done, mut written) = (0, Vec::new());
@@ -106,6 +162,10 @@ pub fn predict_files(
             progress(done);
         };
         let written_files = match pages.as_slice() {
+            pages if options.existing == Existing::Resume && is_finished(options, pages[0]) => {
+                pages.iter().for_each(|_| page_done());
+                Vec::new()
+            }
             [page] if page.pages == 1 => one_image(predictor, page, options, &mut page_done)?,
             pages => one_stack(predictor, pages, options, &mut page_done)?,
         };
@@ -126,9 +186,18 @@ fn by_file(inputs: &[InputImage]) -> Vec<Vec<&InputImage>> {
     files
 }
 
-fn path_of(options: &OutputOptions, page: &InputImage, output: Output) -> PathBuf {
+fn paths_of(options: &OutputOptions, page: &InputImage, output: Output) -> Vec<PathBuf> {
     let stem = page.path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-    options.dir.join(format!("{stem}_{}.{}", output.name(), output.extension(page.pages)))
+    output
+        .endings(page.pages > 1 || is_large(page, options))
+        .iter()
+        .map(|ending| options.dir.join(format!("{stem}_{ending}")))
+        .collect()
+}
+
+/// Whether all that is asked for of a file is there.
+fn is_finished(options: &OutputOptions, page: &InputImage) -> bool {
+    options.outputs.iter().flat_map(|&output| paths_of(options, page, output)).all(|path| path.exists())
 }
 
 /// Whether every output can be written under its name; [`predict_files`] asks this itself, for those who call it file by file.
@@ -138,9 +207,8 @@ fn path_of(options: &OutputOptions, page: &InputImage, output: Output) -> PathBu
 pub fn check_outputs(inputs: &[InputImage], options: &OutputOptions) -> Result<(), TrainError> {
     let mut taken: BTreeMap<PathBuf, &Path> = BTreeMap::new();
     for page in by_file(inputs).into_iter().map(|pages| pages[0]) {
-        for &output in &options.outputs {
-            let path = path_of(options, page, output);
-            if path.exists() && !options.force {
+        for path in options.outputs.iter().flat_map(|&output| paths_of(options, page, output)) {
+            if path.exists() && options.existing == Existing::Refuse {
                 return Err(TrainError::Exists { path });
             }
             if let Some(other) = taken.insert(path.clone(), &page.path) {
@@ -162,27 +230,60 @@ fn one_image(
     options: &OutputOptions,
     done: &mut dyn FnMut(),
 ) -> Result<Vec<PathBuf>, TrainError> {
+    if is_large(page, options) {
+        let files: Vec<PathBuf> = options.outputs.iter().flat_map(|&output| paths_of(options, page, output)).collect();
+        predict_large(predictor, page, options, &files)?;
+        done();
+        return Ok(files);
+    }
     let image = page.load()?;
     let prediction = predictor.predict(&image, &page.path)?;
     let mut files = Vec::new();
     for &output in &options.outputs {
-        let path = path_of(options, page, output);
-        let pages = pages_of(output, predictor, &image, &prediction)?;
-        match (output, pages.as_slice()) {
-            (Output::Palette, [single]) => match predictor.meta().classes.palette() {
-                Some(palette) => {
-                    let mask = prediction.mask(&predictor.meta().classes)?.with_pixel_size(image.pixel_size().cloned());
-                    write_indexed_png(&path, &mask, &palette)?;
-                }
-                None => write_png(&path, single)?,
-            },
-            (Output::Mask | Output::Overlay, [single]) => write_png(&path, single)?,
-            (_, pages) => write_tiff(&path, pages)?,
-        }
-        files.push(path);
+        let paths = paths_of(options, page, output);
+        write_output(predictor, (&image, &prediction), options, output, &paths)?;
+        files.extend(paths);
     }
     done();
     Ok(files)
+}
+
+/// Writes one output of a single image.
+fn write_output(
+    predictor: &Predictor,
+    (image, prediction): (&Image, &Prediction),
+    options: &OutputOptions,
+    output: Output,
+    paths: &[PathBuf],
+) -> Result<(), TrainError> {
+    if output == Output::Instances {
+        let mut objects = ObjectFiles::new(&config_of(predictor, options), &prediction.weights);
+        let (labels, outlines) =
+            predictor.install(|| objects.add(image, prediction.of_class_one(), None, &paths[0]))?;
+        write_tiff(&paths[0], &[labels])?;
+        write_png(&paths[1], &outlines)?;
+        return objects.write(&paths[2..]);
+    }
+    let pages = pages_of(output, predictor, image, prediction, options)?;
+    match (output, pages.as_slice(), &paths[0]) {
+        (Output::Palette, [single], path) => match predictor.meta().classes.palette() {
+            Some(palette) => {
+                let mask = prediction.mask(&predictor.meta().classes)?.with_pixel_size(image.pixel_size().cloned());
+                write_indexed_png(path, &mask, &palette)?;
+            }
+            None => write_png(path, single)?,
+        },
+        (Output::Mask | Output::Overlay, [single], path) => write_png(path, single)?,
+        (_, pages, path) => write_tiff(path, pages)?,
+    }
+    Ok(())
+}
+
+/// How objects are made of probabilities.
+fn config_of(predictor: &Predictor, options: &OutputOptions) -> InstanceConfig {
+    let meta = predictor.meta();
+    let usual = InstanceConfig { threshold: meta.threshold as f32, ..InstanceConfig::default() };
+    options.objects.or(meta.objects).unwrap_or(usual)
 }
 
 /// Stacks are written as they are predicted, a page at a time.
@@ -192,29 +293,54 @@ fn one_stack(
     options: &OutputOptions,
     done: &mut dyn FnMut(),
 ) -> Result<Vec<PathBuf>, TrainError> {
-    let planes = if predictor.config().out_channels == 1 { 1 } else { predictor.meta().classes.len() };
-    let pixels: u64 = pages.iter().map(|p| p.width as u64 * p.height as u64).sum();
     let mut writers = Vec::new();
+    let mut objects = None;
     for &output in &options.outputs {
-        let bytes_per_pixel = match output {
-            Output::Mask => 2,
-            Output::Prob => 4 * planes as u64,
-            Output::Overlay | Output::Palette => 3,
-        };
-        let path = path_of(options, pages[0], output);
-        writers.push((output, TiffWriter::create(&path, pixels * bytes_per_pixel)?, path));
+        let paths = paths_of(options, pages[0], output);
+        let expected = expected_bytes(output, predictor, pages);
+        writers.push((output, TiffWriter::create(&paths[0], expected)?));
+        if output == Output::Instances {
+            let config = config_of(predictor, options);
+            objects =
+                Some((ObjectFiles::new(&config, predictor.weights()), TiffWriter::create(&paths[1], expected)?, paths));
+        }
     }
-    for page in pages {
+    for (slice, page) in pages.iter().enumerate() {
         let image = page.load()?;
         let prediction = predictor.predict(&image, &page.path)?;
-        for (output, writer, _) in &mut writers {
-            for written in pages_of(*output, predictor, &image, &prediction)? {
+        for (output, writer) in &mut writers {
+            if let (Output::Instances, Some((objects, drawn, _))) = (*output, &mut objects) {
+                let of_one = prediction.of_class_one();
+                let (labels, outlines) = predictor.install(|| objects.add(&image, of_one, Some(slice), &page.path))?;
+                writer.page(&labels)?;
+                drawn.page(&outlines)?;
+                continue;
+            }
+            for written in pages_of(*output, predictor, &image, &prediction, options)? {
                 writer.page(&written)?;
             }
         }
         done();
     }
-    writers.into_iter().map(|(_, writer, path)| Ok(writer.finish().map(|()| path)?)).collect()
+    writers.into_iter().try_for_each(|(_, writer)| writer.finish())?;
+    if let Some((objects, drawn, paths)) = objects {
+        drawn.finish()?;
+        objects.write(&paths[2..])?;
+    }
+    Ok(options.outputs.iter().flat_map(|&output| paths_of(options, pages[0], output)).collect())
+}
+
+/// Bytes of a stack's pages, undecoded.
+fn expected_bytes(output: Output, predictor: &Predictor, pages: &[&InputImage]) -> u64 {
+    let pixels: u64 = pages.iter().map(|p| p.width as u64 * p.height as u64).sum();
+    let planes = predictor.config().out_channels as u64;
+    pixels
+        * match output {
+            Output::Mask => 2,
+            Output::Prob => 4 * planes,
+            Output::Overlay | Output::Palette => 3,
+            Output::Uncertainty | Output::Instances => 4,
+        }
 }
 
 /// What is written, with the physical size of the image's pixels.
@@ -223,23 +349,30 @@ fn pages_of(
     predictor: &Predictor,
     image: &Image,
     prediction: &Prediction,
+    options: &OutputOptions,
 ) -> Result<Vec<Image>, TrainError> {
-    let pages = drawn(output, predictor, image, prediction)?;
+    let pages = drawn(output, &predictor.meta().classes, image, prediction, options.prob_16)?;
     Ok(pages.into_iter().map(|page| page.with_pixel_size(image.pixel_size().cloned())).collect())
 }
 
-fn drawn(
+/// The images of one output.
+pub(super) fn drawn(
     output: Output,
-    predictor: &Predictor,
+    classes: &ClassTable,
     image: &Image,
     prediction: &Prediction,
+    prob_16: bool,
 ) -> Result<Vec<Image>, TrainError> {
     match output {
-        Output::Mask => Ok(vec![prediction.mask(&predictor.meta().classes)?]),
+        Output::Mask => Ok(vec![prediction.mask(classes)?]),
+        Output::Prob if prob_16 => prediction.probability_images_16(),
         Output::Prob => prediction.probability_images(),
+        Output::Uncertainty => Ok(prediction.uncertainty_image()?.into_iter().collect()),
+        // Written by their own code: they are more than images.
+        Output::Instances => Ok(Vec::new()),
         Output::Palette => {
             let Prediction { labels, width, height, .. } = prediction;
-            Ok(vec![predictor.meta().classes.to_rgb(labels, *width, *height)?])
+            Ok(vec![classes.to_rgb(labels, *width, *height)?])
         }
         Output::Overlay => Ok(vec![overlay(image, &prediction.labels, None)?]),
     }

@@ -43,7 +43,7 @@ pub fn overlay(image: &Image, labels: &[u8], truth: Option<&[u8]>) -> Result<Ima
 }
 
 /// The mean of the channels, 0–255: 8 bits as they are, others stretched between their least and largest value.
-fn gray(image: &Image) -> Vec<f32> {
+pub(super) fn gray(image: &Image) -> Vec<f32> {
     let c = image.channels();
     let mut gray: Vec<f32> = image.to_f32().chunks_exact(c).map(|p| p.iter().sum::<f32>() / c as f32).collect();
     if image.bit_depth() != 8 {

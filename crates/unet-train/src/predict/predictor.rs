@@ -1,13 +1,19 @@
-//! [`Predictor`]: a checkpoint at work. Takes an image as decoded, yields a [`Prediction`]: probabilities and labels.
+//! [`Predictor`]: one checkpoint at work, or several whose probabilities are averaged. Takes an image as decoded, yields a
+//! [`Prediction`]: probabilities, labels, and on request how much the networks and views disagree.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::ThreadPool;
-use unet_data::{ClassTable, Image, Pixels};
+use unet_data::{Image, Normalization};
 use unet_kernels::Kernels;
-use unet_model::UNetConfig;
+use unet_model::{UNet, UNetConfig};
 
-use super::tile::{Segmenter, Tiling};
+use super::prediction::Prediction;
+use super::probability::probabilities;
+use super::segmenter::{Segmenter, Strip, TileWork, sweep};
+use super::tiling::{Span, TileSize, Tiling};
+use super::view::{Augmentation, View};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, CheckpointMeta, resolve};
 use crate::device::compute_pool;
@@ -21,29 +27,29 @@ pub struct PredictOptions {
     pub tiling: Tiling,
     /// Another threshold than the checkpoint's, for two classes.
     pub threshold: Option<f64>,
+    /// From which sides each image is looked at; the probabilities are averaged.
+    pub augmentation: Augmentation,
+    /// Whether to say where the views and networks disagree.
+    pub uncertainty: bool,
 }
 
-/// A checkpoint at work.
+/// Checkpoints at work.
 #[derive(Debug)]
 pub struct Predictor {
     path: PathBuf,
-    config: UNetConfig,
     meta: CheckpointMeta,
-    segmenter: Segmenter,
+    pub(super) members: Vec<Member>,
+    views: Vec<View>,
+    options: PredictOptions,
     pool: ThreadPool,
+    weights: Arc<str>,
 }
 
-/// What the network says about one image.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prediction {
-    /// Width in pixels.
-    pub width: usize,
-    /// Height in pixels.
-    pub height: usize,
-    /// A plane (H, W) per class, one after the other; for a single logit one plane, P(class 1).
-    pub probabilities: Vec<f32>,
-    /// Class index of each pixel: (H, W).
-    pub labels: Vec<u8>,
+/// A network, and how images are scaled for it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub segmenter: Segmenter,
+    pub normalization: Normalization,
 }
 
 impl Predictor {
@@ -67,25 +73,78 @@ impl Predictor {
         if !(0.0..=1.0).contains(&meta.threshold) {
             return Err(TrainError::config("threshold", meta.threshold, "0 to 1"));
         }
-        let pool = compute_pool(options.threads)?;
-        let kernels = Kernels::from_env().map_err(unet_model::ModelError::from)?;
-        let segmenter = Segmenter::new(kernels, &model, options.tiling)?;
-        Ok(Self { path: path.to_owned(), config: model.config().clone(), meta, segmenter, pool })
+        let member = Member::new(&model, meta.normalization.clone(), options.tiling)?;
+        let (views, pool) = (options.augmentation.views(), compute_pool(options.threads)?);
+        let weights = format!("{:016x}", fingerprint(&model)?).into();
+        Ok(Self { path: path.to_owned(), meta, members: vec![member], views, options, pool, weights })
     }
 
-    /// The checkpoint's file.
+    /// Adds another checkpoint, whose probabilities are averaged with those of the others.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`]; it takes other images or knows other classes than the first one.
+    pub fn add(&mut self, path: &Path) -> Result<(), TrainError> {
+        let Checkpoint { model, meta } = Checkpoint::load(path)?;
+        let file = resolve(path)?;
+        if meta.classes != self.meta.classes {
+            let values = |meta: &CheckpointMeta| meta.classes.classes().iter().map(|c| c.value).collect();
+            return Err(TrainError::Classes { path: file, found: values(&meta), expected: values(&self.meta) });
+        }
+        let kind = |c: &UNetConfig| (c.in_channels, c.out_channels);
+        if kind(model.config()) != kind(self.config()) {
+            let (found, expected) = (kind(model.config()), kind(self.config()));
+            let problem = format!(
+                "{} channel(s) to {} logit(s) a pixel, but {} to {} of {}; average models of one kind",
+                found.0,
+                found.1,
+                expected.0,
+                expected.1,
+                self.path.display()
+            );
+            return Err(TrainError::checkpoint(&file, problem));
+        }
+        self.weights = format!("{}+{:016x}", self.weights, fingerprint(&model)?).into();
+        self.members.push(Member::new(&model, meta.normalization, self.options.tiling)?);
+        Ok(())
+    }
+
+    /// The (first) checkpoint's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The network.
+    /// The (first) network.
     pub fn config(&self) -> &UNetConfig {
-        &self.config
+        self.members[0].segmenter.config()
     }
 
     /// Classes, normalisation, threshold (the one in use).
     pub fn meta(&self) -> &CheckpointMeta {
         &self.meta
+    }
+
+    /// How many opinions are averaged: networks times views.
+    pub fn opinions(&self) -> usize {
+        self.members.len() * self.views.len()
+    }
+
+    /// What identifies the weights: equal weights have equal ones. Predictions carry it.
+    pub fn weights(&self) -> &str {
+        &self.weights
+    }
+
+    /// Side and overlap of the tiles that larger images are cut into, in pixels; side 0 for none.
+    pub fn tile(&self) -> (usize, usize) {
+        let size = self.tile_size();
+        (size.side, size.overlap)
+    }
+
+    pub(super) fn tile_size(&self) -> TileSize {
+        // Tiles of several networks have to be the same: those of the network with the smallest ones.
+        let sizes = self.members.iter().map(|m| m.segmenter.size());
+        let grid = sizes.clone().map(|s| s.grid).max().unwrap_or(1);
+        let smallest = sizes.min_by_key(|s| s.side).unwrap_or(TileSize { side: 0, overlap: 0, grid });
+        TileSize { side: smallest.side.next_multiple_of(grid), grid, ..smallest }
     }
 
     /// Runs `f` on the threads that this predictor computes on.
@@ -98,77 +157,169 @@ impl Predictor {
     /// # Errors
     /// It has other channels than the model takes, or is smaller than the network's deepest level needs.
     pub fn predict(&mut self, image: &Image, path: &Path) -> Result<Prediction, TrainError> {
-        if image.channels() != self.config.in_channels {
-            let (found, expected) = (image.channels(), self.config.in_channels);
-            return Err(TrainError::Channels { path: path.to_owned(), found, expected });
-        }
         let (h, w) = (image.height(), image.width());
-        let least = 1usize << self.config.depth;
+        self.check((h, w), image.channels(), path)?;
+        let inputs = self.inputs(image)?;
+        let tiles = self.tile_size().cut(h, w);
+        if tiles.len() == 1 {
+            let x = self.look(&inputs, (h, w))?;
+            return Ok(self.prediction(&x, (h, w)));
+        }
+        let values = self.values();
+        let mut job = InMemory { out: Vec::with_capacity(h * w * values), predictor: self, inputs, size: (h, w) };
+        sweep(&tiles, values, &mut job)?;
+        Ok(job.predictor.prediction(&job.out, (h, w)))
+    }
+
+    /// Whether images of that kind can be predicted.
+    pub(super) fn check(&self, (h, w): (usize, usize), channels: usize, path: &Path) -> Result<(), TrainError> {
+        let expected = self.config().in_channels;
+        if channels != expected {
+            return Err(TrainError::Channels { path: path.to_owned(), found: channels, expected });
+        }
+        let least = 1usize << self.members.iter().map(|m| m.segmenter.config().depth).max().unwrap_or(0);
         if h < least || w < least {
             return Err(TrainError::TooSmall { path: path.to_owned(), found: (w, h), least });
         }
-        let x = self.meta.normalization.apply(image)?;
-        let logits = self.pool.install(|| self.segmenter.logits(&x, (h, w)))?;
-        let probabilities = probabilities_of(&logits, self.config.out_channels);
-        let labels = labels_of(&probabilities, h * w, self.meta.threshold);
-        Ok(Prediction { width: w, height: h, probabilities, labels })
-    }
-}
-
-impl Prediction {
-    /// P(class 1), (H, W): the only plane of a single logit, the second of two.
-    pub(crate) fn of_class_one(&self) -> &[f32] {
-        let pixels = self.width * self.height;
-        let planes = self.probabilities.len() / pixels.max(1);
-        let from = if planes > 1 { pixels } else { 0 };
-        &self.probabilities[from..from + pixels]
+        Ok(())
     }
 
-    /// The mask in the user's own values.
-    ///
-    /// # Errors
-    /// The table has fewer classes than the prediction.
-    pub fn mask(&self, classes: &ClassTable) -> Result<Image, TrainError> {
-        Ok(classes.to_image(&self.labels, self.width, self.height)?)
+    /// The image as each network is fed: (H, W, C).
+    pub(super) fn inputs(&self, image: &Image) -> Result<Vec<Vec<f32>>, TrainError> {
+        self.members.iter().map(|m| Ok(m.normalization.apply(image)?)).collect()
     }
 
-    /// The probabilities as 32-bit float images, one per plane.
-    ///
-    /// # Errors
-    /// Never for a prediction of this crate; the planes do not have the image's size.
-    pub fn probability_images(&self) -> Result<Vec<Image>, TrainError> {
-        let planes = self.probabilities.chunks(self.width * self.height);
-        planes.map(|p| Ok(Image::new(self.width, self.height, 1, Pixels::F32(p.to_vec()))?)).collect()
+    /// Values of a pixel: its probabilities, and its uncertainty if that is asked for.
+    pub(super) fn values(&self) -> usize {
+        self.config().out_channels + usize::from(self.options.uncertainty)
     }
-}
 
-/// Logits (pixels, K) to planes of probabilities: the sigmoid of a single logit, else the softmax.
-pub(crate) fn probabilities_of(logits: &[f32], k: usize) -> Vec<f32> {
-    if k == 1 {
-        return logits.iter().map(|&x| (1.0 / (1.0 + (-f64::from(x)).exp())) as f32).collect();
+    /// The values of a tile, cut out of strips of the inputs that begin at row `top` of an image of size (H, W).
+    pub(super) fn tile_of(
+        &mut self,
+        inputs: &[Vec<f32>],
+        top: usize,
+        (height, width): (usize, usize),
+        row: &Span,
+        column: &Span,
+    ) -> Result<Vec<f32>, TrainError> {
+        let channels = self.config().in_channels;
+        let cut = |values: &Vec<f32>| Strip { values, top, width, height, channels }.cut(row, column);
+        let cuts: Vec<Vec<f32>> = inputs.iter().map(cut).collect();
+        self.look(&cuts, (row.len, column.len))
     }
-    let pixels = logits.len() / k;
-    let mut planes = vec![0.0; logits.len()];
-    for (p, x) in logits.chunks_exact(k).enumerate() {
-        let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let total: f32 = x.iter().map(|v| (v - max).exp()).sum();
-        x.iter().enumerate().for_each(|(c, v)| planes[c * pixels + p] = (v - max).exp() / total);
-    }
-    planes
-}
 
-/// Planes of probabilities to labels: two classes by the threshold on P(class 1), more by the largest (the first of equals).
-pub(crate) fn labels_of(planes: &[f32], pixels: usize, threshold: f64) -> Vec<u8> {
-    let k = planes.len() / pixels.max(1);
-    if k <= 2 {
-        let of_one = &planes[planes.len() - pixels..];
-        return of_one.iter().map(|&p| u8::from(f64::from(p) >= threshold)).collect();
-    }
-    (0..pixels)
-        .map(|p| {
-            (1..k).fold(0, |best, c| if planes[c * pixels + p] > planes[best * pixels + p] { c } else { best }) as u8
+    /// What all networks say from all sides: the mean of their probabilities, and the deviation from it, (H, W, V). `x` holds the
+    /// image as each network is fed.
+    fn look(&mut self, x: &[Vec<f32>], (h, w): (usize, usize)) -> Result<Vec<f32>, TrainError> {
+        let Self { members, views, pool, options, .. } = self;
+        pool.install(|| {
+            let mut sum = Average::new(options.uncertainty);
+            for (member, x) in members.iter_mut().zip(x) {
+                let UNetConfig { in_channels: c, out_channels: k, .. } = *member.segmenter.config();
+                for view in views.iter() {
+                    if *view == View::Symmetry(0) {
+                        sum.add(probabilities(member.segmenter.run(x, (h, w))?, k));
+                        continue;
+                    }
+                    let (shown, size) = view.show(x, (h, w), c, member.segmenter.size().grid);
+                    let seen = probabilities(member.segmenter.run(&shown, size)?, k);
+                    sum.add(view.undo(&seen, size, k, (h, w)));
+                }
+            }
+            Ok(sum.values(h * w))
         })
-        .collect()
+    }
+
+    /// The prediction of rows of an image, from their values (rows, W, V).
+    pub(super) fn prediction(&self, values: &[f32], (height, width): (usize, usize)) -> Prediction {
+        let k = self.config().out_channels;
+        let threshold = self.meta.threshold;
+        Prediction::of(values, (height, width), k, self.options.uncertainty, threshold, Arc::clone(&self.weights))
+    }
+}
+
+/// An image that is in memory as a whole.
+struct InMemory<'a> {
+    predictor: &'a mut Predictor,
+    inputs: Vec<Vec<f32>>,
+    size: (usize, usize),
+    out: Vec<f32>,
+}
+
+impl TileWork for InMemory<'_> {
+    type Error = TrainError;
+
+    fn tile(&mut self, row: &Span, column: &Span) -> Result<Option<Vec<f32>>, TrainError> {
+        self.predictor.tile_of(&self.inputs, 0, self.size, row, column).map(Some)
+    }
+
+    fn rows(&mut self, _: usize, rows: Vec<f32>) -> Result<(), TrainError> {
+        self.out.extend(rows);
+        Ok(())
+    }
+}
+
+impl Member {
+    fn new(model: &UNet, normalization: Normalization, tiling: Tiling) -> Result<Self, TrainError> {
+        let kernels = Kernels::from_env().map_err(unet_model::ModelError::from)?;
+        Ok(Self { segmenter: Segmenter::new(kernels, model, tiling)?, normalization })
+    }
+}
+
+/// A running mean of probabilities, and on request their squared deviations from it (Welford 1962).
+struct Average {
+    count: f32,
+    mean: Vec<f32>,
+    squares: Option<Vec<f32>>,
+}
+
+impl Average {
+    fn new(deviations: bool) -> Self {
+        Self { count: 0.0, mean: Vec::new(), squares: deviations.then(Vec::new) }
+    }
+
+    fn add(&mut self, values: Vec<f32>) {
+        self.count += 1.0;
+        if self.mean.is_empty() {
+            if let Some(squares) = &mut self.squares {
+                squares.resize(values.len(), 0.0);
+            }
+            self.mean = values;
+            return;
+        }
+        let share = 1.0 / self.count;
+        match &mut self.squares {
+            None => self.mean.iter_mut().zip(values).for_each(|(mean, v)| *mean += (v - *mean) * share),
+            Some(squares) => {
+                for ((mean, square), v) in self.mean.iter_mut().zip(squares).zip(values) {
+                    let before = v - *mean;
+                    *mean += before * share;
+                    *square += before * (v - *mean);
+                }
+            }
+        }
+    }
+
+    /// Mean probabilities (pixels, K); behind those of a pixel, the root of the summed variances.
+    fn values(self, pixels: usize) -> Vec<f32> {
+        let Some(squares) = self.squares else { return self.mean };
+        let k = self.mean.len() / pixels.max(1);
+        let deviation = |squares: &[f32]| (squares.iter().sum::<f32>() / self.count).max(0.0).sqrt();
+        let pixels = self.mean.chunks_exact(k).zip(squares.chunks_exact(k));
+        pixels.flat_map(|(mean, squares)| mean.iter().copied().chain([deviation(squares)])).collect()
+    }
+}
+
+/// 64 bits that differ where weights do (FNV-1a over their bits, in the order of their names).
+fn fingerprint(model: &UNet) -> Result<u64, TrainError> {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for spec in model.params().specs() {
+        for value in model.params().to_vec(&spec.name)? {
+            hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    Ok(hash)
 }
 
 #[cfg(test)]
@@ -176,19 +327,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_logit_is_a_sigmoid_and_several_are_a_softmax_in_planes() {
-        let p = probabilities_of(&[0.0, 200.0, -200.0], 1);
-        assert_eq!((p[0], p[1]), (0.5, 1.0));
-        assert!(p[2] >= 0.0 && p[2] < 1e-30);
-        let p = probabilities_of(&[0.0, 0.0, 3.0, 1e4, -1e4, 0.0], 3);
-        assert!((p[0] + p[2] + p[4] - 1.0).abs() < 1e-6);
-        assert_eq!((p[1], p[3], p[5]), (1.0, 0.0, 0.0));
-    }
-
-    #[test]
-    fn the_threshold_decides_between_two_classes_and_the_largest_among_more() {
-        assert_eq!(labels_of(&[0.5, 0.49, 0.9], 3, 0.5), [1, 0, 1]);
-        assert_eq!(labels_of(&[0.4, 0.2, 0.6, 0.8], 2, 0.7), [0, 1]);
-        assert_eq!(labels_of(&[0.2, 0.4, 0.3, 0.4, 0.5, 0.2], 2, 0.5), [2, 0]);
+    fn opinions_are_averaged_and_their_deviation_is_the_populations() {
+        let mut sum = Average::new(true);
+        for values in [[0.2, 0.8, 0.5, 0.5], [0.6, 0.4, 0.5, 0.5], [0.1, 0.9, 0.5, 0.5]] {
+            sum.add(values.to_vec());
+        }
+        let found = sum.values(2);
+        // Mean 0.3 and 0.7; variance of each (0.01 + 0.09 + 0.04) / 3.
+        let expected = [0.3, 0.7, (2.0f32 * 0.14 / 3.0).sqrt(), 0.5, 0.5, 0.0];
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
+        let mut single = Average::new(false);
+        single.add(vec![0.123, 0.9]);
+        assert_eq!(single.values(2), [0.123, 0.9], "one opinion is left as it is, to the bit");
     }
 }

@@ -1,0 +1,146 @@
+//! What `unet predict` and `unet tune` take: which images, from which networks, cut and looked at how, into which files.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use unet_data::Axes;
+use unet_train::predict::{Augmentation, Output, parse_outputs};
+use unet_train::tune::TuneScore;
+
+use super::{MachineArgs, parse_axes, parse_threshold};
+
+/// What `unet predict` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet predict runs/a new-images -o masks                   NAME_mask.png for each image of the folder
+  unet predict runs/a stack.tif --save mask,prob,overlay    a stack in gives stacks out
+  unet predict runs/a new-images --save instances           cells: labels, outlines, tables, ImageJ regions
+  unet predict runs/a big.tif --with runs/b --tta d4        two networks, eight views of each image
+  unet predict model.safetensors a.png b.png -o out --force
+  unet predict runs/a - < a.png > mask.png                  one image through a pipe
+
+Masks hold the values of the training masks, at the size of the image. Files that exist are kept
+unless --force or --resume is given. Earlier predictions (NAME_mask.png and so on) are never read as images.")]
+pub struct PredictArgs {
+    /// Run folder (its best checkpoint) or .safetensors file
+    pub model: PathBuf,
+    /// Image files, folders of images, TIFF stacks, patterns such as 'in/*.tif'; - reads one image from stdin
+    #[arg(required = true)]
+    pub input: Vec<PathBuf>,
+    /// Average with this network too; may be given again
+    #[arg(long, value_name = "MODEL")]
+    pub with: Vec<PathBuf>,
+    /// Write to this folder [default: RUN/predictions; for an image from stdin: stdout]
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What to write for each image: mask (always), prob (32-bit float TIFF), overlay, palette (classes in
+    /// colours), uncertainty (where views and networks disagree), instances (objects: labels, outlines,
+    /// tables, ImageJ regions)
+    #[arg(long, value_name = "LIST", default_value = "mask", value_parser = parse_save)]
+    pub save: OutputList,
+    /// Write probabilities in 16 bits (65535 is certainty)
+    #[arg(long)]
+    pub prob16: bool,
+    /// Overwrite files that exist
+    #[arg(long)]
+    pub force: bool,
+    /// Skip images whose files are all there
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+    /// What the pages of image files are: slices, channels, or auto (as ImageJ or OME wrote into the file) [default:
+    /// auto]
+    #[arg(long, value_name = "KIND", value_parser = parse_axes)]
+    pub axes: Option<Axes>,
+    /// Call a pixel class 1 from this probability on, for two classes [default: the model's]
+    #[arg(long, value_name = "T", value_parser = parse_threshold)]
+    pub threshold: Option<f64>,
+    /// Look at each image from several sides and average: none, flip (4), d4 (8 symmetries), rot7 (7 rotations)
+    #[arg(long, value_name = "NAME", default_value = "none", value_parser = parse_tta)]
+    pub tta: Augmentation,
+    /// Cut images with longer sides into tiles of N pixels; 0 never cuts [default: what --memory allows, at most 1024]
+    #[arg(long, value_name = "N")]
+    pub tile: Option<usize>,
+    /// Let neighbouring tiles share N pixels, blended [default: as far as the network sees, at most a quarter tile]
+    #[arg(long, value_name = "N")]
+    pub overlap: Option<usize>,
+    /// Memory that the network may take for one tile, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024, conflicts_with = "tile")]
+    pub memory: usize,
+    /// How objects are told apart.
+    #[command(flatten)]
+    pub objects: ObjectArgs,
+    /// What to compute on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// How objects are told apart; what is not given is as tuned for the model, or else usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Objects (--save instances)")]
+pub struct ObjectArgs {
+    /// Drop objects of fewer pixels [default: as tuned, or 16]
+    #[arg(long, value_name = "N")]
+    pub min_size: Option<usize>,
+    /// Part touching objects whose middles are at least so many pixels apart [default: as tuned, or 10]
+    #[arg(long, value_name = "PX", value_parser = parse_distance)]
+    pub seed_distance: Option<f64>,
+    /// Fill holes of at most N pixels [default: as tuned, or 64]
+    #[arg(long, value_name = "N")]
+    pub fill_holes: Option<usize>,
+    /// Drop objects that touch the border of the image
+    #[arg(long)]
+    pub clear_border: bool,
+    /// Do not part touching objects: each connected part is one
+    #[arg(long, conflicts_with = "seed_distance")]
+    pub no_split: bool,
+}
+
+/// What to write of each image, as one argument.
+#[derive(Clone, Debug)]
+pub struct OutputList(pub Vec<Output>);
+
+/// What `unet tune` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet tune runs/a                       the threshold with the best mean Dice
+  unet tune runs/a --score v_rand        that with the best V_rand
+  unet tune runs/a --score pq            threshold, seeds and sizes of objects for panoptic quality
+
+What is found is stored in the checkpoint; 'unet predict' and 'unet evaluate' use it from then on.")]
+pub struct TuneArgs {
+    /// Run folder (its best checkpoint), or a checkpoint in one
+    pub run: PathBuf,
+    /// The run's data set, if it has moved
+    pub data: Option<String>,
+    /// What is to be as high as possible: dice, v_rand, v_info, ap (objects' average precision) or pq (their
+    /// panoptic quality)
+    #[arg(long, value_name = "NAME", default_value = "dice", value_parser = parse_score)]
+    pub score: TuneScore,
+    /// Print one JSON document instead
+    #[arg(long)]
+    pub json: bool,
+    /// What to compute on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+fn parse_save(text: &str) -> Result<OutputList, String> {
+    parse_outputs(text).map(OutputList).map_err(|e| e.to_string())
+}
+
+fn parse_score(text: &str) -> Result<TuneScore, String> {
+    text.parse().map_err(|e: unet_train::TrainError| e.to_string())
+}
+
+fn parse_tta(text: &str) -> Result<Augmentation, String> {
+    text.parse().map_err(|e: unet_train::TrainError| e.to_string())
+}
+
+fn parse_distance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(d) if d.is_finite() && d >= 1.0 => Ok(d),
+        _ => Err("expected a number of pixels, 1 or more".to_owned()),
+    }
+}

@@ -1,0 +1,144 @@
+//! `unet predict`: masks, probabilities and overlays of new images. A file that cannot be segmented does not keep the others from it: it
+//! is reported at the end, and the exit status says so.
+
+mod glob;
+mod pipe;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use unet_data::{Axes, InputImage, list_images, open_images_as};
+use unet_train::objects::{InstanceConfig, Separation};
+use unet_train::predict::{Existing, Output, OutputOptions, Tiling, check_outputs, predict_files};
+use unet_train::{PredictOptions, Predictor};
+
+use crate::args::{ObjectArgs, PredictArgs};
+use crate::progress::{Counter, text};
+use crate::terminal::Terminal;
+use crate::{output, resolve};
+
+/// Predicts every file that can be.
+pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let mut predictor = Predictor::open(&args.model, options(args)?)?;
+    for other in &args.with {
+        predictor.add(other)?;
+    }
+    let objects = with_flags(&args.objects, &predictor);
+    if args.input.iter().any(|input| input == Path::new("-")) {
+        return pipe::run(args, objects, &mut predictor, terminal);
+    }
+    let existing = match (args.force, args.resume) {
+        (true, _) => Existing::Overwrite,
+        (_, true) => Existing::Resume,
+        _ => Existing::Refuse,
+    };
+    let outputs = OutputOptions {
+        existing,
+        prob_16: args.prob16,
+        objects,
+        ..OutputOptions::new(out_folder(args)?, args.save.0.clone())
+    };
+    let inputs = glob::expand(&args.input)?;
+    let (files, mut failures) = open_each(&list_images(&inputs)?, args.axes.unwrap_or_default());
+    check_outputs(&files.concat(), &outputs)?;
+
+    let pages = files.iter().map(Vec::len).sum();
+    let mut counter = Counter::new(terminal, "predict", "predicted", pages);
+    let (mut done, mut skipped) = (0, 0);
+    for file in &files {
+        let name = file[0].path.display().to_string();
+        match predict_files(&mut predictor, file, &outputs, &mut |_| counter.tick(&name)) {
+            Ok(written) if written.iter().all(|w| w.files.is_empty()) => skipped += 1,
+            Ok(_) => done += 1,
+            Err(error) => failures.push(output::message(&error.into())),
+        }
+    }
+    let elapsed = counter.elapsed();
+    drop(counter);
+    if done > 0 {
+        let names: Vec<_> = outputs.outputs.iter().map(|o| o.name()).collect();
+        terminal.line(format!(
+            "Predicted {} in {}: {} in {}",
+            text::count(done, "file"),
+            text::duration(elapsed),
+            names.join(", "),
+            outputs.dir.display()
+        ));
+    }
+    if skipped > 0 {
+        terminal.line(format!("Skipped {}: all of it is there", text::count(skipped, "file")));
+    }
+    report(&failures, done + skipped)
+}
+
+/// How to predict.
+fn options(args: &PredictArgs) -> Result<PredictOptions> {
+    let tiling = match args.tile {
+        Some(tile) => Tiling::of(tile),
+        None => Tiling::within(args.memory << 20),
+    };
+    Ok(PredictOptions {
+        threads: resolve::threads(&args.machine)?,
+        tiling: args.overlap.map_or(Ok(tiling), |overlap| tiling.with_overlap(overlap))?,
+        threshold: args.threshold,
+        augmentation: args.tta,
+        uncertainty: args.save.0.contains(&Output::Uncertainty),
+    })
+}
+
+/// The parameters of objects: the model's, or the usual ones, with what was typed laid over them. Nothing where nothing was typed.
+fn with_flags(args: &ObjectArgs, predictor: &Predictor) -> Option<InstanceConfig> {
+    if *args == ObjectArgs::default() {
+        return None;
+    }
+    let threshold = predictor.meta().threshold as f32;
+    let base = predictor.meta().objects.unwrap_or(InstanceConfig { threshold, ..InstanceConfig::default() });
+    Some(InstanceConfig {
+        min_area: args.min_size.unwrap_or(base.min_area),
+        seed_distance: args.seed_distance.unwrap_or(base.seed_distance),
+        max_hole: args.fill_holes.unwrap_or(base.max_hole),
+        clear_border: args.clear_border || base.clear_border,
+        separation: match (args.no_split, args.seed_distance) {
+            (true, _) => Separation::Components,
+            (_, Some(_)) => Separation::Watershed,
+            _ => base.separation,
+        },
+        ..base
+    })
+}
+
+/// Success, or all failures together.
+fn report(failures: &[String], done: u64) -> Result<ExitCode> {
+    match failures {
+        [] => Ok(ExitCode::SUCCESS),
+        [only] if done == 0 => bail!("{only}"),
+        many => {
+            let all = text::count(done + many.len() as u64, "file");
+            bail!("{} of {all} could not be predicted:\n  {}", many.len(), many.join("\n  "))
+        }
+    }
+}
+
+/// The pages of each file, and what kept the others from being opened.
+fn open_each(paths: &[PathBuf], axes: Axes) -> (Vec<Vec<InputImage>>, Vec<String>) {
+    let (mut files, mut failures) = (Vec::new(), Vec::new());
+    for path in paths {
+        match open_images_as(std::slice::from_ref(path), axes) {
+            Ok(pages) => files.push(pages),
+            Err(error) => failures.push(output::message(&error.into())),
+        }
+    }
+    (files, failures)
+}
+
+/// `--out`, or `predictions` in the run that the model belongs to.
+fn out_folder(args: &PredictArgs) -> Result<PathBuf> {
+    match (&args.out, resolve::run_of(&args.model)) {
+        (Some(out), _) => Ok(out.clone()),
+        (None, Some(run)) => Ok(run.join("predictions")),
+        (None, None) => {
+            bail!("{}: belongs to no run, so say where to write with -o DIR", args.model.display())
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `unet predict` as a user types it: objects, several views and networks, going on where it stopped, patterns and pipes.
+
+mod support;
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::{Desk, IMAGES, SIZE};
+
+#[test]
+fn objects_come_as_labels_outlines_tables_and_regions() {
+    let desk = Desk::with_run();
+    let predict = ["predict", "run", "data/image/0.png", "-o", "out", "--save", "instances", "--threshold", "0"];
+    let ended = desk.unet(&[&predict[..], &["--min-size", "1", "--no-split"]].concat());
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{}", ended.err);
+    assert_eq!(
+        desk.list("out"),
+        ["0_instances.tif", "0_mask.png", "0_objects.csv", "0_objects.json", "0_outlines.png", "0_rois.zip"]
+    );
+    // Every probability is above 0, so that all of the image is one object.
+    let json: Value = serde_json::from_str(&desk.text("out/0_objects.json")).expect("JSON");
+    let objects = json["objects"].as_array().expect("a list");
+    assert_eq!((objects.len(), objects[0]["area"].as_f64()), (1, Some((SIZE.0 * SIZE.1) as f64)));
+    assert_eq!((json["unit"].as_str(), json["method"]["separation"].as_str()), (Some("pixel"), Some("components")));
+    assert_eq!(desk.text("out/0_objects.csv").lines().count(), 2);
+    let labels = unet_data::codec::read(&desk.path("out/0_instances.tif")).expect("a label image");
+    assert_eq!((labels.bit_depth(), labels.pixels().get(0)), (16, Some(1.0)));
+    let none = desk.unet(&[&predict[..], &["--clear-border", "--force"]].concat());
+    assert_eq!(none.code, Some(0), "{}", none.err);
+    assert_eq!(desk.text("out/0_objects.csv").lines().count(), 1, "it touches the border");
+}
+
+#[test]
+fn views_and_networks_are_averaged_and_their_disagreement_is_written() {
+    let desk = Desk::with_run();
+    let predict = ["predict", "run", "data/image/1.png", "--save", "prob,uncertainty"];
+    desk.fails(&[&predict[..], &["-o", "one"]].concat(), &["uncertainty", "--tta", "--with"]);
+    let last = "run/checkpoints/last.safetensors";
+    let ended = desk.unet(&[&predict[..], &["-o", "many", "--tta", "d4", "--with", last, "--prob16"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let image = |name: &str| unet_data::codec::read(&desk.path(name)).expect("an image");
+    let (prob, uncertainty) = (image("many/1_prob.tif"), image("many/1_uncertainty.tif").to_f32());
+    assert_eq!(prob.bit_depth(), 16);
+    assert!(uncertainty.iter().all(|u| (0.0..=0.5).contains(u)) && uncertainty.iter().any(|u| *u > 0.0));
+    // Probabilities in 16 bits are scored like those in floats.
+    let scored = desk.unet(&["evaluate", "--pred", "many/1_prob.tif", "--truth", "data/label/1.png", "--json"]);
+    let scored: Value = serde_json::from_str(&scored.out).expect("JSON");
+    assert_eq!(scored["threshold"].as_f64(), Some(0.5));
+    desk.fails(&["predict", "run", "data/image", "-o", "x", "--with", "gone"], &["gone"]);
+}
+
+#[test]
+fn a_second_call_goes_on_where_the_first_one_stopped() {
+    let desk = Desk::with_run();
+    let predict = ["predict", "run", "data/image/*.png", "-o", "out", "--save", "overlay"];
+    let ended = desk.unet(&predict);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!(desk.list("out").len(), 2 * IMAGES, "the pattern stands for all images");
+    std::fs::remove_file(desk.path("out/2_overlay.png")).expect("it was there");
+    desk.write("out/1_mask.png", "mine");
+    let ended = desk.unet(&[&predict[..], &["--resume"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.err.contains("Skipped 3 files") && ended.err.contains("Predicted 1 file"), "{}", ended.err);
+    assert_eq!(desk.text("out/1_mask.png"), "mine");
+    assert!(desk.path("out/2_overlay.png").exists());
+    desk.fails(&["predict", "run", "data/image/*.bmp", "-o", "out"], &["*.bmp", "no file"]);
+}
+
+#[test]
+fn a_pipe_takes_one_image_and_gives_one() {
+    let desk = Desk::with_run();
+    let piped = |arguments: &[&str], file: &str| {
+        let input = std::fs::File::open(desk.path(file)).expect("a file");
+        let mut command = desk.command(arguments);
+        command.stdin(Stdio::from(input)).output().expect("it runs")
+    };
+    let ended = desk.unet(&["predict", "run", "data/image/3.png", "-o", "out"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let output = piped(&["predict", "run", "-"], "data/image/3.png");
+    assert!(output.status.success() && output.stdout == std::fs::read(desk.path("out/3_mask.png")).expect("a mask"));
+    let output = piped(&["predict", "run", "-", "--save", "prob"], "data/image/3.png");
+    assert!(output.status.success() && output.stdout.starts_with(b"II"), "a TIFF");
+    let output = piped(&["predict", "run", "-"], "tiny.toml");
+    assert!(output.stdout.is_empty() && String::from_utf8_lossy(&output.stderr).contains("no image"));
+    desk.fails(&["predict", "run", "-", "data/image/3.png"], &["stands alone"]);
+}
+
+#[test]
+fn what_tuning_finds_is_used_from_then_on() {
+    let desk = Desk::with_run();
+    let of = |json: &str| serde_json::from_str::<Value>(json).expect("JSON");
+    let score = || of(&desk.unet(&["evaluate", "run", "data", "--on", "val", "--json"]).out);
+    // A threshold that is bad for sure: everything is an object.
+    let best = desk.path("run/checkpoints/best.safetensors");
+    let mut checkpoint = unet_train::Checkpoint::load(&best).expect("a checkpoint");
+    checkpoint.meta.threshold = 0.0;
+    unet_train::Checkpoint::save(&best, &checkpoint.model, &checkpoint.meta).expect("written");
+    let before = score();
+    let ended = desk.unet(&["tune", "run", "--json"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let (found, after) = (of(&ended.out), score());
+    assert_eq!((&found["before"], &found["after"]), (&before["mean_dice"], &after["mean_dice"]));
+    assert_eq!(found["threshold"], after["threshold"]);
+    assert!(found["after"].as_f64() > found["before"].as_f64(), "{found}");
+
+    let ended = desk.unet(&["tune", "run", "data", "--score", "pq"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.out.contains("least size") && ended.err.contains("Stored in"), "{}", ended.out);
+    let scored = score();
+    assert!(scored["objects"]["method"]["seed_distance"].is_number(), "{}", scored["objects"]);
+    let quality = format!("{:.4} now", scored["objects"]["panoptic_quality"].as_f64().expect("a number"));
+    assert!(ended.out.contains(&quality), "{quality} in {}", ended.out);
+    desk.fails(&["tune", "data"], &["data"]);
+}

@@ -1,0 +1,205 @@
+//! [`Segmenter`]: the logits of one network for an image of any size, and [`sweep`], the way over an image's tiles that everything
+//! here takes.
+
+use unet_kernels::{Dims, Kernels};
+use unet_model::{CpuPredictor, ModelError, UNet, UNetConfig};
+
+use super::blend::Canvas;
+use super::tiling::{Span, TileSize, Tiles, Tiling, mirrored};
+
+/// Runs a network on images of any size.
+#[derive(Debug)]
+pub(crate) struct Segmenter {
+    config: UNetConfig,
+    network: CpuPredictor,
+    size: TileSize,
+}
+
+impl Segmenter {
+    pub(crate) fn new(kernels: Kernels, model: &UNet, tiling: Tiling) -> Result<Self, ModelError> {
+        let config = model.config().clone();
+        Ok(Self { size: tiling.for_network(&config), config, network: CpuPredictor::new(kernels, model)? })
+    }
+
+    /// The network.
+    pub(crate) fn config(&self) -> &UNetConfig {
+        &self.config
+    }
+
+    /// How it cuts images.
+    pub(crate) fn size(&self) -> TileSize {
+        self.size
+    }
+
+    /// The logits (H, W, K) of a normalised image (H, W, C) as a whole, on the current rayon pool.
+    pub(crate) fn run(&mut self, x: &[f32], (h, w): (usize, usize)) -> Result<&[f32], ModelError> {
+        self.network.run(x, Dims::new(1, h, w, self.config.in_channels))
+    }
+
+    /// The same for an image of any size: beyond that of a tile, in tiles whose logits are blended.
+    pub(crate) fn logits(&mut self, x: &[f32], (h, w): (usize, usize)) -> Result<Vec<f32>, ModelError> {
+        let tiles = self.size.cut(h, w);
+        if tiles.len() == 1 {
+            return Ok(self.run(x, (h, w))?.to_vec());
+        }
+        let mut job =
+            Logits { out: Vec::with_capacity(h * w * self.config.out_channels), segmenter: self, x, size: (h, w) };
+        sweep(&tiles, job.segmenter.config.out_channels, &mut job)?;
+        Ok(job.out)
+    }
+}
+
+/// An image whose logits are wanted.
+struct Logits<'a> {
+    segmenter: &'a mut Segmenter,
+    x: &'a [f32],
+    size: (usize, usize),
+    out: Vec<f32>,
+}
+
+impl TileWork for Logits<'_> {
+    type Error = ModelError;
+
+    fn tile(&mut self, row: &Span, column: &Span) -> Result<Option<Vec<f32>>, ModelError> {
+        let ((height, width), channels) = (self.size, self.segmenter.config.in_channels);
+        let cut = Strip { values: self.x, top: 0, width, height, channels }.cut(row, column);
+        Ok(Some(self.segmenter.run(&cut, (row.len, column.len))?.to_vec()))
+    }
+
+    fn rows(&mut self, _: usize, rows: Vec<f32>) -> Result<(), ModelError> {
+        self.out.extend(rows);
+        Ok(())
+    }
+}
+
+/// Rows of a normalised image of `width` by `height` pixels, from row `top` on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strip<'a> {
+    pub values: &'a [f32],
+    pub top: usize,
+    pub width: usize,
+    pub height: usize,
+    pub channels: usize,
+}
+
+impl Strip<'_> {
+    /// The pixels of a tile, (rows, columns, C); beyond the image its mirror image. The strip has to hold the tile's rows.
+    pub fn cut(&self, row: &Span, column: &Span) -> Vec<f32> {
+        let &Self { values, top, width, height, channels: c } = self;
+        let ((left, right), mut tile) = (column.inside(width), Vec::with_capacity(row.len * column.len * c));
+        let inside = left as isize == column.start && right - left == column.len;
+        for y in row.start..row.start + row.len as isize {
+            let line = &values[(mirrored(y, height) - top) * width * c..][..width * c];
+            if inside {
+                tile.extend_from_slice(&line[left * c..right * c]);
+                continue;
+            }
+            for x in column.start..column.start + column.len as isize {
+                tile.extend_from_slice(&line[mirrored(x, width) * c..][..c]);
+            }
+        }
+        tile
+    }
+}
+
+/// The image rows that a row of tiles needs: first, and one past the last.
+pub(crate) fn rows_of(row: &Span, height: usize) -> (usize, usize) {
+    let rows = || (row.start..row.start + row.len as isize).map(|y| mirrored(y, height));
+    (rows().min().unwrap_or(0), rows().max().map_or(0, |last| last + 1))
+}
+
+/// What is done with an image's tiles.
+pub(crate) trait TileWork {
+    /// What can go wrong.
+    type Error;
+
+    /// Before each row of tiles.
+    fn band(&mut self, _row: &Span) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// A tile's values (rows, columns, V); nothing ends the work there.
+    fn tile(&mut self, row: &Span, column: &Span) -> Result<Option<Vec<f32>>, Self::Error>;
+
+    /// The values of rows of the image, (rows, W, V), as they are complete, each once, and the number of the first one.
+    fn rows(&mut self, top: usize, rows: Vec<f32>) -> Result<(), Self::Error>;
+}
+
+/// Goes over the tiles in rows from the top. Yields whether it came to the end.
+pub(crate) fn sweep<W: TileWork>(tiles: &Tiles, values: usize, work: &mut W) -> Result<bool, W::Error> {
+    let mut canvas = Canvas::new(tiles, values);
+    let mut top = 0;
+    for (at, row) in tiles.rows.iter().enumerate() {
+        work.band(row)?;
+        for column in &tiles.columns {
+            let Some(values) = work.tile(row, column)? else { return Ok(false) };
+            canvas.add(row, column, &values);
+        }
+        let until = tiles.rows.get(at + 1).map_or(tiles.height, |next| next.inside(tiles.height).0);
+        if until > top {
+            work.rows(top, canvas.take(until))?;
+            top = until;
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use unet_model::{Upsampling, geometry};
+
+    use super::*;
+
+    fn image(h: usize, w: usize) -> Vec<f32> {
+        (0..h * w).map(|i| ((i * 7919) % 101) as f32 / 50.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn tiles_agree_with_the_whole_away_from_their_borders() {
+        // One level: what a pixel sees ends within 9 pixels. Transposed, because where aligned corners sample depends on the size.
+        // Wide enough that not all of its few rectifiers are shut.
+        let config = UNetConfig { width: 8, depth: 1, upsampling: Upsampling::Transposed, ..UNetConfig::tutorial() };
+        let reach = geometry::reach(&config);
+        let model = crate::step::fresh_network(config, 3).unwrap();
+        let (h, w) = (60, 150);
+        let image = image(h, w);
+        let whole = |tiling| Segmenter::new(Kernels::detect(), &model, tiling).unwrap().logits(&image, (h, w)).unwrap();
+        let tiling = Tiling::new(64, 32).unwrap();
+        let (tiled, whole) = (whole(tiling), whole(Tiling::whole()));
+        let tiles = tiling.for_network(model.config()).cut(h, w);
+        assert!(tiles.rows.len() == 1 && tiles.columns.len() > 2);
+        // Also the image's own ends, where the tiles see its mirror image and the whole sees zeros.
+        let ends: Vec<isize> = tiles.columns.iter().flat_map(|s| [s.start, s.start + s.len as isize]).collect();
+        let near = |x: usize| {
+            let cut = |&end: &isize| (x as isize - end).unsigned_abs() < reach;
+            x < reach || x + reach >= w || ends.iter().any(cut)
+        };
+        let (mut compared, mut blended) = (0, 0.0f32);
+        for i in 0..h * w {
+            let difference = (whole[i] - tiled[i]).abs();
+            if near(i % w) {
+                blended = blended.max(difference);
+            } else {
+                compared += 1;
+                assert!(difference < 1e-5, "at x {}: {} for {}", i % w, tiled[i], whole[i]);
+            }
+        }
+        assert!(compared > h * w / 8 && blended > 1e-5, "{compared} pixels compared, others differ by {blended}");
+    }
+
+    #[test]
+    fn a_tile_reaches_into_the_mirror_and_a_strip_is_as_good_as_the_whole() {
+        let (h, w) = (5, 6);
+        let x: Vec<f32> = (0..h * w).map(|i| i as f32).collect();
+        let whole = Strip { values: &x, top: 0, width: w, height: h, channels: 1 };
+        let (row, column) = (Span { start: -1, len: 4, cut: true }, Span { start: 4, len: 4, cut: true });
+        let tile = whole.cut(&row, &column);
+        assert_eq!(tile[..8], [10.0, 11.0, 10.0, 9.0, 4.0, 5.0, 4.0, 3.0]);
+        let (first, end) = rows_of(&Span { start: 2, ..row }, h);
+        assert_eq!((first, end), (2, 5));
+        let strip = Strip { values: &x[first * w..end * w], top: first, ..whole };
+        let below = Span { start: 2, ..row };
+        assert_eq!(strip.cut(&below, &column), whole.cut(&below, &column));
+    }
+}

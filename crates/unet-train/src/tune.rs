@@ -1,0 +1,273 @@
+//! [`tune`]: the threshold, and for objects the smallest size, the distance of seeds, and whether they are parted at all, that are best for a score on held-out images.
+//! Takes a [`Predictor`] and the images, yields [`Tuned`], which [`store`] writes into the checkpoint.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use unet_data::{DataError, Dataset};
+
+use crate::TrainError;
+use crate::checkpoint::{Checkpoint, resolve};
+use crate::error::nearest;
+use crate::metric::{Confusion, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, isbi_report};
+use crate::objects::{Connectivity, Grid, InstanceConfig, Separation, components, instances};
+use crate::predict::Predictor;
+
+/// Thresholds that are tried: 0.05, 0.10, … 0.95.
+const STEPS: u32 = 19;
+/// Distances between seeds that are tried, in pixels.
+const DISTANCES: [f64; 7] = [3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0];
+/// Smallest sizes that are tried, in pixels.
+const SIZES: [usize; 7] = [0, 8, 16, 32, 64, 128, 256];
+/// Times that every parameter is looked at again with the others as they are by then.
+const ROUNDS: usize = 2;
+
+/// What is to be as high as possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TuneScore {
+    /// Mean Dice of the classes, from the counts of all pixels.
+    Dice,
+    /// V_rand of the ISBI challenge, mean over the images.
+    VRand,
+    /// V_info of the ISBI challenge, mean over the images.
+    VInfo,
+    /// Average precision of objects, mean over IoU 0.50 to 0.95.
+    Ap,
+    /// Panoptic quality of objects.
+    Pq,
+}
+
+impl TuneScore {
+    /// Names, as [`str::parse`] takes them.
+    pub const NAMES: [&str; 5] = ["dice", "v_rand", "v_info", "ap", "pq"];
+
+    /// Whether objects are scored, and not pixels alone.
+    pub const fn is_of_objects(self) -> bool {
+        matches!(self, Self::Ap | Self::Pq)
+    }
+}
+
+impl FromStr for TuneScore {
+    type Err = TrainError;
+
+    fn from_str(name: &str) -> Result<Self, TrainError> {
+        Ok(match name {
+            "dice" => Self::Dice,
+            "v_rand" => Self::VRand,
+            "v_info" => Self::VInfo,
+            "ap" => Self::Ap,
+            "pq" => Self::Pq,
+            _ => {
+                let hint = nearest(name, Self::NAMES).map_or_else(String::new, |n| format!(" (did you mean {n}?)"));
+                return Err(TrainError::config("score", name, format!("{}{hint}", Self::NAMES.join(", "))));
+            }
+        })
+    }
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Tuned {
+    /// What was scored.
+    pub score: TuneScore,
+    /// The score with the checkpoint's own parameters.
+    pub before: f64,
+    /// The score with those found; never lower.
+    pub after: f64,
+    /// The best threshold.
+    pub threshold: f64,
+    /// The best parameters of objects, where objects were scored.
+    pub objects: Option<InstanceConfig>,
+    /// How many images it was found on.
+    pub images: usize,
+}
+
+/// An image's truth beside what the network says.
+struct Image {
+    grid: Grid,
+    truth: Vec<u8>,
+    probability: Vec<f32>,
+}
+
+/// Looks for the best parameters on the images `indices` of a dataset, for networks of two classes. `progress` is called after each image
+/// that was predicted, with the number done.
+///
+/// # Errors
+/// The network has more than two classes; an image cannot be read, predicted or scored; there is no image; no truth has a cell.
+pub fn tune(
+    predictor: &mut Predictor,
+    dataset: &dyn Dataset,
+    indices: &[usize],
+    score: TuneScore,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Tuned, TrainError> {
+    let classes = predictor.meta().classes.len();
+    if classes != 2 {
+        return Err(TrainError::config("classes", classes, "2: only there is a threshold to be tuned"));
+    }
+    if indices.is_empty() {
+        return Err(TrainError::config("images", 0, "at least one that was held out"));
+    }
+    let mut images = Vec::with_capacity(indices.len());
+    for (done, &index) in indices.iter().enumerate() {
+        let (sample, path) = (dataset.load(index)?, dataset.path(index));
+        let truth = sample.mask.ok_or_else(|| DataError::NoMask { path: path.clone() })?.labels;
+        let found = predictor.predict(&sample.image, &path)?;
+        let grid = Grid::new(found.width, found.height);
+        let mut probability = found.of_class_one().to_vec();
+        // Ignored pixels are background in both, so that nothing there is scored.
+        let truth = truth.iter().zip(&mut probability).map(|(&label, p)| match usize::from(label) < classes {
+            true => label,
+            false => {
+                *p = 0.0;
+                0
+            }
+        });
+        images.push(Image { grid, truth: truth.collect(), probability });
+        progress(done + 1);
+    }
+    let meta = predictor.meta();
+    let start = (meta.threshold, meta.objects);
+    predictor.install(|| search(&images, score, start)).map_err(|e| TrainError::score(Path::new(&dataset.name()), e))
+}
+
+/// Writes the parameters found into a checkpoint: the file, or a run's best one. Everything else in it stays.
+///
+/// # Errors
+/// It cannot be read or written.
+pub fn store(path: &Path, tuned: &Tuned) -> Result<(), TrainError> {
+    let file = resolve(path)?;
+    let Checkpoint { model, mut meta } = Checkpoint::load(&file)?;
+    meta.threshold = tuned.threshold;
+    if tuned.objects.is_some() {
+        meta.objects = tuned.objects;
+    } else if let Some(objects) = &mut meta.objects {
+        objects.threshold = tuned.threshold as f32;
+    }
+    Checkpoint::save(&file, &model, &meta)
+}
+
+/// One parameter after the other, each at its best with the others as they are, until nothing changes.
+fn search(
+    images: &[Image],
+    score: TuneScore,
+    (threshold, objects): (f64, Option<InstanceConfig>),
+) -> Result<Tuned, ScoreError> {
+    let usual = InstanceConfig { threshold: threshold as f32, ..objects.unwrap_or_default() };
+    let before = rate(images, score, threshold, &usual)?;
+    let mut best = (before, threshold, usual);
+    for _ in 0..ROUNDS {
+        let at_start = best;
+        for step in 1..=STEPS {
+            let threshold = f64::from(step) / f64::from(STEPS + 1);
+            let config = InstanceConfig { threshold: threshold as f32, ..best.2 };
+            best = better(best, (rate(images, score, threshold, &config)?, threshold, config));
+        }
+        if score.is_of_objects() {
+            let whole = InstanceConfig { separation: Separation::Components, ..best.2 };
+            best = better(best, (rate(images, score, best.1, &whole)?, best.1, whole));
+            for seed_distance in DISTANCES {
+                let config = InstanceConfig { seed_distance, separation: Separation::Watershed, ..best.2 };
+                best = better(best, (rate(images, score, best.1, &config)?, best.1, config));
+            }
+            for min_area in SIZES {
+                let config = InstanceConfig { min_area, ..best.2 };
+                best = better(best, (rate(images, score, best.1, &config)?, best.1, config));
+            }
+        }
+        if best == at_start {
+            break;
+        }
+    }
+    let objects = score.is_of_objects().then_some(best.2);
+    Ok(Tuned { score, before, after: best.0, threshold: best.1, objects, images: images.len() })
+}
+
+type Candidate = (f64, f64, InstanceConfig);
+
+/// The higher score; of equal ones the threshold nearer to one half, then the earlier.
+fn better(best: Candidate, other: Candidate) -> Candidate {
+    let off = |candidate: &Candidate| (candidate.1 - 0.5).abs();
+    let nearer = other.0 == best.0 && off(&other) < off(&best);
+    if other.0 > best.0 || nearer { other } else { best }
+}
+
+/// The score of all images under these parameters.
+fn rate(images: &[Image], score: TuneScore, threshold: f64, config: &InstanceConfig) -> Result<f64, ScoreError> {
+    let mask =
+        |image: &Image| -> Vec<u8> { image.probability.iter().map(|&p| u8::from(f64::from(p) >= threshold)).collect() };
+    match score {
+        TuneScore::Dice => {
+            let mut counts = Confusion::new(2);
+            images.iter().for_each(|image| counts.add(&mask(image), &image.truth));
+            Ok(Scores::of(&counts).mean_dice.unwrap_or(0.0))
+        }
+        TuneScore::VRand | TuneScore::VInfo => {
+            let count = |image: &Image| {
+                let cells = mask(image);
+                IsbiCounts::of(&IsbiSlice { grid: image.grid, truth: &image.truth, proposal: Proposal::Mask(&cells) })
+            };
+            let counts: Vec<IsbiCounts> = images.par_iter().map(count).collect::<Result<_, _>>()?;
+            let scores = isbi_report(&counts)?.scores;
+            Ok(if score == TuneScore::VRand { scores.v_rand } else { scores.v_info })
+        }
+        TuneScore::Ap | TuneScore::Pq => {
+            let count = |image: &Image| {
+                let truth = components(&image.truth, image.grid, Connectivity::Four)?;
+                let found = instances(&image.probability, image.grid, config)?;
+                ObjectCounts::new(&truth.labels, &found.labels)
+            };
+            let counts: Vec<ObjectCounts> = images.par_iter().map(count).collect::<Result<_, _>>()?;
+            let mut sum = ObjectCounts::default();
+            counts.into_iter().for_each(|one| sum += one);
+            let scores = sum.scores();
+            Ok(if score == TuneScore::Ap { scores.mean_average_precision } else { scores.panoptic_quality })
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Two cells of 6×12 pixels whose wall is there above 0.3 alone, and a speck.
+    fn image() -> Image {
+        let grid = Grid::new(16, 14);
+        let cell =
+            |p: usize| (1..13).contains(&(p / 16)) && ((1..7).contains(&(p % 16)) || (8..14).contains(&(p % 16)));
+        let truth: Vec<u8> = (0..grid.pixels()).map(|p| u8::from(cell(p))).collect();
+        let mut probability: Vec<f32> = truth.iter().map(|&t| if t == 1 { 0.4 } else { 0.1 }).collect();
+        (1..13).for_each(|y| probability[y * 16 + 7] = 0.3);
+        probability[15] = 0.9;
+        Image { grid, truth, probability }
+    }
+
+    #[test]
+    fn each_score_finds_the_threshold_that_parts_the_cells() {
+        for name in TuneScore::NAMES {
+            let score: TuneScore = name.parse().unwrap();
+            let tuned = search(&[image()], score, (0.5, None)).unwrap();
+            assert!(tuned.threshold > 0.3 && tuned.threshold <= 0.4, "{tuned:?}");
+            assert!(tuned.after > tuned.before, "{tuned:?}");
+            assert_eq!(tuned.objects.is_some(), score.is_of_objects());
+            if let Some(objects) = tuned.objects {
+                // The speck is an invented object unless it is dropped, and a distance that parts cells is wrong.
+                assert!(objects.min_area > 1 && objects.threshold == tuned.threshold as f32, "{objects:?}");
+                assert_eq!(tuned.after, 1.0);
+            }
+        }
+        assert!("v_ramd".parse::<TuneScore>().unwrap_err().to_string().contains("did you mean v_rand"));
+    }
+
+    #[test]
+    fn what_is_best_already_stays() {
+        let mut image = image();
+        image.probability = image.truth.iter().map(|&t| f32::from(t)).collect();
+        let tuned = search(&[image], TuneScore::Dice, (0.5, None)).unwrap();
+        assert_eq!((tuned.before, tuned.after, tuned.threshold), (1.0, 1.0, 0.5));
+    }
+}
