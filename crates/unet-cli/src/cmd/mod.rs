@@ -1,6 +1,7 @@
 //! The commands, one a file: each takes its arguments and gives an exit status, or an error that `main` prints.
 
 pub mod evaluate;
+mod folds;
 pub mod import;
 pub mod inspect;
 pub mod predict;

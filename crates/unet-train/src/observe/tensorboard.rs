@@ -39,6 +39,14 @@ impl TensorBoard {
         Ok(log)
     }
 
+    /// Waits until all of it is on the disk.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn sync(&self) -> Result<(), TrainError> {
+        self.file.sync_data().map_err(|e| TrainError::io(&self.path, "write", e))
+    }
+
     /// Bytes written so far.
     pub fn len(&self) -> u64 {
         self.written
