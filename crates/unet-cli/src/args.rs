@@ -60,6 +60,8 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Say what a data set, a model, a run or this machine is
     Inspect(InspectArgs),
+    /// Write a run's report: one HTML file with curves, examples and scores
+    Report(ReportArgs),
     /// Make a model of weights that were trained elsewhere
     Import(ImportArgs),
 }
@@ -232,6 +234,22 @@ pub struct InspectArgs {
     /// Print one JSON document instead
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `unet report` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet report runs/a               writes runs/a/report.html, which needs no other file
+  unet report runs/a moved-data    the same, where the run's data has moved")]
+pub struct ReportArgs {
+    /// Run folder
+    pub run: PathBuf,
+    /// Where its data lies, if that has moved
+    pub data: Option<String>,
+    /// What to compute on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// What `unet import` takes.

@@ -6,6 +6,7 @@ mod cmd;
 mod data;
 mod output;
 mod progress;
+mod report;
 mod resolve;
 mod terminal;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => cmd::predict::run(&args, &terminal),
         Command::Evaluate(args) => cmd::evaluate::run(&args, &terminal),
         Command::Inspect(args) => cmd::inspect::run(&args, &terminal),
+        Command::Report(args) => cmd::report::run(&args, &terminal),
         Command::Import(args) => cmd::import::run(&args),
     };
     match result {

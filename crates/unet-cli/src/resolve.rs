@@ -77,6 +77,7 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     set(&mut config.train.accumulate, args.accumulate);
     set(&mut config.train.max_seconds, args.max_time);
     set(&mut config.train.keep_last, args.keep_last);
+    set(&mut config.train.histograms, args.histograms);
     set(&mut config.train.patience, args.patience);
     set(&mut config.train.non_finite, args.non_finite.map(non_finite));
     set(&mut config.warmup.steps, args.warmup);

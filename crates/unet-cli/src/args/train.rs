@@ -56,6 +56,12 @@ pub struct TrainArgs {
     /// Keep the checkpoints of the latest N epochs beside best and last
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub keep_last: Option<usize>,
+    /// Write histograms of weights and gradients for TensorBoard after every N epochs
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub histograms: Option<u64>,
+    /// Write no report.html when the run is done
+    #[arg(long, help_heading = "Output")]
+    pub no_report: bool,
     /// Say nothing but errors
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
@@ -133,7 +139,7 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 29] = [
+const FIXED_BY_A_RUN: [&str; 30] = [
     "config",
     "recipe",
     "out",
@@ -163,6 +169,7 @@ const FIXED_BY_A_RUN: [&str; 29] = [
     "lr",
     "seed",
     "precision",
+    "histograms",
 ];
 
 /// A part of the network that may be frozen.

@@ -5,4 +5,5 @@ mod folds;
 pub mod import;
 pub mod inspect;
 pub mod predict;
+pub mod report;
 pub mod train;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use unet_data::ValSpec;
+use unet_data::{Dataset, ValSpec};
 use unet_train::observe::{Ended, Observer, RunSummary};
 use unet_train::{Hooks, ResumeOptions, RunConfig, RunDir, Trainer};
 
@@ -16,7 +16,7 @@ use crate::args::{LogFormat, TrainArgs};
 use crate::progress::json::{self, JsonLog};
 use crate::progress::{TrainingProgress, text};
 use crate::terminal::Terminal;
-use crate::{data, output, resolve};
+use crate::{data, output, report, resolve};
 
 /// What shells report for a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
@@ -43,7 +43,8 @@ fn train(args: &TrainArgs, terminal: &Terminal, json: bool) -> Result<ExitCode> 
     if let Some(run) = &args.resume {
         let stop = stop_on_interrupt(terminal)?;
         let trainer = resumed(run, args, terminal, observers())?;
-        return finish(trainer.run(&stop)?, args, terminal);
+        let (trainer, dataset) = trainer;
+        return finish(&trainer.run(&stop)?, &dataset, args, terminal);
     }
     let (config, notes) = resolve::run_config(args)?;
     if args.print_config {
@@ -55,8 +56,8 @@ fn train(args: &TrainArgs, terminal: &Terminal, json: bool) -> Result<ExitCode> 
     match args.folds {
         Some(folds) => all_folds(config, usize::from(folds), args, terminal, &stop, &observers),
         None => {
-            let trainer = new(config, args.out.as_deref(), terminal, observers())?;
-            finish(trainer.run(&stop)?, args, terminal)
+            let (trainer, dataset) = new(config, args.out.as_deref(), terminal, observers())?;
+            finish(&trainer.run(&stop)?, &dataset, args, terminal)
         }
     }
 }
@@ -80,10 +81,12 @@ fn all_folds(
         let mut config = config.clone();
         terminal.line(format!("\nFold {fold} of {folds}"));
         config.data.val = ValSpec::Fold { part: fold, parts: folds, seed: None };
-        let trainer = new(config, Some(&folder.join(format!("fold{fold}"))), terminal, observers())?;
+        let out = folder.join(format!("fold{fold}"));
+        let (trainer, dataset) = new(config, Some(&out), terminal, observers())?;
         let summary = trainer.run(stop)?;
+        let code = finish(&summary, &dataset, args, terminal)?;
         if !summary.finished {
-            return finish(summary, args, terminal);
+            return Ok(code);
         }
         summaries.push(summary);
     }
@@ -91,9 +94,16 @@ fn all_folds(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What follows the last step: how it ended, in words and as an exit status. A run whose time is up did what it was asked to.
-fn finish(summary: RunSummary, _: &TrainArgs, terminal: &Terminal) -> Result<ExitCode> {
-    closing_lines(&summary).iter().for_each(|line| terminal.line(line));
+/// What follows the last step: the report, and how it ended, in words and as an exit status. A run whose time is up did what it was
+/// asked to.
+fn finish(summary: &RunSummary, dataset: &Arc<dyn Dataset>, args: &TrainArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let mut lines = closing_lines(summary);
+    if summary.finished && !args.no_report {
+        let threads = resolve::threads(&args.machine)?;
+        let report = report::write(&summary.run, Some(dataset), threads, terminal)?;
+        lines.push(format!("  report   {}", report.display()));
+    }
+    lines.into_iter().for_each(|line| terminal.line(line));
     let done = summary.finished || summary.ended == Ended::Time;
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -104,13 +114,13 @@ fn new(
     out: Option<&Path>,
     terminal: &Terminal,
     observers: Vec<Box<dyn Observer>>,
-) -> Result<Trainer> {
+) -> Result<(Trainer, Arc<dyn Dataset>)> {
     let path = config.data.path.as_deref().unwrap_or(Path::new(data::SYNTHETIC));
     let dataset = data::open(path, &config.data.open_options(), terminal)?;
     let folder = resolve::make_run_folder(out, &config)?;
     terminal.line(format!("Run:  {}", folder.display()));
-    match Trainer::new(config, dataset, &folder, observers) {
-        Ok(trainer) => Ok(trainer),
+    match Trainer::new(config, Arc::clone(&dataset), &folder, observers) {
+        Ok(trainer) => Ok((trainer, dataset)),
         Err(error) => {
             // Leaves no empty folder behind; one that has something in it is not removed by this.
             let _ = std::fs::remove_dir(&folder);
@@ -120,7 +130,12 @@ fn new(
 }
 
 /// A run that goes on, on the data that its configuration names, or on what was typed if the data has moved.
-fn resumed(run: &Path, args: &TrainArgs, terminal: &Terminal, observers: Vec<Box<dyn Observer>>) -> Result<Trainer> {
+fn resumed(
+    run: &Path,
+    args: &TrainArgs,
+    terminal: &Terminal,
+    observers: Vec<Box<dyn Observer>>,
+) -> Result<(Trainer, Arc<dyn Dataset>)> {
     let config_file = RunDir::new(run).config();
     let config =
         RunConfig::load(&config_file, None).with_context(|| format!("{}: no run to resume here", run.display()))?;
@@ -144,7 +159,8 @@ fn resumed(run: &Path, args: &TrainArgs, terminal: &Terminal, observers: Vec<Box
         non_finite: args.non_finite.map(resolve::non_finite),
         exact: args.exact,
     };
-    Ok(Trainer::resume_with(run, dataset, options, Hooks::observing(observers))?)
+    let trainer = Trainer::resume_with(run, Arc::clone(&dataset), options, Hooks::observing(observers))?;
+    Ok((trainer, dataset))
 }
 
 /// The first Ctrl-C asks the trainer to stop after its step, the second ends the program.

@@ -117,7 +117,7 @@ impl Predictor {
 
 impl Prediction {
     /// P(class 1), (H, W): the only plane of a single logit, the second of two.
-    pub(crate) fn of_class_one(&self) -> &[f32] {
+    pub fn of_class_one(&self) -> &[f32] {
         let pixels = self.width * self.height;
         let planes = self.probabilities.len() / pixels.max(1);
         let from = if planes > 1 { pixels } else { 0 };

@@ -48,7 +48,7 @@ pub fn report(root: &Path, as_json: bool) -> Result<()> {
 }
 
 /// The epochs that `metrics.jsonl` tells of.
-fn epochs(run: &RunDir) -> Result<Vec<EpochRecord>> {
+pub fn epochs(run: &RunDir) -> Result<Vec<EpochRecord>> {
     let path = run.metrics();
     let text = match std::fs::read_to_string(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
