@@ -183,9 +183,9 @@ fn whatever_has_a_state_is_resumed_to_the_bit_from_any_point() {
     ] {
         let whole = tempfile::tempdir().unwrap();
         let mut config = rich(optimizer);
-        run(config.clone(), stack(64), whole.path()).unwrap();
-        // Saved after every batch, also between the two of a step.
+        // Saved after every batch, also between the two of a step. (The event file holds the configuration: both runs have the same.)
         config.train.save_seconds = 1e-9;
+        run(config.clone(), stack(64), whole.path()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let kinds: [fn(&Event<'_>) -> bool; 4] = [
             |e| matches!(e, Event::Step(_)),
