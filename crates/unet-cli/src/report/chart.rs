@@ -20,7 +20,7 @@ pub struct Curve<'a> {
 
 /// Draws the curves over one another; what has fewer than one point in all is an empty string. `y` gives the ends of the axis, where
 /// they are not to be found.
-pub fn chart(title: &str, x_name: &str, curves: &[Curve<'_>], y: Option<(f64, f64)>) -> String {
+pub fn chart(title: &str, curves: &[Curve<'_>], y: Option<(f64, f64)>) -> String {
     let finite = |p: &&(f64, f64)| p.0.is_finite() && p.1.is_finite();
     let points: Vec<_> = curves.iter().flat_map(|c| c.points.iter().filter(finite)).copied().collect();
     if points.is_empty() {
@@ -38,22 +38,25 @@ pub fn chart(title: &str, x_name: &str, curves: &[Curve<'_>], y: Option<(f64, f6
         escaped(title)
     );
     for i in 0..=TICKS {
-        let share = i as f64 / TICKS as f64;
-        let (value, x_value) = (low + share * (high - low), left + share * (right - left));
-        let (y, x) = (at_y(value), at_x(x_value));
+        let value = low + i as f64 / TICKS as f64 * (high - low);
+        let y = at_y(value);
         let _ = write!(
             svg,
             "<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-             <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             MARGIN[0],
             WIDTH - MARGIN[2],
             MARGIN[0] - 6.0,
             y + 4.0,
-            text::number(value),
-            HEIGHT - 10.0,
-            if i == TICKS { escaped(x_name) } else { text::number(x_value).trim_end_matches(".0000").to_owned() },
+            text::number(value)
         );
+    }
+    let whole = points.iter().all(|p| p.0.fract() == 0.0);
+    for value in x_ticks(left, right, whole) {
+        let label = if whole { format!("{value:.0}") } else { format!("{value:.2}") };
+        let anchor = if at_x(value) > WIDTH - MARGIN[2] - 20.0 { "end" } else { "middle" };
+        let (x, y) = (at_x(value), HEIGHT - 10.0);
+        let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"{anchor}\">{label}</text>");
     }
     for (n, curve) in curves.iter().enumerate() {
         let drawn: Vec<_> = curve.points.iter().filter(finite).map(|p| (at_x(p.0), at_y(p.1))).collect();
@@ -71,6 +74,13 @@ pub fn chart(title: &str, x_name: &str, curves: &[Curve<'_>], y: Option<(f64, f6
     svg + "</p></figure>"
 }
 
+/// Where the axis across is labelled: whole numbers where all values are.
+fn x_ticks(left: f64, right: f64, whole: bool) -> Vec<f64> {
+    let step = (right - left) / TICKS as f64;
+    let (first, step) = if whole { (left.ceil(), step.ceil().max(1.0)) } else { (left, step) };
+    (0..=TICKS).map(|i| first + i as f64 * step).filter(|v| *v <= right + 1e-9).collect()
+}
+
 /// Ends with something between them.
 fn widened((low, high): (f64, f64)) -> (f64, f64) {
     if high > low { (low, high) } else { (low - 0.5, high + 0.5) }
@@ -82,12 +92,14 @@ mod tests {
 
     #[test]
     fn values_that_are_no_numbers_and_single_points_are_drawn_as_what_they_are() {
-        let curve =
-            |points: &[(f64, f64)]| chart("a<b", "epoch", &[Curve { name: "x&y", points: points.to_vec() }], None);
+        let curve = |points: &[(f64, f64)]| chart("a<b", &[Curve { name: "x&y", points: points.to_vec() }], None);
         assert_eq!(curve(&[(1.0, f64::NAN)]), "");
         let one = curve(&[(1.0, 2.0), (2.0, f64::INFINITY)]);
         assert!(one.contains("<circle") && !one.contains("NaN") && !one.contains("inf"), "{one}");
         assert!(one.contains("a&lt;b") && one.contains("x&amp;y"), "{one}");
+        assert_eq!(x_ticks(1.0, 4.0, true), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(x_ticks(1.0, 100.0, true), [1.0, 26.0, 51.0, 76.0]);
+        assert_eq!(x_ticks(0.0, 1.0, false), [0.0, 0.25, 0.5, 0.75, 1.0]);
         assert!(curve(&[(1.0, 3.0), (2.0, 1.0)]).contains("points=\"52.0,12.0 548.0,230.0\""));
     }
 }

@@ -97,11 +97,11 @@ impl Page<'_> {
         };
         let drawn = kept(&loss).len();
         writeln!(f, "<h2>Curves</h2>\n<div class=\"charts\">")?;
-        write!(f, "{}", chart("Loss", "epoch", &loss[..drawn.max(1)], None))?;
-        write!(f, "{}", chart("Validation scores", "epoch", &scores, None))?;
-        write!(f, "{}", chart("Learning rate", "epoch", &[of("learning rate", &|r| Some(r.lr))], None))?;
+        write!(f, "{}", chart("Loss by epoch", &loss[..drawn.max(1)], None))?;
+        write!(f, "{}", chart("Validation scores by epoch", &scores, None))?;
+        write!(f, "{}", chart("Learning rate by epoch", &[of("learning rate", &|r| Some(r.lr))], None))?;
         let norm = of("norm of the gradient", &|r| Some(r.grad_norm));
-        writeln!(f, "{}</div>", chart("Gradient", "epoch", &[norm], None))
+        writeln!(f, "{}</div>", chart("Gradient by epoch", &[norm], None))
     }
 
     fn validation(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -112,7 +112,7 @@ impl Page<'_> {
         writeln!(f, "<div class=\"charts\">")?;
         if !scored.curve.is_empty() {
             let curve = Curve { name: "precision over recall of class 1", points: scored.curve.clone() };
-            write!(f, "{}", chart("Precision and recall", "recall", &[curve], Some((0.0, 1.0))))?;
+            write!(f, "{}", chart("Precision by recall", &[curve], Some((0.0, 1.0))))?;
         }
         writeln!(f, "{}</div>", confusion(scored))?;
         // Fewer images than both ends want are shown once.
