@@ -1,17 +1,20 @@
 //! The memory of a run before its first step: [`estimate`] adds it up from the configuration, [`check`] compares it with what the system
 //! can give, and advises.
 
-use unet_data::Dataset;
+use unet_data::{Dataset, ValSpec};
 use unet_kernels::Dims;
-use unet_model::backend::cpu::{parameter_bytes, training_bytes};
+use unet_model::backend::cpu::{inference_bytes, parameter_bytes, training_bytes};
 use unet_model::params::param_specs;
 
 use crate::TrainError;
 use crate::config::RunConfig;
 use crate::optim::state_values;
 
-/// Copies of the weights besides their own: packed for the forward and for the backward pass.
-const PACKED_COPIES: u64 = 2;
+/// Copies of the weights besides their own: packed for the forward and for the backward pass, a 3×3 kernel each time as the 6×6 of its
+/// Winograd transform.
+const PACKED_COPIES: u64 = 8;
+/// The longest side of what is validated at once.
+const VALIDATED: usize = 1024;
 /// What the program itself takes: code, threads' stacks, buffers of kernels.
 const BASE: u64 = 24 << 20;
 
@@ -24,12 +27,14 @@ pub struct MemoryEstimate {
     pub parameters: u64,
     /// Decoded images and batches prepared ahead.
     pub data: u64,
+    /// Activations of the largest image that is validated, beside those of training, which stay.
+    pub validation: u64,
 }
 
 impl MemoryEstimate {
     /// All of it, with what the program itself takes.
     pub fn total(&self) -> u64 {
-        self.activations + self.parameters + self.data + BASE
+        self.activations + self.parameters + self.data + self.validation + BASE
     }
 }
 
@@ -60,7 +65,16 @@ pub fn estimate(
     let pixels = sizes.iter().map(|(w, h)| (w * h) as u64).sum::<u64>();
     let cached = (pixels * (channels as u64 + 1)).min((config.data.cache_mib as u64) << 20);
     let batch = (dims.len() * size_of::<f32>() + dims.n * dims.h * dims.w) as u64;
-    Ok(MemoryEstimate { activations, parameters, data: cached + batch * (config.data.prefetch as u64 + 1) })
+    let whole = Dims::new(1, largest.1.min(VALIDATED), largest.0.min(VALIDATED), channels);
+    let validates = config.data.val != ValSpec::None && whole.h >> network.depth > 0 && whole.w >> network.depth > 0;
+    let validation = if validates {
+        // With the weights packed once more, batch norm folded in.
+        inference_bytes(&network, whole, size_of::<f32>())? as u64 + PACKED_COPIES / 2 * one
+    } else {
+        0
+    };
+    let data = cached + batch * (config.data.prefetch as u64 + 1);
+    Ok(MemoryEstimate { activations, parameters, data, validation })
 }
 
 /// The estimate for a dataset; an error where it is more than the system can give, unless the configuration says not to look.

@@ -240,6 +240,26 @@ pub fn network(model: &unet_model::UNetConfig) -> String {
     )
 }
 
+/// The learning rate over a run of so many steps an epoch, as a curve and in words.
+pub fn schedule_line(config: &RunConfig, steps_per_epoch: u64) -> String {
+    const POINTS: u64 = 256;
+    let length = unet_train::schedule::Length {
+        steps: config.train.epochs.saturating_mul(steps_per_epoch),
+        per_epoch: steps_per_epoch,
+    };
+    let mut curve = Sparkline::default();
+    for i in 0..POINTS.min(length.steps) {
+        let step = i * length.steps / POINTS.min(length.steps);
+        curve.push(config.schedule.factor(step, length, config.warmup));
+    }
+    let warmup = match config.warmup.steps {
+        0 => String::new(),
+        n => format!(" after a rise over {}", text::count(n, "step")),
+    };
+    let (name, lr) = (config.schedule.name().replace('_', " "), text::number(config.optimizer.lr()));
+    format!("{curve} {name}{warmup}, highest {lr} ({})", config.optimizer.name())
+}
+
 /// The head of the table of epochs.
 pub fn table_head(has_val: bool) -> String {
     let val = if has_val { format!("{:>10}{:>10}", "val loss", "val Dice") } else { String::new() };
@@ -332,6 +352,16 @@ mod tests {
             seconds: 125.0,
             images_per_second: 0.213,
         }
+    }
+
+    #[test]
+    fn a_schedule_is_drawn_from_its_own_numbers() {
+        let line = |text: &str| schedule_line(&RunConfig::from_toml(text, "test", Some("quick")).expect("valid"), 25);
+        let cycle = line("");
+        assert!(cycle.contains('█') && cycle.contains("one cycle, highest 0.0010 (adamw)"), "{cycle}");
+        let falling = line("schedule = { kind = 'poly' }\nwarmup.steps = 7");
+        assert!(falling.contains("poly after a rise over 7 steps"), "{falling}");
+        assert!(line("schedule = { kind = 'constant' }").starts_with("▁▁"), "a level line");
     }
 
     #[test]
