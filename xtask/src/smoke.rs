@@ -34,7 +34,7 @@ pub fn train(root: &Path, folder: &Path) -> Result<PathBuf> {
         std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     let run = folder.join("run");
-    let settings = "train synthetic --width 4 --patch 64 --epochs 2 --val 28..30 --seed 1 --out";
+    let settings = "train synthetic --width 4 --patch 64 --epochs 2 --val 28..30 --seed 1 --histograms 1 --out";
     let arguments: Vec<&str> = settings.split(' ').chain([text(&run)?]).collect();
     unet(root, &arguments)?;
     for name in ["config.toml", "metrics.jsonl", "checkpoints/best.safetensors", "checkpoints/last.safetensors"] {

@@ -3,6 +3,7 @@
 //! An option that was not given stays `None`, so that the configuration file and the recipe below it keep their say.
 
 mod predict;
+mod train;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ use unet_data::{Axes, MaskOptions, MaskValue, OpenOptions, ValSpec};
 use unet_kernels::{Kernels, TierError};
 
 pub use predict::{ObjectArgs, PredictArgs, TuneArgs};
+
+pub use self::train::{FreezeArg, LogFormat, NonFiniteArg, TrainArgs};
 
 /// Headings bold, literals cyan: readable on dark and light terminals.
 const STYLES: Styles = Styles::styled()
@@ -61,110 +64,11 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Find the threshold, and the parameters of objects, that are best on a run's held-out images
     Tune(TuneArgs),
+    /// Write a run's report: one HTML file with curves, examples and scores
+    Report(ReportArgs),
     /// Make a model of weights that were trained elsewhere
     Import(ImportArgs),
 }
-
-/// What `unet train` takes.
-#[derive(Debug, Default, Args)]
-#[command(after_help = "\
-Examples:
-  unet train                                  the quick recipe on the default data
-  unet train --recipe tutorial --val 24..30   the article's recipe, six slices held out
-  unet train my-data --val 20% --width 32     your own data
-  unet train --config runs/a/config.toml      once more, exactly as it was
-  unet train --resume runs/a                  go on where it stopped
-
-What is not given comes from --config, and what is not there either from the recipe.")]
-pub struct TrainArgs {
-    /// Folder with image/ and label/ inside, a folder with images.tif and labels.tif, or: isbi2012, synthetic
-    /// [default: data/isbi2012 where it is there, else synthetic]
-    pub data: Option<String>,
-
-    /// Read the configuration from FILE (a run's config.toml repeats that run)
-    #[arg(long, value_name = "FILE", help_heading = "Run")]
-    pub config: Option<PathBuf>,
-    /// Start from this recipe: quick or tutorial [default: quick]
-    #[arg(long, value_name = "NAME", help_heading = "Run")]
-    pub recipe: Option<String>,
-    /// Write the run to this new folder [default: runs/DATA-RECIPE, numbered where it is taken]
-    #[arg(long, value_name = "RUN", help_heading = "Run")]
-    pub out: Option<PathBuf>,
-    /// Go on with the run in this folder, at the step where it stopped
-    #[arg(long, value_name = "RUN", help_heading = "Run", conflicts_with_all = FIXED_BY_A_RUN)]
-    pub resume: Option<PathBuf>,
-    /// Start from the weights of this run or .safetensors file, with its network
-    #[arg(long, value_name = "MODEL", help_heading = "Run")]
-    pub init: Option<PathBuf>,
-    /// Print the resolved configuration to stdout and stop
-    #[arg(long, help_heading = "Run")]
-    pub print_config: bool,
-
-    /// Hold these images out for validation: 24..30, 20% (the last block), random:20%, fold:2/5,
-    /// list:FILE (a name a line), dir:FOLDER (another folder), none
-    #[arg(long, value_name = "SPEC", help_heading = "Data", value_parser = parse_val)]
-    pub val: Option<ValSpec>,
-    /// How files are to be understood.
-    #[command(flatten)]
-    pub read: ReadArgs,
-    /// Scale values: raw, unit (0 to 1 by the type), min_max (by the bit depth in use), percentile, mean_std
-    #[arg(long, value_name = "KIND", help_heading = "Data")]
-    pub normalization: Option<String>,
-    /// Train on squares of N pixels, cut at random; 0 for whole images
-    #[arg(long, value_name = "N", help_heading = "Data")]
-    pub patch: Option<usize>,
-
-    /// Start from this architecture: tutorial or milesial
-    #[arg(long, value_name = "NAME", help_heading = "Network")]
-    pub preset: Option<String>,
-    /// Channels of the first level; each level below has twice as many
-    #[arg(long, value_name = "N", help_heading = "Network")]
-    pub width: Option<usize>,
-
-    /// Train for N epochs
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub epochs: Option<u64>,
-    /// Images (or patches) per step
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub batch_size: Option<usize>,
-    /// Learning rate (the peak, where the schedule has one)
-    #[arg(long, value_name = "X", help_heading = "Training", allow_negative_numbers = true)]
-    pub lr: Option<f64>,
-    /// Seed of every random choice
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub seed: Option<u64>,
-
-    /// What to compute on and with.
-    #[command(flatten)]
-    pub machine: MachineArgs,
-    /// Number format to compute in: auto or f32
-    #[arg(long, value_name = "NAME", help_heading = "Machine")]
-    pub precision: Option<String>,
-}
-
-/// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 20] = [
-    "config",
-    "recipe",
-    "out",
-    "init",
-    "print_config",
-    "val",
-    "ignore",
-    "mask_threshold",
-    "axes",
-    "normalization",
-    "patch",
-    "preset",
-    "width",
-    "epochs",
-    "batch_size",
-    "lr",
-    "seed",
-    "device",
-    "threads",
-    "precision",
-];
 
 /// How files are to be understood.
 #[derive(Clone, Debug, Default, Args)]
@@ -288,6 +192,22 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+/// What `unet report` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet report runs/a               writes runs/a/report.html, which needs no other file
+  unet report runs/a moved-data    the same, where the run's data has moved")]
+pub struct ReportArgs {
+    /// Run folder
+    pub run: PathBuf,
+    /// Where its data lies, if that has moved
+    pub data: Option<String>,
+    /// What to compute on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
 /// What `unet import` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -320,15 +240,15 @@ pub enum NormalizationArg {
     Unit,
 }
 
-fn parse_val(text: &str) -> Result<ValSpec, String> {
-    text.parse().map_err(|e: unet_data::DataError| e.to_string())
-}
-
 fn parse_axes(text: &str) -> Result<Axes, String> {
     text.parse().map_err(|e: unet_data::DataError| e.to_string())
 }
 
 fn parse_mask_value(text: &str) -> Result<MaskValue, String> {
+    text.parse().map_err(|e: unet_data::DataError| e.to_string())
+}
+
+fn parse_val(text: &str) -> Result<ValSpec, String> {
     text.parse().map_err(|e: unet_data::DataError| e.to_string())
 }
 
@@ -362,10 +282,14 @@ mod tests {
 
     #[test]
     fn a_resumed_run_takes_no_settings() {
-        for option in ["--epochs 3", "--config x.toml", "--val 20%", "--lr 1", "--out o", "--seed 1", "--threads 1"] {
+        for option in ["--epochs 3", "--config x.toml", "--val 20%", "--lr 1", "--out o", "--seed 1"] {
             assert!(parse(&format!("unet train --resume runs/a {option}")).is_err(), "{option}");
         }
         assert!(parse("unet train data --resume runs/a").is_ok(), "the data may have moved");
+        for option in ["--threads 1", "--device cpu", "--exact", "--max-time 10m", "--quiet", "--non-finite skip"] {
+            assert!(parse(&format!("unet train --resume runs/a {option}")).is_ok(), "{option}");
+        }
+        assert!(parse("unet train --exact").is_err(), "there is nothing to compare with");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod cmd;
 mod data;
 mod output;
 mod progress;
+mod report;
 mod resolve;
 mod terminal;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => cmd::evaluate::run(&args, &terminal),
         Command::Inspect(args) => cmd::inspect::run(&args, &terminal),
         Command::Tune(args) => cmd::tune::run(&args, &terminal),
+        Command::Report(args) => cmd::report::run(&args, &terminal),
         Command::Import(args) => cmd::import::run(&args),
     };
     match result {

@@ -4,18 +4,20 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use unet_model::UNetConfig;
 use unet_model::config::PRESETS;
-use unet_train::config::{ModelSection, RunConfig};
+use unet_train::config::{ModelSection, NonFinite, RunConfig};
 use unet_train::device::Device;
 use unet_train::{Checkpoint, RunDir};
 
-use crate::args::{MachineArgs, TrainArgs};
+use crate::args::{FreezeArg, MachineArgs, NonFiniteArg, TrainArgs};
 use crate::data;
 
-/// The configuration of a new run, and the line that says what its data is.
-pub fn run_config(args: &TrainArgs) -> Result<(RunConfig, String)> {
-    let mut config = base_config(args)?;
+/// The configuration of a new run, and lines to say: what was done to an older file, and what the data is.
+pub fn run_config(args: &TrainArgs) -> Result<(RunConfig, Vec<String>)> {
+    let (mut config, mut lines) = base_config(args)?;
     apply(args, &mut config)?;
     config.validate()?;
     let line = match (&args.data, &config.data.path) {
@@ -30,21 +32,23 @@ pub fn run_config(args: &TrainArgs) -> Result<(RunConfig, String)> {
             line
         }
     };
-    Ok((config, line))
+    lines.push(line);
+    Ok((config, lines))
 }
 
 /// The file's configuration over its recipe, or the recipe alone.
-fn base_config(args: &TrainArgs) -> Result<RunConfig> {
+fn base_config(args: &TrainArgs) -> Result<(RunConfig, Vec<String>)> {
     let typed = args.recipe.as_deref();
     let Some(file) = &args.config else {
-        return Ok(RunConfig::recipe(typed.unwrap_or(unet_train::recipe::DEFAULT_RECIPE))?);
+        let recipe = RunConfig::recipe(typed.unwrap_or(unet_train::recipe::DEFAULT_RECIPE))?;
+        return Ok((recipe, Vec::new()));
     };
-    let config = RunConfig::load(file, typed)?;
+    let (config, notes) = RunConfig::load_noting(file, typed)?;
     match typed {
         Some(typed) if typed != config.recipe => {
             bail!("--recipe {typed}: {} says recipe = \"{}\"; leave one of the two out", file.display(), config.recipe)
         }
-        _ => Ok(config),
+        _ => Ok((config, notes)),
     }
 }
 
@@ -70,6 +74,31 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     set(&mut config.data.patch, args.patch);
     set(&mut config.train.epochs, args.epochs);
     set(&mut config.train.batch_size, args.batch_size);
+    set(&mut config.train.accumulate, args.accumulate);
+    set(&mut config.train.max_seconds, args.max_time);
+    set(&mut config.train.keep_last, args.keep_last);
+    set(&mut config.train.histograms, args.histograms);
+    set(&mut config.train.patience, args.patience);
+    set(&mut config.train.non_finite, args.non_finite.map(non_finite));
+    set(&mut config.warmup.steps, args.warmup);
+    if let Some(select) = &args.select {
+        config.train.select = select.parse()?;
+    }
+    if let Some(FreezeArg::Encoder) = args.freeze {
+        config.groups.encoder_lr = 0.0;
+    }
+    if let Some(kind) = &args.optimizer {
+        named(&mut config.optimizer, "optimizer", kind)?;
+        if config.optimizer.averages_itself() {
+            config.train.ema_decay = 0.0;
+        }
+    }
+    if let Some(kind) = &args.schedule {
+        named(&mut config.schedule, "schedule", kind)?;
+    }
+    if let Some(kind) = &args.loss {
+        named(&mut config.loss, "loss", kind)?;
+    }
     set(&mut config.train.seed, args.seed);
     if let Some(lr) = args.lr {
         config.optimizer.set_lr(lr);
@@ -81,6 +110,32 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
         config.train.device = device.parse()?;
     }
     set(&mut config.train.threads, args.machine.threads.map(usize::from));
+    Ok(())
+}
+
+/// What the flag means to the library.
+pub fn non_finite(typed: NonFiniteArg) -> NonFinite {
+    match typed {
+        NonFiniteArg::Stop => NonFinite::Stop,
+        NonFiniteArg::Skip => NonFinite::Skip,
+    }
+}
+
+/// Puts the kind of that name, with its default numbers, into a section of the configuration; one that is there already keeps its own.
+fn named<T>(section: &mut T, key: &str, kind: &str) -> Result<()>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let kind = kind.replace('-', "_");
+    let is = toml::Table::try_from(&*section).with_context(|| format!("--{key} {kind}"))?;
+    if is.get("kind").and_then(toml::Value::as_str) == Some(kind.as_str()) {
+        return Ok(());
+    }
+    let table = toml::Table::from_iter([("kind".to_owned(), toml::Value::String(kind.clone()))]);
+    // Serde's words: what is unknown and what there is, or which number the kind cannot do without.
+    *section = table.try_into().map_err(|e: toml::de::Error| {
+        anyhow::anyhow!("--{key} {kind}: {}; or set it in the configuration file", e.message())
+    })?;
     Ok(())
 }
 
@@ -197,6 +252,10 @@ mod tests {
             ("--width 0", "model.width"),
             ("--normalization zscore", "mean_std"),
             ("--lr -1", "optimizer.lr"),
+            ("--optimizer adan", "adamw"),
+            ("--schedule cosin", "cosine"),
+            ("--loss dise", "dice_ce"),
+            ("--select train_los", "did you mean 'train_loss'"),
             ("--config no/such.toml", "no/such.toml"),
         ] {
             let e = config(line).map(|_| ()).expect_err(line);

@@ -49,7 +49,7 @@ pub use selftest::Trial;
 pub use shape::{Affine, Dims, Map, MapMut, ShapeError, Source};
 pub use tier::{Tier, TierError};
 pub use transpose::TransposeWeights;
-pub use update::{Adam, AdamW, RmsProp, Sgd};
+pub use update::{Adam, AdamW, Muon, RmsProp, ScheduleFree, Sgd};
 pub use upsample::Placement;
 
 /// What [`Kernels::force`] was called on.

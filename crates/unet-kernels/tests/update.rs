@@ -7,7 +7,7 @@ mod support;
 use std::collections::HashMap;
 
 use support::{assert_within, at_any_thread_count, tiers, values};
-use unet_kernels::{Adam, AdamW, Kernels, RmsProp, Sgd};
+use unet_kernels::{Adam, AdamW, Kernels, Muon, RmsProp, ScheduleFree, Sgd};
 
 /// One optimizer's run in the fixture.
 #[derive(Default)]
@@ -42,14 +42,32 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// One step of the case's optimizer; `a` and `b` are its state.
-fn step(k: Kernels, case: &Case, t: u64, param: &mut [f32], grad: &[f32], a: &mut [f32], b: &mut [f32]) {
+/// An optimizer's state: up to three vectors.
+type States = [Vec<f32>; 3];
+
+/// One step of the case's optimizer.
+fn step(k: Kernels, case: &Case, t: u64, param: &mut [f32], grad: &[f32], [a, b, c]: &mut States) {
     let get = |key: &str| case.settings[key];
     let (lr, weight_decay) = (get("lr"), get("weight_decay"));
     match case.name.as_str() {
         "rmsprop" => {
             let h = RmsProp { lr, alpha: get("alpha"), eps: get("eps"), weight_decay, momentum: get("momentum") };
-            k.rmsprop(h, param, grad, a, b);
+            match case.settings.contains_key("centered") {
+                true => k.rmsprop_centered(h, param, grad, a, b, c),
+                false => k.rmsprop(h, param, grad, a, b),
+            }
+        }
+        "schedule_free" => {
+            if t == 1 {
+                a.copy_from_slice(param);
+            }
+            // The learning rate is constant: all steps so far weigh the same.
+            let (beta1, beta2, eps, share) = (get("beta1"), get("beta2"), get("eps"), 1.0 / t as f32);
+            k.schedule_free(ScheduleFree { lr, beta1, beta2, eps, weight_decay, share }, t, param, grad, a, b);
+        }
+        "muon" => {
+            let h = Muon { lr, momentum: get("momentum"), nesterov: get("nesterov") == 1.0, weight_decay };
+            k.muon(h, rows(case, param), param, grad, a);
         }
         "sgd" => {
             let h = Sgd { lr, momentum: get("momentum"), weight_decay, nesterov: get("nesterov") == 1.0 };
@@ -67,17 +85,23 @@ fn step(k: Kernels, case: &Case, t: u64, param: &mut [f32], grad: &[f32], a: &mu
     }
 }
 
+/// Rows of a case's matrix; of a longer one that a test makes up, as many as fit.
+fn rows(case: &Case, param: &[f32]) -> usize {
+    let rows = case.settings["rows"] as usize;
+    if param.len().is_multiple_of(rows) { rows } else { 1 }
+}
+
 #[test]
 fn ten_steps_of_each_optimizer_are_pytorchs() {
     let cases = cases();
-    assert_eq!(cases.len(), 10);
+    assert_eq!(cases.len(), 16);
     for k in tiers() {
         for case in &cases {
             assert!(case.grads.len() == 10 && case.params.len() == 10);
             let (mut param, n) = (case.start.clone(), case.start.len());
-            let (mut a, mut b) = (vec![0.0; n], vec![0.0; n]);
+            let mut states: States = std::array::from_fn(|_| vec![0.0; n]);
             for (t, (grad, expected)) in case.grads.iter().zip(&case.params).enumerate() {
-                step(k, case, t as u64 + 1, &mut param, grad, &mut a, &mut b);
+                step(k, case, t as u64 + 1, &mut param, grad, &mut states);
                 let what = format!("{} {:?}, step {}, {}", case.name, case.settings, t + 1, k.tier());
                 assert_within(&param, expected, |i| 1e-6 * expected[i].abs().max(1.0), &what);
             }
@@ -87,14 +111,15 @@ fn ten_steps_of_each_optimizer_are_pytorchs() {
 
 #[test]
 fn steps_are_the_same_bits_on_every_tier_and_thread_count() {
-    let n = 40_003; // more than two chunks, and a ragged end
+    let n = 40_002; // more than two chunks, and a ragged end; a matrix of 3 or 6 rows
     let (start, grad) = (values(1, n), values(2, n));
     let run = |k: Kernels, case: &Case| {
-        let (mut param, mut a, mut b) = (start.clone(), vec![0.0; n], vec![0.0; n]);
+        let mut param = start.clone();
+        let mut states: States = std::array::from_fn(|_| vec![0.0; n]);
         for t in 1..3 {
-            step(k, case, t, &mut param, &grad, &mut a, &mut b);
+            step(k, case, t, &mut param, &grad, &mut states);
         }
-        (param, a, b)
+        (param, states)
     };
     for case in cases() {
         let expected = run(Kernels::detect(), &case);

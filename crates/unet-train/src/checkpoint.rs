@@ -1,6 +1,7 @@
 //! Checkpoints: a model file with all that prediction needs beside the weights ([`CheckpointMeta`]), and where a run keeps its files
 //! ([`RunDir`]). Writing is atomic: the previous checkpoint survives a failed write.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -154,6 +155,40 @@ impl RunDir {
     /// All that continuing needs.
     pub fn state(&self) -> PathBuf {
         self.root.join("checkpoints").join("last.state.safetensors")
+    }
+
+    /// The checkpoint of one of the latest epochs, where some are kept.
+    pub fn of_epoch(&self, epoch: u64) -> PathBuf {
+        self.root.join("checkpoints").join(format!("epoch{epoch:05}.safetensors"))
+    }
+
+    /// Takes the run for this process, until the file that is given is closed. On a file system without locks, which is given as none,
+    /// nobody is kept out.
+    pub(crate) fn lock(&self) -> Result<Option<File>, TrainError> {
+        let path = self.root.join(".lock");
+        let file = File::create(&path).map_err(|e| TrainError::io(&path, "create", e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Err(TrainError::Resume {
+                path: self.root.clone(),
+                problem: "another process trains in it right now; wait for it, or stop it".to_owned(),
+            }),
+            Err(TryLockError::Error(_)) => Ok(None),
+        }
+    }
+
+    /// Removes what a process that was killed in the middle of writing left behind.
+    pub(crate) fn remove_leftovers(&self) -> Result<(), TrainError> {
+        for dir in [self.root.clone(), self.root.join("checkpoints"), self.samples()] {
+            let entries = std::fs::read_dir(&dir).map_err(|e| TrainError::io(&dir, "read", e))?;
+            for path in entries.filter_map(|e| Some(e.ok()?.path())) {
+                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                if name.starts_with('.') && name.ends_with(".part") {
+                    std::fs::remove_file(&path).map_err(|e| TrainError::io(&path, "remove", e))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes the directories, and finds out whether they can be written to before any time is spent.

@@ -4,23 +4,25 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 use unet_data::{
     AugmentConfig, Axes, DataError, Dataset, LoaderConfig, MaskOptions, MaskValue, Normalization, OpenOptions, Sampler,
     ValSpec, WeightMapConfig,
 };
 use unet_model::{UNetConfig, Upsampling};
 
+mod text;
+mod train;
+
+pub use train::{Decay, GroupSection, NonFinite, Selection, TrainSection, Warmup};
+
 use crate::TrainError;
-use crate::device::{Device, Precision};
-use crate::error::nearest;
-use crate::loss::LossKind;
+use crate::loss::LossConfig;
 use crate::optim::OptimizerConfig;
-use crate::recipe::{DEFAULT_RECIPE, recipe};
+use crate::recipe::recipe;
 use crate::schedule::Schedule;
 
 /// The version of the configuration that this program writes.
-pub const CONFIG_VERSION: u32 = 1;
+pub const CONFIG_VERSION: u32 = 2;
 
 /// A run's configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,11 +39,15 @@ pub struct RunConfig {
     /// How images are varied.
     pub augment: AugmentConfig,
     /// What is minimised.
-    pub loss: LossSection,
+    pub loss: LossConfig,
     /// How.
     pub optimizer: OptimizerConfig,
+    /// Which parameters move how.
+    pub groups: GroupSection,
     /// How the learning rate moves.
     pub schedule: Schedule,
+    /// How it rises before that.
+    pub warmup: Warmup,
     /// How long, how often.
     pub train: TrainSection,
 }
@@ -180,57 +186,6 @@ impl ModelSection {
     }
 }
 
-/// What is minimised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LossSection {
-    /// Which loss.
-    pub kind: LossKind,
-}
-
-/// How long, how often.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainSection {
-    /// Epochs.
-    pub epochs: u64,
-    /// Images, or patches, per step.
-    pub batch_size: usize,
-    /// The seed of everything drawn: weights, order, augmentation.
-    pub seed: u64,
-    /// The gradient is scaled down to this norm where it is longer; 0 leaves it.
-    pub clip_norm: f64,
-    /// Decay of the weights' moving average, which is then what is validated and saved; 0 for none.
-    pub ema_decay: f64,
-    /// What makes an epoch the best.
-    pub select: Selection,
-    /// Validation images whose overlay is written after each epoch.
-    pub samples: usize,
-    /// The state is saved at least this often, and after each epoch; 0 only then.
-    pub save_seconds: u64,
-    /// Threads that compute; 0 for one per core.
-    pub threads: usize,
-    /// Where to compute: `auto` or `cpu`.
-    pub device: Device,
-    /// In which numbers: `auto` or `f32`.
-    pub precision: Precision,
-}
-
-/// What makes an epoch the best.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Selection {
-    /// The lowest validation loss, or the lowest training loss without validation images.
-    #[default]
-    Auto,
-    /// The lowest mean loss of its training steps.
-    TrainLoss,
-    /// The lowest loss on the validation images.
-    ValLoss,
-    /// The highest mean Dice on the validation images.
-    ValDice,
-}
-
 impl RunConfig {
     /// A built-in recipe.
     ///
@@ -245,8 +200,16 @@ impl RunConfig {
     /// # Errors
     /// It cannot be read, and as [`Self::from_toml`].
     pub fn load(path: &Path, default_recipe: Option<&str>) -> Result<Self, TrainError> {
+        Self::load_noting(path, default_recipe).map(|(config, _)| config)
+    }
+
+    /// As [`Self::load`], with what was done to a file of an older version, a sentence each.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_noting(path: &Path, default_recipe: Option<&str>) -> Result<(Self, Vec<String>), TrainError> {
         let text = std::fs::read_to_string(path).map_err(|e| TrainError::io(path, "read", e))?;
-        Self::from_toml(&text, &path.display().to_string(), default_recipe)
+        Self::from_toml_noting(&text, &path.display().to_string(), default_recipe)
     }
 
     /// A configuration from TOML. What the text leaves out comes from the recipe that it names, or else from `default_recipe`, or
@@ -255,19 +218,19 @@ impl RunConfig {
     /// # Errors
     /// The text is no TOML; a key is unknown or its value impossible, each named.
     pub fn from_toml(text: &str, origin: &str, default_recipe: Option<&str>) -> Result<Self, TrainError> {
-        let syntax = |problem: String| TrainError::ConfigSyntax { origin: origin.to_owned(), problem };
-        let table: Table = toml::from_str(text).map_err(|e| syntax(e.to_string().trim_end().to_owned()))?;
-        check_version(&table)?;
-        let name = match table.get("recipe") {
-            Some(Value::String(name)) => name.as_str(),
-            Some(other) => return Err(TrainError::config("recipe", other, "the name of a recipe, in quotes")),
-            None => default_recipe.unwrap_or(DEFAULT_RECIPE),
-        };
-        let mut merged = Table::try_from(recipe(name)?).map_err(|e| syntax(e.to_string()))?;
-        merge(&mut merged, table);
-        let config: Self = merged.try_into().map_err(|e: toml::de::Error| explain(origin, &e))?;
-        config.validate()?;
-        Ok(config)
+        Self::from_toml_noting(text, origin, default_recipe).map(|(config, _)| config)
+    }
+
+    /// As [`Self::from_toml`], with what was done to a file of an older version, a sentence each.
+    ///
+    /// # Errors
+    /// As [`Self::from_toml`].
+    pub fn from_toml_noting(
+        text: &str,
+        origin: &str,
+        default_recipe: Option<&str>,
+    ) -> Result<(Self, Vec<String>), TrainError> {
+        text::parse(text, origin, default_recipe)
     }
 
     /// The whole configuration as TOML: read again, it is the same.
@@ -311,160 +274,39 @@ impl RunConfig {
             weight_map.validate()?;
         }
         self.optimizer.validate()?;
+        self.groups.validate()?;
         self.schedule.validate()?;
+        self.warmup.validate()?;
+        self.loss.validate()?;
+        self.train.validate()?;
         let least = 1usize << self.model.depth;
         if self.data.patch != 0 && self.data.patch < least {
             let expected = format!("0 (whole images), or at least {least} for {} levels", self.model.depth);
             return Err(TrainError::config("data.patch", self.data.patch, expected));
         }
-        let t = &self.train;
-        for (key, found) in
-            [("epochs", t.epochs), ("batch_size", t.batch_size as u64), ("data.prefetch", self.data.prefetch as u64)]
-        {
-            if found == 0 {
-                let key = if key.contains('.') { key.to_owned() } else { format!("train.{key}") };
-                return Err(TrainError::config(key, found, "1 or more"));
-            }
+        if self.data.prefetch == 0 {
+            return Err(TrainError::config("data.prefetch", 0, "1 or more"));
         }
-        if !(t.clip_norm >= 0.0 && t.clip_norm.is_finite()) {
-            return Err(TrainError::config("train.clip_norm", t.clip_norm, "0 (no clipping) or more"));
-        }
-        if !(0.0..1.0).contains(&t.ema_decay) {
-            return Err(TrainError::config("train.ema_decay", t.ema_decay, "0 (no average) or more, and less than 1"));
-        }
-        if self.data.val == ValSpec::None && matches!(t.select, Selection::ValLoss | Selection::ValDice) {
-            let found = if t.select == Selection::ValLoss { "val_loss" } else { "val_dice" };
+        if self.data.val == ValSpec::None && self.train.select.needs_validation() {
             return Err(TrainError::config(
                 "train.select",
-                found,
+                self.train.select.name(),
                 "train_loss or auto, as nothing is held out (data.val = \"none\")",
             ));
         }
+        self.contradictions()
+    }
+
+    /// Settings that exclude each other.
+    fn contradictions(&self) -> Result<(), TrainError> {
+        if self.optimizer.averages_itself() && self.train.ema_decay > 0.0 {
+            let expected = "0 with a schedule-free optimizer, which averages the weights itself";
+            return Err(TrainError::config("train.ema_decay", self.train.ema_decay, expected));
+        }
+        if self.train.ema_norm_batches > 0 && self.train.ema_decay == 0.0 && !self.optimizer.averages_itself() {
+            let expected = "0, as no average of the weights is taken (train.ema_decay = 0)";
+            return Err(TrainError::config("train.ema_norm_batches", self.train.ema_norm_batches, expected));
+        }
         Ok(())
-    }
-}
-
-/// A version other than ours may hold keys that we do not know: say so before naming one of them.
-fn check_version(table: &Table) -> Result<(), TrainError> {
-    match table.get("version") {
-        None => Ok(()),
-        Some(Value::Integer(v)) if *v == i64::from(CONFIG_VERSION) => Ok(()),
-        Some(found) => {
-            let expected = format!("{CONFIG_VERSION}; a file of a newer version needs a newer program");
-            Err(TrainError::config("version", found, expected))
-        }
-    }
-}
-
-/// Lays `over` on `base`, section by section; a section of another `kind` replaces the whole one.
-fn merge(base: &mut Table, over: Table) {
-    for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            (Some(Value::Table(b)), Value::Table(o)) => match o.get("kind") {
-                Some(kind) if b.get("kind").is_some_and(|k| k != kind) => *b = o,
-                _ => merge(b, o),
-            },
-            (_, value) => {
-                base.insert(key, value);
-            }
-        }
-    }
-}
-
-/// Serde's words for an unknown key turned into ours; other errors stay as they are.
-fn explain(origin: &str, error: &toml::de::Error) -> TrainError {
-    let text = error.to_string();
-    let first = text.lines().find(|l| l.contains("unknown field"));
-    let quoted: Vec<&str> = first.map_or_else(Vec::new, |l| l.split('`').skip(1).step_by(2).collect());
-    match quoted.split_first() {
-        Some((key, known)) => TrainError::UnknownKey {
-            origin: origin.to_owned(),
-            key: (*key).to_owned(),
-            nearest: nearest(key, known.iter().copied()),
-            known: known.iter().map(|k| (*k).to_owned()).collect(),
-        },
-        None => TrainError::ConfigSyntax { origin: origin.to_owned(), problem: text.trim_end().replace('\n', " ") },
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::recipe::RECIPES;
-
-    fn parse(text: &str) -> Result<RunConfig, TrainError> {
-        RunConfig::from_toml(text, "run.toml", None)
-    }
-
-    #[test]
-    fn every_recipe_is_valid_and_repeats_itself_through_its_file() {
-        for name in RECIPES {
-            let config = RunConfig::recipe(name).unwrap();
-            config.validate().unwrap();
-            assert_eq!(parse(&config.to_toml().unwrap()).unwrap(), config, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_a_file_leaves_out_comes_from_its_recipe() {
-        let config = parse("recipe = 'tutorial'\n[train]\nepochs = 3").unwrap();
-        let tutorial = RunConfig::recipe("tutorial").unwrap();
-        assert_eq!(config.train.epochs, 3);
-        assert_eq!(config.optimizer, tutorial.optimizer);
-        let config = RunConfig::from_toml("", "x", Some("tutorial")).unwrap();
-        assert_eq!(config, tutorial);
-    }
-
-    #[test]
-    fn another_kind_does_not_inherit_the_numbers_of_the_recipes() {
-        let config = parse("recipe = 'tutorial'\n[optimizer]\nkind = 'adamw'").unwrap();
-        assert_eq!(config.optimizer, OptimizerConfig::adamw(1e-3));
-        let config = parse("recipe = 'tutorial'\n[optimizer]\nlr = 0.5").unwrap();
-        assert!(matches!(config.optimizer, OptimizerConfig::Rmsprop { lr: 0.5, momentum: 0.9, .. }));
-    }
-
-    #[test]
-    fn unknown_keys_are_named_with_the_nearest_known_one() {
-        for (text, key, near) in [
-            ("[train]\nepoch = 3", "epoch", "epochs"),
-            ("[trian]\nepochs = 3", "trian", "train"),
-            ("[optimizer]\nkind = 'sgd'\nmomentun = 0.5", "momentun", "momentum"),
-            ("[augment]\nrotate_degree = 3", "rotate_degree", "rotate_degrees"),
-            ("[model]\nwidht = 3", "widht", "width"),
-        ] {
-            match parse(text).unwrap_err() {
-                TrainError::UnknownKey { key: k, nearest, .. } => {
-                    assert_eq!((k.as_str(), nearest.as_deref()), (key, Some(near)), "{text}");
-                }
-                other => panic!("{text}: {other}"),
-            }
-        }
-        let text = parse("[train]\nepoch = 3").unwrap_err().to_string();
-        assert!(text.contains("run.toml") && text.contains("did you mean 'epochs'"), "{text}");
-    }
-
-    #[test]
-    fn impossible_values_are_named_with_what_is_possible() {
-        for (text, part) in [
-            ("[train]\nepochs = 0", "train.epochs = 0"),
-            ("[train]\nepochs = 'many'", "epochs"),
-            ("[model]\nwidth = 0", "model.width = 0"),
-            ("[data]\npatch = 3", "data.patch = 3"),
-            ("[data]\nval = 'some'", "some"),
-            ("[optimizer]\nlr = -1.0", "optimizer.lr = -1"),
-            ("[optimizer]\nkind = 'lion'", "lion"),
-            ("[train]\nclip_norm = nan", "train.clip_norm = NaN"),
-            ("[train]\nema_decay = 1.0", "train.ema_decay = 1"),
-            ("[train]\ndevice = 'cuda'", "this version computes on the CPU"),
-            ("[augment]\nnoise = 5.0", "augment.noise"),
-            ("[data]\nval = 'none'\n[train]\nselect = 'val_dice'", "train.select"),
-            ("version = 2\nnovelty = 1", "version = 2"),
-            ("recipe = 'tutorail'", "did you mean 'tutorial'"),
-            ("[train\n", "line 1"),
-        ] {
-            let error = parse(text).unwrap_err().to_string();
-            assert!(error.contains(part), "{text}: {error}");
-        }
     }
 }

@@ -72,22 +72,27 @@ pub enum TrainError {
     },
     /// The loss, or the norm of its gradient, is no finite number.
     #[error(
-        "the {what} became {value} in {}step {step} (images {}): the weights were not changed by it, and {}; \
-         lower the learning rate, or look for damaged images", epoch_words(*epoch), images.join(", "), kept_words(kept.as_deref())
+        "the {what} became {value} in {}step {step} (images {}{}): the weights were not changed by it, and {}; {}\
+         lower the learning rate, look for damaged images, or leave such batches out with train.non_finite = \"skip\"",
+        epoch_words(*epoch), images.join(", "), layer_words(layer.as_deref()), kept_words(kept.as_deref()), batch_words(batch.as_deref())
     )]
     NonFinite {
         /// `loss`, `gradient norm` or `validation loss`.
         what: &'static str,
         /// NaN or infinity.
         value: f64,
+        /// The layer or parameter at which it was first seen, where it was found.
+        layer: Option<Box<str>>,
         /// Epoch, from 1, where a run knows it.
         epoch: Option<u64>,
         /// Step of the whole run, from 1.
         step: u64,
         /// The images at hand.
-        images: Vec<String>,
+        images: Box<[String]>,
+        /// Where a run has written the batch to.
+        batch: Option<Box<Path>>,
         /// The newest good checkpoint, where a run has written one.
-        kept: Option<PathBuf>,
+        kept: Option<Box<Path>>,
     },
     /// A run directory that holds a run already.
     #[error("{}: holds a run already; continue it with --resume, or choose another folder with --out", path.display())]
@@ -157,6 +162,19 @@ pub enum TrainError {
         /// Why, and what to do.
         problem: String,
     },
+    /// A run that needs more memory than there is.
+    #[error(
+        "training needs about {} MiB and {} MiB are free: {advice}; or try it all the same with train.memory_check = false",
+        needed >> 20, available >> 20
+    )]
+    Memory {
+        /// Bytes that training needs at its peak.
+        needed: u64,
+        /// Bytes that the system can give.
+        available: u64,
+        /// What to change, and what it would need then.
+        advice: String,
+    },
     /// Predictions and truth that do not go together.
     #[error("{}: {problem}", path.display())]
     Pairing {
@@ -213,6 +231,14 @@ fn hint(nearest: Option<&str>) -> String {
 
 fn epoch_words(epoch: Option<u64>) -> String {
     epoch.map_or_else(String::new, |e| format!("epoch {e}, "))
+}
+
+fn layer_words(layer: Option<&str>) -> String {
+    layer.map_or_else(String::new, |l| format!("; first in {l}"))
+}
+
+fn batch_words(batch: Option<&Path>) -> String {
+    batch.map_or_else(String::new, |path| format!("the batch is in {}; ", path.display()))
 }
 
 fn kept_words(kept: Option<&Path>) -> String {

@@ -11,10 +11,12 @@ use unet_model::UNetConfig;
 
 use crate::TrainError;
 use crate::config::{
-    CONFIG_VERSION, DataSection, LossSection, ModelSection, NormalizationKind, RunConfig, Selection, TrainSection,
+    CONFIG_VERSION, DataSection, GroupSection, ModelSection, NonFinite, NormalizationKind, RunConfig, Selection,
+    TrainSection, Warmup,
 };
 use crate::device::{Device, Precision};
 use crate::error::nearest;
+use crate::loss::LossConfig;
 use crate::optim::OptimizerConfig;
 use crate::schedule::Schedule;
 
@@ -48,9 +50,11 @@ fn tutorial() -> RunConfig {
         data: data(NormalizationKind::Raw, ValSpec::None),
         model: ModelSection::from(&UNetConfig::tutorial()),
         augment: AugmentConfig::flips(),
-        loss: LossSection::default(),
+        loss: LossConfig::default(),
         optimizer: OptimizerConfig::tutorial(),
+        groups: GroupSection::default(),
         schedule: Schedule::default(),
+        warmup: Warmup::default(),
         train: TrainSection { epochs: 40, batch_size: 1, ..train() },
     }
 }
@@ -67,9 +71,11 @@ fn quick() -> RunConfig {
         },
         model: ModelSection { width: 16, ..ModelSection::from(&UNetConfig::tutorial()) },
         augment: AugmentConfig::strong(),
-        loss: LossSection::default(),
+        loss: LossConfig::default(),
         optimizer: OptimizerConfig::adamw(1e-3),
+        groups: GroupSection::default(),
         schedule: Schedule::one_cycle(),
+        warmup: Warmup::default(),
         train: TrainSection { epochs: 20, batch_size: 2, clip_norm: 1.0, ema_decay: 0.98, ..train() },
     }
 }
@@ -97,12 +103,22 @@ fn train() -> TrainSection {
     TrainSection {
         epochs: 1,
         batch_size: 1,
+        accumulate: 1,
         seed: 0,
         clip_norm: 0.0,
         ema_decay: 0.0,
-        select: Selection::Auto,
+        ema_norm_batches: 0,
+        non_finite: NonFinite::Stop,
+        select: Selection::auto(),
+        select_smoothing: 0.0,
+        patience: 0,
+        min_delta: 0.0,
+        max_seconds: 0.0,
+        keep_last: 0,
         samples: 3,
-        save_seconds: 60,
+        histograms: 0,
+        save_seconds: 60.0,
+        memory_check: true,
         threads: 0,
         device: Device::Cpu,
         precision: Precision::F32,

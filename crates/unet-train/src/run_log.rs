@@ -32,6 +32,12 @@ impl RunLog {
         })
     }
 
+    /// Has the system write what it still holds back, so that a state never speaks of lines that a power failure takes.
+    pub(crate) fn sync(&self) -> Result<(), TrainError> {
+        self.metrics.sync()?;
+        self.events.sync()
+    }
+
     pub(crate) fn metrics_len(&self) -> u64 {
         self.metrics.len()
     }

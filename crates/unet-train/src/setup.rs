@@ -10,7 +10,11 @@ use unet_kernels::Kernels;
 use crate::TrainError;
 use crate::config::RunConfig;
 use crate::device::compute_pool;
+use crate::fingerprint::fingerprint;
+use crate::hooks::Hooks;
+use crate::memory;
 use crate::observe::RunPlan;
+use crate::selection::Measure;
 use crate::step::Learner;
 
 /// Which images train, which validate, and how they reach the network.
@@ -44,31 +48,49 @@ pub(crate) struct Ready {
     pub kernels: Kernels,
     pub pool: ThreadPool,
     pub learner: Learner,
+    pub measure: Measure,
+    pub data_hash: String,
     pub plan: RunPlan,
 }
 
 impl Ready {
-    pub(crate) fn new(config: &RunConfig, dataset: &dyn Dataset, setup: &Setup) -> Result<Self, TrainError> {
+    pub(crate) fn new(
+        config: &RunConfig,
+        dataset: &dyn Dataset,
+        setup: &Setup,
+        hooks: &mut Hooks,
+    ) -> Result<Self, TrainError> {
+        let memory = memory::check(config, dataset, &setup.split.train)?;
+        let class_values: Vec<u32> = dataset.classes().classes().iter().map(|c| c.value).collect();
+        let own = hooks.metrics.iter().map(|m| (m.name().to_owned(), m.higher_is_better())).collect();
+        let measure = Measure::resolve(&config.train.select, !setup.split.val.is_empty(), &class_values, &own)?;
         let kernels = Kernels::from_env().map_err(unet_model::ModelError::from)?;
         let pool = compute_pool(config.train.threads)?;
-        let steps_per_epoch = setup.loader.batches_per_epoch() as u64;
+        let data_hash = pool.install(|| fingerprint(dataset))?;
+        let batches = setup.loader.batches_per_epoch() as u64;
+        let steps_per_epoch = batches.div_ceil(config.train.accumulate.max(1) as u64);
         let total = config.train.epochs.saturating_mul(steps_per_epoch);
-        let learner = Learner::new(kernels, config, dataset.channels(), dataset.classes().len(), total)?;
+        let classes = dataset.classes().len();
+        let learner = match hooks.loss.take() {
+            Some(loss) => Learner::with_loss(kernels, config, dataset.channels(), classes, loss, total)?,
+            None => Learner::new(kernels, config, dataset.channels(), classes, total)?,
+        };
         let plan = RunPlan {
             data: dataset.name(),
             train_images: setup.split.train.len(),
             val_images: setup.split.val.len(),
-            class_values: dataset.classes().classes().iter().map(|c| c.value).collect(),
+            class_values,
             model: learner.model().config().clone(),
             parameters: learner.model().params().trained_len(),
             epochs: config.train.epochs,
             steps_per_epoch,
+            memory,
             first_step: 0,
             tier: kernels.tier().to_string(),
             threads: pool.current_num_threads(),
             notes: dataset.notes().into_iter().chain(config.data.val.warning(dataset)).collect(),
         };
-        Ok(Self { kernels, pool, learner, plan })
+        Ok(Self { kernels, pool, learner, measure, data_hash, plan })
     }
 }
 

@@ -10,17 +10,21 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use unet_data::{ClassTable, Normalization};
 use unet_model::atomic::write_atomically;
-use unet_model::{ModelError, Parameters};
+use unet_model::{Gradients, ModelError, Parameters};
 
 use crate::TrainError;
-use crate::observe::{Best, EpochRecord};
-use crate::step::Learner;
+use crate::device::Precision;
+use crate::observe::EpochRecord;
+use crate::optim::AverageWeights;
+use crate::schedule::Plateau;
+use crate::selection::Selected;
+use crate::step::{Average, Learner, Pending};
 
 /// The metadata key that marks a file as a run's state.
 const KEY: &str = "unet_state";
 
 /// The version of the format.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Where a run stands, but for its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,16 +39,30 @@ pub(crate) struct RunState {
     pub classes: ClassTable,
     /// Images in the dataset.
     pub images: usize,
+    /// Hash of the dataset.
+    pub data_hash: String,
+    /// Version of the program.
+    pub program: String,
     /// Instruction-set tier of the kernels.
     pub tier: String,
+    /// Number format of activations.
+    pub precision: Precision,
     /// Position and partial sums.
     pub progress: Progress,
     /// Steps of the optimizer.
     pub steps: u64,
-    /// Updates of the average.
+    /// What a schedule-free optimizer adds up.
+    pub average_weights: AverageWeights,
+    /// Updates of the moving average.
     pub ema_updates: u64,
-    /// The best epoch so far.
-    pub best: Option<Best>,
+    /// Batches whose gradient is in and whose step is still to come.
+    pub pending: Pending,
+    /// The best epoch so far, and for how long none was better.
+    pub selected: Selected,
+    /// The value of the model that the run started from.
+    pub baseline: Option<Bits>,
+    /// What a plateau schedule has seen.
+    pub plateau: Plateau,
     /// The last epoch's record.
     pub last: Option<EpochRecord>,
     /// Bytes of `metrics.jsonl`.
@@ -62,8 +80,16 @@ pub(crate) struct Progress {
     pub epoch: u64,
     /// Batches of the current epoch done: the loader's cursor.
     pub batch: u64,
-    /// Images in them.
+    /// Steps that they made.
+    pub steps: u64,
+    /// Batches left out in the whole run.
+    pub skipped: u64,
+    /// The latest of those, one after the other.
+    pub skipped_in_a_row: u64,
+    /// Images in them, left-out ones not counted.
     pub images: u64,
+    /// Of these, images whose step is still to come.
+    pub step_images: u64,
     /// Σ images · mean loss.
     pub loss: Bits,
     /// Σ norm of the gradient.
@@ -139,11 +165,24 @@ impl RunState {
         let parsed = tensors.parse()?;
         let get = |name: &str| tensors.get(&parsed, name);
         restore_params(learner.model.params_mut(), "model", &get)?;
-        if let Some(ema) = &mut learner.ema {
-            restore_params(ema.model_mut().params_mut(), "ema", &get)?;
-            ema.set_updates(self.ema_updates);
+        match &mut learner.average {
+            Average::None => {}
+            Average::Ema(ema) => {
+                restore_params(ema.model_mut().params_mut(), "average", &get)?;
+                ema.set_updates(self.ema_updates);
+            }
+            Average::Own(own) => restore_params(own.params_mut(), "average", &get)?,
         }
-        learner.optimizer.restore(self.steps, |name| get(&format!("optimizer.{name}")))
+        learner.settled = true;
+        learner.pending = self.pending;
+        if self.pending.batches > 0 {
+            let names: Vec<String> = learner.model.params().trained().map(|s| s.name.clone()).collect();
+            let grads = names.into_iter().map(|n| Ok((n.clone(), get(&format!("pending.{n}"))?)));
+            learner.grads = Gradients::from_named(grads.collect::<Result<Vec<_>, TrainError>>()?);
+        }
+        learner.set_lr_factor(self.plateau.factor());
+        let get = |name: &str| get(&format!("optimizer.{name}"));
+        learner.optimizer.restore(self.steps, self.average_weights, get)
     }
 }
 
@@ -187,13 +226,24 @@ fn each_tensor<E>(
     learner: &Learner,
     f: &mut impl FnMut(String, &[f32]) -> Result<(), E>,
 ) -> Result<Result<(), E>, ModelError> {
-    let models = [("model", Some(&learner.model)), ("ema", learner.ema.as_ref().map(crate::optim::Ema::model))];
+    let average = match &learner.average {
+        Average::None => None,
+        Average::Ema(ema) => Some(ema.model()),
+        Average::Own(own) => Some(&**own),
+    };
+    let models = [("model", Some(&learner.model)), ("average", average)];
     for (prefix, model) in models.into_iter().filter_map(|(p, m)| Some((p, m?))) {
         for spec in model.params().specs() {
             let name = format!("{prefix}.{}", spec.name);
             if let Err(e) = model.params().read(&spec.name, |v| f(name, v))? {
                 return Ok(Err(e));
             }
+        }
+    }
+    let pending = learner.grads.iter().filter(|_| learner.pending.batches > 0);
+    for (name, values) in pending {
+        if let Err(e) = f(format!("pending.{name}"), values) {
+            return Ok(Err(e));
         }
     }
     for (name, values) in learner.optimizer.state() {

@@ -1,59 +1,59 @@
 //! [`Learner`]: one training step, forward, loss, backward, clipping, update, average. It is what [`crate::Trainer`] runs, and a caller
 //! can drive it alone, batch by batch, with labels that change between steps.
 
-use std::path::Path;
+mod average;
+mod start;
 
 use unet_data::Batch;
 use unet_kernels::{Dims, Kernels};
-use unet_model::{CpuTrainer, Gradients, Parameters, UNet, UNetConfig};
+use unet_model::{CpuTrainer, Gradients, ModelError, ParamSpec, Parameters, UNet, UNetConfig};
 
+pub(crate) use self::average::{Average, Pending};
 use crate::TrainError;
-use crate::config::RunConfig;
-use crate::loss::{Ignore, Loss, LossSum};
-use crate::optim::{Ema, Group, Optimizer};
-use crate::schedule::Schedule;
+use crate::config::{RunConfig, Warmup};
+use crate::loss::{Loss, LossSum, Targets};
+use crate::optim::{Ema, Group, Optimizer, copy_of, recalibrate};
+use crate::schedule::{Length, Schedule};
+use crate::state::Bits;
 
 /// A network that learns.
 pub struct Learner {
     kernels: Kernels,
     pub(crate) model: UNet,
     pub(crate) optimizer: Optimizer,
-    pub(crate) ema: Option<Ema>,
+    pub(crate) average: Average,
+    /// Whether a schedule-free optimizer's average is that of the weights as they are.
+    pub(crate) settled: bool,
+    pub(crate) pending: Pending,
     ema_decay: f64,
     trainer: CpuTrainer,
     loss: Box<dyn Loss>,
-    ignore: Ignore,
     schedule: Schedule,
+    warmup: Warmup,
+    plateau: f64,
     peak_lr: f64,
-    total_steps: u64,
+    length: Length,
     clip_norm: f64,
-    grads: Gradients,
+    /// The gradient of the step to come: the mean over its batches so far.
+    pub(crate) grads: Gradients,
+    batch_grads: Gradients,
     dlogits: Vec<f32>,
 }
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// The batch's loss, before the step.
+    /// The loss of the step's batches, before the step.
     pub loss: LossSum,
     /// The learning rate used.
     pub lr: f64,
-    /// Norm of the gradient of the mean loss, before clipping.
+    /// Norm of the gradient of the mean loss, before clipping; frozen parameters left out.
     pub grad_norm: f64,
-}
-
-/// What tells networks apart.
-fn in_words(c: &UNetConfig) -> String {
-    let bias = if c.conv_bias { "with" } else { "without" };
-    format!(
-        "{} channel(s) to {} logit(s), width {}, {} level(s), {:?}, {bias} convolution bias",
-        c.in_channels, c.out_channels, c.width, c.depth, c.upsampling
-    )
 }
 
 /// A network with freshly drawn parameters.
 pub(crate) fn fresh_network(config: UNetConfig, seed: u64) -> Result<UNet, TrainError> {
-    config.validate().map_err(unet_model::ModelError::from)?;
+    config.validate().map_err(ModelError::from)?;
     let params = Parameters::new(&config, unet_model::init::init(seed))?;
     Ok(UNet::from_parameters(config, params)?)
 }
@@ -71,7 +71,22 @@ impl Learner {
         classes: usize,
         total_steps: u64,
     ) -> Result<Self, TrainError> {
-        let loss = config.loss.kind.build(classes)?;
+        let loss = config.loss.build(classes)?;
+        Self::with_loss(kernels, config, channels, classes, loss, total_steps)
+    }
+
+    /// As [`Self::new`], with a loss of the caller's own instead of the configuration's.
+    ///
+    /// # Errors
+    /// The configuration is impossible.
+    pub fn with_loss(
+        kernels: Kernels,
+        config: &RunConfig,
+        channels: usize,
+        classes: usize,
+        loss: Box<dyn Loss>,
+        total_steps: u64,
+    ) -> Result<Self, TrainError> {
         let network = config.model.network(channels, loss.logits_per_pixel(classes));
         let model = fresh_network(network, config.train.seed)?;
         Self::with_model(kernels, config, model, loss, total_steps)
@@ -89,70 +104,139 @@ impl Learner {
         total_steps: u64,
     ) -> Result<Self, TrainError> {
         let decay = config.train.ema_decay;
+        let group = |spec: &ParamSpec| Group::configured(&config.groups, spec);
+        let average = match (config.optimizer.averages_itself(), decay > 0.0) {
+            (true, _) => Average::Own(Box::new(copy_of(&model)?)),
+            (false, true) => Average::Ema(Ema::new(decay, &model)?),
+            (false, false) => Average::None,
+        };
         Ok(Self {
             kernels,
-            optimizer: Optimizer::new(config.optimizer.clone(), model.params(), Group::all),
-            ema: if decay > 0.0 { Some(Ema::new(decay, &model)?) } else { None },
+            optimizer: Optimizer::new(config.optimizer.clone(), model.params(), group),
+            average,
+            settled: true,
+            pending: Pending::default(),
             ema_decay: decay,
             trainer: CpuTrainer::new(kernels),
             loss,
-            ignore: Ignore::default(),
             schedule: config.schedule.clone(),
+            warmup: config.warmup,
+            plateau: 1.0,
             peak_lr: config.optimizer.lr(),
-            total_steps,
+            length: Length { steps: total_steps, per_epoch: total_steps.div_ceil(config.train.epochs.max(1)) },
             clip_norm: config.train.clip_norm,
             grads: Gradients::new(),
+            batch_grads: Gradients::new(),
             dlogits: Vec::new(),
             model,
         })
     }
 
-    /// Takes the weights and running statistics of another network of the same shape; `path` names it in errors. Meant for before the
-    /// first step: the optimizer's state stays.
+    /// One step on one batch, on the current rayon pool: [`Self::accumulate`] and [`Self::apply`]. Bits depend on neither the threads
+    /// nor the time.
     ///
     /// # Errors
-    /// The networks differ, or the parameters cannot be copied.
-    pub fn start_from(&mut self, other: &UNet, path: &Path) -> Result<(), TrainError> {
-        let (found, expected) = (other.config(), self.model.config());
-        if found != expected {
-            let problem = format!(
-                "cannot start from it: its network is {}, this run's is {}; leave out what changes the network, or use images \
-                 and masks of the same kind",
-                in_words(found),
-                in_words(expected)
-            );
-            return Err(TrainError::checkpoint(path, problem));
-        }
-        for spec in other.params().specs() {
-            self.model.params_mut().set(&spec.name, &other.params().to_vec(&spec.name)?)?;
-        }
-        if self.ema.is_some() {
-            self.ema = Some(Ema::new(self.ema_decay, &self.model)?);
-        }
-        Ok(())
+    /// The batch does not fit the network, or the loss or its gradient is no finite number: nothing has changed then.
+    pub fn step(&mut self, batch: &Batch) -> Result<StepReport, TrainError> {
+        self.accumulate(batch)?;
+        self.apply()
     }
 
-    /// One step on one batch, on the current rayon pool. Bits depend on neither the threads nor the time.
+    /// Takes in the gradient of one batch for the step to come; yields the batch's loss. The step's gradient is that of the mean over all
+    /// of its batches, each weighted as its loss weighs it: for losses per pixel or per image that of the one large batch, but for what
+    /// batch norm makes of smaller ones.
     ///
     /// # Errors
-    /// The batch does not fit the network, or the loss or its gradient is no finite number: no weight has changed then.
-    pub fn step(&mut self, batch: &Batch) -> Result<StepReport, TrainError> {
-        let dims = Dims::new(batch.n, batch.h, batch.w, batch.c);
-        let pass = self.trainer.forward(&mut self.model, &batch.images, dims)?;
-        self.dlogits.resize(pass.logits().len(), 0.0);
-        let targets = self.ignore.targets(&batch.labels, batch.weights.as_deref());
-        let loss = self.loss.evaluate(&self.kernels, pass.logits(), targets, Some(&mut self.dlogits));
-        check_finite("loss", loss.mean(), self.optimizer.steps() + 1, &batch.ids)?;
-        pass.backward(&self.dlogits, &mut self.grads)?;
-        let grad_norm = self.kernels.global_norm(self.grads.iter().map(|(_, g)| g));
-        check_finite("gradient norm", grad_norm, self.optimizer.steps() + 1, &batch.ids)?;
+    /// The batch does not fit the network, or the loss or its gradient is no finite number: nothing has changed then, and the layer is
+    /// named where it was first seen.
+    pub fn accumulate(&mut self, batch: &Batch) -> Result<LossSum, TrainError> {
+        let statistics = self.statistics()?;
+        // A step's first batch writes where the last step's gradient was, so that one batch a step needs no second buffer.
+        let first = self.pending.batches == 0;
+        if first {
+            std::mem::swap(&mut self.grads, &mut self.batch_grads);
+        }
+        let result = self.gradient_of(batch);
+        if first {
+            std::mem::swap(&mut self.grads, &mut self.batch_grads);
+        }
+        if result.is_err() {
+            // The forward pass has moved the running statistics, perhaps to no number.
+            for (name, values) in &statistics {
+                self.model.params_mut().set(name, values)?;
+            }
+        }
+        let loss = result?;
+        let Pending { batches, sum, weight } = self.pending;
+        let all = Pending { batches: batches + 1, sum: Bits(sum.0 + loss.sum), weight: Bits(weight.0 + loss.weight) };
+        if !first && all.weight.0 > 0.0 {
+            // A running mean: grads += share · (batch's − grads).
+            let share = loss.weight / all.weight.0;
+            for ((_, mean), (_, new)) in self.grads.iter_mut().zip(self.batch_grads.iter()) {
+                self.kernels.ema((1.0 - share) as f32, mean, new);
+            }
+        }
+        self.pending = all;
+        Ok(loss)
+    }
+
+    /// Batches that [`Self::accumulate`] took in since the last step.
+    pub fn pending(&self) -> u64 {
+        self.pending.batches
+    }
+
+    /// The step that the batches taken in call for: clipping, update, average. Without any it does nothing.
+    ///
+    /// # Errors
+    /// A parameter has no gradient.
+    pub fn apply(&mut self) -> Result<StepReport, TrainError> {
+        let loss = self.pending.loss();
+        if self.pending.batches == 0 {
+            return Ok(StepReport { loss, lr: 0.0, grad_norm: 0.0 });
+        }
+        let optimizer = &self.optimizer;
+        let moving = self.grads.iter().filter(|(name, _)| optimizer.moves(name));
+        let grad_norm = self.kernels.global_norm(moving.map(|(_, g)| g));
         self.clip(grad_norm);
-        let factor = self.schedule.factor(self.optimizer.steps(), self.total_steps);
+        let factor = self.plateau * self.schedule.factor(self.optimizer.steps(), self.length, self.warmup);
         self.optimizer.step(&self.kernels, self.model.params_mut(), &self.grads, factor)?;
-        if let Some(ema) = &mut self.ema {
+        self.pending = Pending::default();
+        self.settled = false;
+        if let Average::Ema(ema) = &mut self.average {
             ema.update(&self.kernels, self.model.params())?;
         }
         Ok(StepReport { loss, lr: factor * self.peak_lr, grad_norm })
+    }
+
+    /// The loss of a batch; its gradient goes to `batch_grads`.
+    fn gradient_of(&mut self, batch: &Batch) -> Result<LossSum, TrainError> {
+        let step = self.optimizer.steps() + 1;
+        let dims = Dims::new(batch.n, batch.h, batch.w, batch.c);
+        let pass = self.trainer.forward(&mut self.model, &batch.images, dims)?;
+        self.dlogits.resize(pass.logits().len(), 0.0);
+        let shape = (batch.n, batch.h, batch.w);
+        let targets = Targets { weights: batch.weights.as_deref(), ..Targets::new(&batch.labels, shape) };
+        let loss = self.loss.evaluate(&self.kernels, pass.logits(), &targets, Some(&mut self.dlogits))?;
+        if !loss.mean().is_finite() {
+            let layer = pass.first_non_finite().map(str::to_owned);
+            return Err(non_finite("loss", loss.mean(), step, &batch.ids, layer));
+        }
+        pass.backward(&self.dlogits, &mut self.batch_grads)?;
+        let norm = self.kernels.global_norm(self.batch_grads.iter().map(|(_, g)| g));
+        if !norm.is_finite() {
+            // Gradients run from the head to the input: the last parameter that has one is where it began.
+            let bad = |name: &str| self.batch_grads.get(name).is_some_and(|g| !g.iter().all(|v| v.is_finite()));
+            let layer = self.model.params().specs().iter().rev().find(|s| bad(&s.name)).map(|s| s.name.clone());
+            return Err(non_finite("gradient norm", norm, step, &batch.ids, layer));
+        }
+        Ok(loss)
+    }
+
+    /// The running statistics of every batch norm.
+    fn statistics(&self) -> Result<Vec<(String, Vec<f32>)>, TrainError> {
+        let params = self.model.params();
+        let running = params.specs().iter().filter(|s| !s.kind.is_trained());
+        Ok(running.map(|s| Ok((s.name.clone(), params.to_vec(&s.name)?))).collect::<Result<_, ModelError>>()?)
     }
 
     /// Scales the gradient down to the norm allowed, as `torch.nn.utils.clip_grad_norm_`.
@@ -161,6 +245,11 @@ impl Learner {
         if self.clip_norm > 0.0 && factor < 1.0 {
             self.grads.iter_mut().for_each(|(_, g)| self.kernels.scale(g, factor as f32));
         }
+    }
+
+    /// A factor of the learning rate beside the schedule's, from the next step on: see [`crate::schedule::Plateau`].
+    pub fn set_lr_factor(&mut self, factor: f64) {
+        self.plateau = factor;
     }
 
     /// Steps made.
@@ -173,20 +262,79 @@ impl Learner {
         &self.model
     }
 
-    /// The network to validate and to keep: the average of the weights where one is taken, else the one that is trained.
-    pub fn result(&self) -> &UNet {
-        self.ema.as_ref().map_or(&self.model, Ema::model)
+    /// Gradients of the latest step, by parameter, clipped as they were applied; none before the first step.
+    pub fn gradients(&self) -> &Gradients {
+        &self.grads
     }
 
-    /// The loss of given logits (N, H, W, K); pixels labelled [`unet_data::IGNORE`] take no part.
-    pub fn loss_of(&mut self, logits: &[f32], labels: &[u8]) -> LossSum {
-        self.loss.evaluate(&self.kernels, logits, self.ignore.targets(labels, None), None)
+    /// The network to validate and to keep: the average of the weights where one is taken, else the one that is trained. A schedule-free
+    /// optimizer's average is as it was when [`Self::settle`] was last called.
+    pub fn result(&self) -> &UNet {
+        match &self.average {
+            Average::None => &self.model,
+            Average::Ema(ema) => ema.model(),
+            Average::Own(own) => own,
+        }
+    }
+
+    /// Works out a schedule-free optimizer's average, with the running statistics of the network that is trained. Others are always up to
+    /// date.
+    ///
+    /// # Errors
+    /// The parameters cannot be copied.
+    pub fn settle(&mut self) -> Result<(), TrainError> {
+        let Average::Own(own) = &mut self.average else { return Ok(()) };
+        if std::mem::replace(&mut self.settled, true) {
+            return Ok(());
+        }
+        for spec in self.model.params().specs() {
+            let values = self.model.params().to_vec(&spec.name)?;
+            let values = self.optimizer.averaged(&spec.name, &values).unwrap_or(values);
+            own.params_mut().set(&spec.name, &values)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the averaged network's batch-norm statistics anew, as the plain mean over these batches (`torch.optim.swa_utils.update_bn`).
+    /// Without an average nothing is done.
+    ///
+    /// # Errors
+    /// A batch does not come, or does not fit the network.
+    pub fn recalibrate(
+        &mut self,
+        batches: impl Iterator<Item = Result<Batch, unet_data::DataError>>,
+    ) -> Result<(), TrainError> {
+        self.settle()?;
+        let model = match &mut self.average {
+            Average::None => return Ok(()),
+            Average::Ema(ema) => ema.model_mut(),
+            Average::Own(own) => own,
+        };
+        recalibrate(self.kernels, model, batches)
+    }
+
+    /// The loss of the logits (N, H, W, K) of images of class indices `labels`, (N, H, W).
+    ///
+    /// # Errors
+    /// Those of a caller's own loss.
+    pub fn loss_of(
+        &mut self,
+        logits: &[f32],
+        labels: &[u8],
+        shape: (usize, usize, usize),
+    ) -> Result<LossSum, TrainError> {
+        self.loss.evaluate(&self.kernels, logits, &Targets::new(labels, shape), None)
     }
 }
 
 pub(crate) fn check_finite(what: &'static str, value: f64, step: u64, images: &[String]) -> Result<(), TrainError> {
     match value.is_finite() {
         true => Ok(()),
-        false => Err(TrainError::NonFinite { what, value, epoch: None, step, images: images.to_vec(), kept: None }),
+        false => Err(non_finite(what, value, step, images, None)),
     }
+}
+
+fn non_finite(what: &'static str, value: f64, step: u64, images: &[String], layer: Option<String>) -> TrainError {
+    let (images, layer) = (images.to_vec().into_boxed_slice(), layer.map(String::into_boxed_str));
+    TrainError::NonFinite { what, value, layer, epoch: None, step, images, batch: None, kept: None }
 }

@@ -1,6 +1,11 @@
 //! [`Trainer`]: the training loop. Takes a configuration, a dataset and a directory; yields checkpoints and logs in it, and events on the
 //! way. The same configuration gives the same bits at any number of threads, interrupted or not.
 
+mod batch;
+mod resume;
+mod save;
+
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +15,18 @@ use rayon::ThreadPool;
 use unet_data::Dataset;
 use unet_kernels::Kernels;
 
+pub use self::resume::ResumeOptions;
 use crate::TrainError;
-use crate::checkpoint::{Checkpoint, CheckpointMeta, RunDir};
+use crate::checkpoint::{Checkpoint, RunDir};
 use crate::config::RunConfig;
-use crate::observe::{Best, EpochRecord, Event, Observer, RunPlan, RunSummary, StepEvent, ValidationRecord};
+use crate::hooks::{Hooks, Metric};
+use crate::observe::{Ended, EpochRecord, Event, Observer, RunPlan, RunSummary, ValidationRecord};
 use crate::run_log::RunLog;
-use crate::selection::{is_better, measured};
+use crate::schedule::Plateau;
+use crate::selection::{Measure, Selected};
 use crate::setup::{Ready, Setup};
-use crate::state::{Progress, RunState};
-use crate::step::{Learner, StepReport};
+use crate::state::{Bits, Progress};
+use crate::step::Learner;
 use crate::validate::{Validation, validate};
 
 /// A run: new or continued, ready to go.
@@ -31,31 +39,52 @@ pub struct Trainer {
     pool: ThreadPool,
     learner: Learner,
     plan: RunPlan,
+    data_hash: String,
+    measure: Measure,
+    selected: Selected,
+    baseline: Option<Bits>,
+    plateau: Plateau,
     progress: Progress,
-    best: Option<Best>,
     last: Option<EpochRecord>,
     log: RunLog,
     observers: Vec<Box<dyn Observer>>,
-    saved: Option<Instant>,
+    metrics: Vec<Metric>,
+    /// When this session began, and when it last saved.
+    began: Instant,
+    saved: Instant,
+    /// Kept open: nobody else may train in this directory meanwhile.
+    _lock: Option<File>,
 }
 
 /// Whether to go on.
-#[derive(PartialEq)]
 enum Flow {
     Continue,
-    Stop,
+    Stop(Ended),
 }
 
 impl Trainer {
-    /// A new run in the directory `out`, which must not hold one yet (one that ended before its first checkpoint does not count).
+    /// A new run in the directory `out`, which must not hold one yet (one that ended before its first state does not count).
     ///
     /// # Errors
-    /// The configuration does not go with the data, the directory cannot be written to or holds a run.
+    /// The configuration does not go with the data, the directory cannot be written to or holds a run, or there is not enough memory.
     pub fn new(
         config: RunConfig,
         dataset: Arc<dyn Dataset>,
         out: &Path,
         observers: Vec<Box<dyn Observer>>,
+    ) -> Result<Self, TrainError> {
+        Self::with_hooks(config, dataset, out, Hooks::observing(observers))
+    }
+
+    /// As [`Self::new`], with metrics and a loss of the caller's own.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_hooks(
+        config: RunConfig,
+        dataset: Arc<dyn Dataset>,
+        out: &Path,
+        mut hooks: Hooks,
     ) -> Result<Self, TrainError> {
         config.validate()?;
         let run = RunDir::new(out);
@@ -63,77 +92,55 @@ impl Trainer {
             return Err(TrainError::RunExists { path: out.to_owned() });
         }
         let setup = Setup::new(&config, &dataset, None)?;
-        let mut ready = Ready::new(&config, dataset.as_ref(), &setup)?;
+        let mut ready = Ready::new(&config, dataset.as_ref(), &setup, &mut hooks)?;
         if let Some(path) = &config.model.init {
             let start = Checkpoint::load(path)?;
-            ready.learner.start_from(&start.model, path)?;
+            let notes = ready.learner.start_from(&start.model, path)?;
+            ready.plan.notes.extend(notes);
         }
         run.create()?;
+        let lock = run.lock()?;
         let text = config.to_toml()?;
         unet_model::atomic::write_atomically(&run.config(), |w| w.write_all(text.as_bytes()))
             .map_err(|e| TrainError::io(&run.config(), "write", e))?;
         let log = RunLog::create(&run, &ready.plan.class_values)?;
-        Ok(Self::assemble(config, dataset, run, setup, ready, log, observers))
-    }
-
-    /// The run in the directory `out`, to go on after its last saved step.
-    ///
-    /// # Errors
-    /// There is no state, or it does not go with the data; the run is finished.
-    pub fn resume(
-        out: &Path,
-        dataset: Arc<dyn Dataset>,
-        observers: Vec<Box<dyn Observer>>,
-    ) -> Result<Self, TrainError> {
-        let run = RunDir::new(out);
-        let refuse = |problem: String| TrainError::Resume { path: out.to_owned(), problem };
-        if !run.state().exists() {
-            let missing = run.state();
-            return Err(refuse(format!("{} is missing; start a new run without --resume", missing.display())));
-        }
-        let (state, tensors) = RunState::load(&run.state())?;
-        let config = RunConfig::from_toml(&state.config, "the run's state", None)?;
-        if state.images != dataset.len() || !state.classes.same_masks(dataset.classes()) {
-            let found = format!("{} images of {} classes", dataset.len(), dataset.classes().len());
-            let expected = format!("{} images of {} classes", state.images, state.classes.len());
-            return Err(refuse(format!(
-                "the data has {found}, the run began with {expected}; pass the data that it began with"
-            )));
-        }
-        if state.progress.epoch >= config.train.epochs {
-            return Err(refuse(format!("all of its {} epochs are done", config.train.epochs)));
-        }
-        let setup = Setup::new(&config, &dataset, Some(state.normalization.clone()))?;
-        let mut ready = Ready::new(&config, dataset.as_ref(), &setup)?;
-        state.restore(&tensors, &mut ready.learner)?;
-        ready.plan.first_step = state.steps;
-        if state.tier != ready.plan.tier {
-            let note = format!(
-                "the run began on {} kernels and goes on on {} ones: not bit-identical",
-                state.tier, ready.plan.tier
-            );
-            ready.plan.notes.push(note);
-        }
-        run.create()?;
-        let log = RunLog::resume(&run, &ready.plan.class_values, &state)?;
-        let mut trainer = Self::assemble(config, dataset, run, setup, ready, log, observers);
-        (trainer.progress, trainer.best, trainer.last) = (state.progress, state.best, state.last);
-        trainer.saved = Some(Instant::now());
-        Ok(trainer)
+        Ok(Self::assemble(config, dataset, (run, lock), setup, ready, log, hooks))
     }
 
     fn assemble(
         config: RunConfig,
         dataset: Arc<dyn Dataset>,
-        run: RunDir,
+        (run, lock): (RunDir, Option<File>),
         setup: Setup,
         ready: Ready,
         log: RunLog,
-        observers: Vec<Box<dyn Observer>>,
+        hooks: Hooks,
     ) -> Self {
-        let Ready { kernels, pool, learner, plan } = ready;
-        let (progress, best, last, saved) = (Progress::default(), None, None, None);
-        Self { config, dataset, run, setup, kernels, pool, learner, plan, progress, best, last, log, observers, saved }
+        let Ready { kernels, pool, learner, measure, data_hash, plan } = ready;
+        let now = Instant::now();
+        Self {
+            config,
+            dataset,
+            run,
+            setup,
+            kernels,
+            pool,
+            learner,
+            plan,
+            data_hash,
+            measure,
+            selected: Selected::default(),
+            baseline: None,
+            plateau: Plateau::default(),
+            progress: Progress::default(),
+            last: None,
+            log,
+            observers: hooks.observers,
+            metrics: hooks.metrics,
+            began: now,
+            saved: now,
+            _lock: lock,
+        }
     }
 
     /// What will be done.
@@ -149,187 +156,166 @@ impl Trainer {
     /// Trains to the end, or until `stop` is set: then the step is finished and the state written, so that [`Self::resume`] goes on.
     ///
     /// # Errors
-    /// Reading or writing fails, or the loss is no finite number; the checkpoints written before stay.
+    /// Reading or writing fails, or a loss or gradient is no finite number; the checkpoints written before stay.
     pub fn run(mut self, stop: &AtomicBool) -> Result<RunSummary, TrainError> {
-        let began = Instant::now();
-        let saved_at = self.saved.get_or_insert(began);
-        *saved_at = began;
+        (self.began, self.saved) = (Instant::now(), Instant::now());
         for o in &mut self.observers {
             o.on_event(&Event::Start { config: &self.config, plan: &self.plan })?;
         }
-        while self.progress.epoch < self.config.train.epochs {
-            let flow = self.epoch(stop).map_err(|e| self.locate(e))?;
-            if flow == Flow::Stop {
+        self.log.on_event(&Event::Start { config: &self.config, plan: &self.plan })?;
+        self.begin(stop)?;
+        let ended = loop {
+            if let Some(ended) = self.is_over() {
+                break ended;
+            }
+            if let Flow::Stop(ended) = self.epoch(stop).map_err(|e| self.locate(e))? {
                 self.save()?;
                 let (run, step) = (self.run.clone(), self.learner.steps());
                 self.emit(&Event::Stopped { run: run.root(), step })?;
-                return Ok(self.summary(false, began.elapsed()));
+                return Ok(self.summary(false, ended));
             }
-        }
-        let summary = self.summary(true, began.elapsed());
+        };
+        let summary = self.summary(true, ended);
         self.emit(&Event::End(&summary))?;
         Ok(summary)
+    }
+
+    /// What comes before a new run's first step: the model that it starts from is scored, and the state written, so that the run can be
+    /// continued from its very beginning.
+    fn begin(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
+        if self.learner.steps() > 0 || self.progress != Progress::default() || self.baseline.is_some() {
+            return Ok(());
+        }
+        if self.config.model.init.is_some()
+            && let Some(Some(record)) = self.validation(0, stop)?
+        {
+            let (_, value) = self.selected.observe(&self.measure, &self.config.train, 0, f64::NAN, Some(&record));
+            if let Some(best) = self.selected.best(&self.measure).filter(|_| !value.is_nan()) {
+                self.baseline = Some(Bits(value));
+                self.emit(&Event::Baseline { record: &record, best: &best })?;
+                return self.save();
+            }
+            self.selected = Selected::default();
+        }
+        self.write_state()
+    }
+
+    /// Why nothing is left to do, if so.
+    fn is_over(&self) -> Option<Ended> {
+        let train = &self.config.train;
+        let between = self.progress.batch == 0;
+        if self.progress.epoch >= train.epochs {
+            return Some(Ended::Epochs);
+        }
+        (between && train.patience > 0 && self.selected.stale >= train.patience).then_some(Ended::Patience)
     }
 
     /// The rest of the current epoch: its steps, its validation, its checkpoints.
     fn epoch(&mut self, stop: &AtomicBool) -> Result<Flow, TrainError> {
         let loader = Arc::clone(&self.setup.loader);
+        let (batches, accumulate) = (loader.batches_per_epoch() as u64, self.config.train.accumulate as u64);
         let mut waiting = Instant::now();
         for batch in loader.epoch_from(self.progress.epoch, self.progress.batch as usize) {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(Flow::Stop);
+            if let Some(ended) = self.interrupted(stop) {
+                return Ok(Flow::Stop(ended));
             }
-            let batch = batch?;
-            let report = self.pool.install(|| self.learner.step(&batch))?;
-            let time = waiting.elapsed();
-            waiting = Instant::now();
-            self.note_step(&report, batch.n, time)?;
+            self.take_in(&batch?)?;
+            let pending = self.learner.pending();
+            if pending >= accumulate || pending > 0 && self.progress.batch == batches {
+                let report = self.pool.install(|| self.learner.apply())?;
+                let time = waiting.elapsed();
+                waiting = Instant::now();
+                self.note_step(&report, time)?;
+            }
             self.save_if_due()?;
         }
-        let Some(validation) = self.validation(stop)? else { return Ok(Flow::Stop) };
+        if self.config.train.ema_norm_batches > 0 {
+            let batches = loader.epoch(self.progress.epoch).take(self.config.train.ema_norm_batches);
+            self.pool.install(|| self.learner.recalibrate(batches))?;
+        }
+        let Some(validation) = self.validation(self.progress.epoch + 1, stop)? else {
+            return Ok(Flow::Stop(Ended::Asked));
+        };
         self.finish_epoch(validation, waiting.elapsed())?;
         Ok(Flow::Continue)
     }
 
-    /// Adds a step to the epoch's sums and tells of it.
-    fn note_step(&mut self, report: &StepReport, images: usize, time: Duration) -> Result<(), TrainError> {
-        let p = &mut self.progress;
-        p.batch += 1;
-        p.images += images as u64;
-        p.loss.0 += report.loss.mean() * images as f64;
-        p.grad_norm.0 += report.grad_norm;
-        p.lr.0 = report.lr;
-        p.seconds.0 += time.as_secs_f64();
-        let event = Event::Step(StepEvent {
-            epoch: p.epoch + 1,
-            step_in_epoch: p.batch,
-            step: self.learner.steps(),
-            images,
-            loss: report.loss.mean(),
-            lr: report.lr,
-            grad_norm: report.grad_norm,
-            time,
-        });
-        self.emit(&event)
+    /// Whether to stop between two steps, and why.
+    fn interrupted(&self, stop: &AtomicBool) -> Option<Ended> {
+        let limit = self.config.train.max_seconds;
+        if stop.load(Ordering::Relaxed) {
+            return Some(Ended::Asked);
+        }
+        (limit > 0.0 && self.began.elapsed().as_secs_f64() >= limit).then_some(Ended::Time)
     }
 
     /// Scores the validation images; `None` inside where nothing is held out, `None` when asked to stop on the way.
-    fn validation(&mut self, stop: &AtomicBool) -> Result<Option<Option<ValidationRecord>>, TrainError> {
+    fn validation(&mut self, epoch: u64, stop: &AtomicBool) -> Result<Option<Option<ValidationRecord>>, TrainError> {
         if self.setup.split.val.is_empty() {
             return Ok(Some(None));
         }
-        let job = Validation {
+        let mut job = Validation {
             dataset: self.dataset.as_ref(),
             indices: &self.setup.split.val,
             normalization: &self.setup.normalization,
             samples: self.config.train.samples,
             samples_dir: &self.run.samples(),
-            epoch: self.progress.epoch + 1,
+            epoch,
             pool: &self.pool,
             kernels: self.kernels,
+            metrics: &mut self.metrics,
         };
         let (log, observers) = (&mut self.log, &mut self.observers);
-        let record = validate(&job, &mut self.learner, stop, &mut |event| tell(log, observers, event))?;
+        let record = validate(&mut job, &mut self.learner, stop, &mut |event| tell(log, observers, event))?;
         Ok(record.map(Some))
     }
 
-    /// Closes the epoch: its record, and the checkpoints.
+    /// Closes the epoch: its record, what it means for the schedule, and the checkpoints.
     fn finish_epoch(&mut self, val: Option<ValidationRecord>, validation_time: Duration) -> Result<(), TrainError> {
-        let p = &self.progress;
+        let p = self.progress.clone();
         let train_loss = p.loss.0 / p.images.max(1) as f64;
-        let (metric, value) = measured(self.config.train.select, train_loss, val.as_ref());
-        let best = self.best.as_ref().is_none_or(|b| is_better(metric, value, b.value));
+        let (train, epoch) = (&self.config.train, p.epoch + 1);
+        let (best, value) = self.selected.observe(&self.measure, train, epoch, train_loss, val.as_ref());
+        self.plateau.observe(&self.config.schedule, value, self.measure.higher_is_better);
+        self.learner.set_lr_factor(self.plateau.factor());
         let record = EpochRecord {
-            epoch: p.epoch + 1,
+            epoch,
             step: self.learner.steps(),
             train_loss,
             lr: p.lr.0,
-            grad_norm: p.grad_norm.0 / p.batch.max(1) as f64,
+            grad_norm: p.grad_norm.0 / p.steps.max(1) as f64,
             val,
             best,
             seconds: p.seconds.0 + validation_time.as_secs_f64(),
             images_per_second: p.images as f64 / p.seconds.0.max(1e-9),
         };
-        self.progress = Progress { epoch: p.epoch + 1, ..Progress::default() };
-        if best {
-            self.best = Some(Best { epoch: record.epoch, metric: metric.to_owned(), value });
-            let path = self.run.best();
-            Checkpoint::save(&path, self.learner.result(), &self.meta())?;
-            self.emit(&Event::Checkpoint { path: &path, best: true })?;
+        let (skipped, skipped_in_a_row) = (p.skipped, p.skipped_in_a_row);
+        self.progress = Progress { epoch, skipped, skipped_in_a_row, ..Progress::default() };
+        if train.histograms > 0 && epoch.is_multiple_of(train.histograms) {
+            let (step, model, gradients) = (record.step, self.learner.model(), self.learner.gradients());
+            let event = Event::Parameters { step, model, gradients };
+            tell(&mut self.log, &mut self.observers, &event)?;
         }
         self.emit(&Event::Epoch(&record))?;
         self.last = Some(record);
         self.save()
     }
 
-    /// Writes the state and the newest checkpoint.
-    fn save(&mut self) -> Result<(), TrainError> {
-        let state = RunState {
-            format: RunState::FORMAT,
-            config: self.config.to_toml()?,
-            normalization: self.setup.normalization.clone(),
-            classes: self.dataset.classes().clone(),
-            images: self.dataset.len(),
-            tier: self.plan.tier.clone(),
-            progress: self.progress.clone(),
-            steps: self.learner.steps(),
-            ema_updates: self.learner.ema.as_ref().map_or(0, crate::optim::Ema::updates),
-            best: self.best.clone(),
-            last: self.last.clone(),
-            metrics_len: self.log.metrics_len(),
-            events_name: self.log.events_name().to_owned(),
-            events_len: self.log.events_len(),
-        };
-        state.save(&self.run.state(), &self.learner)?;
-        let path = self.run.last();
-        Checkpoint::save(&path, self.learner.result(), &self.meta())?;
-        self.saved = Some(Instant::now());
-        self.emit(&Event::Checkpoint { path: &path, best: false })
-    }
-
-    fn save_if_due(&mut self) -> Result<(), TrainError> {
-        let every = self.config.train.save_seconds;
-        match self.saved {
-            Some(at) if every > 0 && at.elapsed() >= Duration::from_secs(every) => self.save(),
-            _ => Ok(()),
-        }
-    }
-
-    fn meta(&self) -> CheckpointMeta {
-        CheckpointMeta {
-            normalization: self.setup.normalization.clone(),
-            classes: self.dataset.classes().clone(),
-            threshold: 0.5,
-            objects: None,
-            epoch: self.progress.epoch + u64::from(self.progress.batch > 0),
-            step: self.learner.steps(),
-            best: self.best.clone(),
-        }
-    }
-
     fn emit(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
         tell(&mut self.log, &mut self.observers, event)
     }
 
-    fn summary(&self, finished: bool, time: Duration) -> RunSummary {
+    fn summary(&self, finished: bool, ended: Ended) -> RunSummary {
         RunSummary {
             run: self.run.root().to_owned(),
             finished,
+            ended,
+            baseline: self.baseline.map(|b| b.0),
+            skipped: self.progress.skipped,
             step: self.learner.steps(),
-            best: self.best.clone(),
+            best: self.selected.best(&self.measure),
             last: self.last.clone(),
-            time,
-        }
-    }
-
-    /// Says where in the run a value stopped being finite, and which checkpoint is left.
-    fn locate(&self, error: TrainError) -> TrainError {
-        match error {
-            TrainError::NonFinite { what, value, step, images, .. } => {
-                let kept = [self.run.best(), self.run.last()].into_iter().find(|p| p.exists());
-                TrainError::NonFinite { what, value, epoch: Some(self.progress.epoch + 1), step, images, kept }
-            }
-            other => other,
+            time: self.began.elapsed(),
         }
     }
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::ThreadPool;
-use unet_data::{DataError, Dataset, Image, Normalization, codec};
+use unet_data::{DataError, Dataset, Normalization, codec};
 use unet_kernels::Kernels;
 
 use crate::TrainError;
+use crate::hooks::{Metric, Scored};
 use crate::loss::LossSum;
 use crate::metric::{Confusion, Scores};
 use crate::observe::{Event, ValidationRecord};
@@ -25,18 +26,22 @@ pub(crate) struct Validation<'a> {
     pub epoch: u64,
     pub pool: &'a ThreadPool,
     pub kernels: Kernels,
+    /// A caller's own metrics.
+    pub metrics: &'a mut [Metric],
 }
 
 /// Scores the learner's result; `None` when asked to stop on the way.
 pub(crate) fn validate(
-    job: &Validation<'_>,
+    job: &mut Validation<'_>,
     learner: &mut Learner,
     stop: &AtomicBool,
     tell: &mut dyn FnMut(&Event<'_>) -> Result<(), TrainError>,
 ) -> Result<Option<ValidationRecord>, TrainError> {
+    learner.settle()?;
     let mut segmenter = Segmenter::new(job.kernels, learner.result(), Tiling::default())?;
     let mut counts = Confusion::new(job.dataset.classes().len());
     let mut loss = LossSum::default();
+    let mut own: Vec<(f64, u32)> = vec![(0.0, 0); job.metrics.len()];
     for (done, &index) in job.indices.iter().enumerate() {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -46,23 +51,36 @@ pub(crate) fn validate(
         let x = job.normalization.apply(&sample.image)?;
         let size = (sample.image.height(), sample.image.width());
         let logits = job.pool.install(|| segmenter.logits(&x, size))?;
-        loss.add(learner.loss_of(&logits, &truth.labels));
+        loss.add(learner.loss_of(&logits, &truth.labels, (1, size.0, size.1))?);
         check_finite("validation loss", loss.mean(), learner.steps(), std::slice::from_ref(&sample.id))?;
         let k = learner.model().config().out_channels;
-        let labels = labels_of(&probabilities_of(&logits, k), truth.labels.len(), 0.5);
+        let probabilities = probabilities_of(&logits, k);
+        let labels = labels_of(&probabilities, truth.labels.len(), 0.5);
         counts.add(&labels, &truth.labels);
+        let scored = Scored {
+            id: &sample.id,
+            width: size.1,
+            height: size.0,
+            probabilities: &probabilities,
+            labels: &labels,
+            truth: &truth.labels,
+        };
+        for (metric, sum) in job.metrics.iter_mut().zip(&mut own) {
+            if let Some(value) = metric.of(&scored) {
+                *sum = (sum.0 + value, sum.1 + 1);
+            }
+        }
         if done < job.samples {
             let path = job.samples_dir.join(format!("{}_epoch{:03}.png", file_name(&sample.id), job.epoch));
-            write_sample(&path, &sample.image, &labels, &truth.labels)?;
-            tell(&Event::Sample { path: &path })?;
+            let image = overlay(&sample.image, &labels, Some(&truth.labels))?;
+            codec::write_png(&path, &image)?;
+            tell(&Event::Sample { path: &path, id: &sample.id, step: learner.steps(), image: &image })?;
         }
         tell(&Event::Validating { done: done + 1, total: job.indices.len() })?;
     }
-    Ok(Some(ValidationRecord { images: job.indices.len(), loss: loss.mean(), scores: Scores::of(&counts) }))
-}
-
-fn write_sample(path: &Path, image: &Image, labels: &[u8], truth: &[u8]) -> Result<(), TrainError> {
-    Ok(codec::write_png(path, &overlay(image, labels, Some(truth))?)?)
+    let means = job.metrics.iter().zip(own).filter(|(_, (_, n))| *n > 0);
+    let metrics = means.map(|(m, (sum, n))| (m.name().to_owned(), sum / f64::from(n))).collect();
+    Ok(Some(ValidationRecord { images: job.indices.len(), loss: loss.mean(), scores: Scores::of(&counts), metrics }))
 }
 
 /// An image's name without what file systems refuse.

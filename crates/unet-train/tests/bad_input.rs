@@ -68,7 +68,6 @@ fn states_that_are_none() {
     let dir = trained();
     let state = RunDir::new(dir.path()).state();
     let resume = || Trainer::resume(dir.path(), stack(64), vec![]).err().unwrap().to_string();
-    assert_says(&resume(), &["cannot be resumed", "epochs are done"]);
     let good = std::fs::read(&state).unwrap();
     for length in [0, 7, 64, good.len() - 1] {
         std::fs::write(&state, &good[..length]).unwrap();
@@ -270,7 +269,7 @@ fn a_loss_that_becomes_no_number_later_leaves_the_good_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config();
     config.optimizer.set_lr(1e30);
-    config.schedule = unet_train::Schedule::Constant { warmup_steps: 0 };
+    config.schedule = unet_train::Schedule::Constant {};
     config.train.ema_decay = 0.0;
     config.data.val = "none".parse().unwrap();
     config.data.samples_per_epoch = 2;

@@ -12,7 +12,9 @@ use unet_kernels::{Dims, Kernels};
 use unet_model::CpuPredictor;
 use unet_train::checkpoint::RunDir;
 use unet_train::observe::{EpochRecord, Event};
-use unet_train::{Checkpoint, PredictOptions, Predictor, RunConfig, TrainError, Trainer, evaluate_model};
+use unet_train::{
+    Checkpoint, Hooks, PredictOptions, Predictor, ResumeOptions, RunConfig, TrainError, Trainer, evaluate_model,
+};
 
 fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -127,6 +129,124 @@ fn what_was_logged_after_the_last_state_is_written_again_once() {
     Trainer::resume(dir.path(), stack(64), vec![]).unwrap().run(&AtomicBool::new(false)).unwrap();
     assert!(read(&RunDir::new(whole.path()).last()) == read(&RunDir::new(dir.path()).last()));
     assert_eq!(events_of(whole.path()).len(), events_of(dir.path()).len());
+}
+
+/// Everything that has a state at once: two batches a step, a plateau, warm-up, smoothing, recalibration, the latest epochs kept.
+fn rich(optimizer: &str) -> RunConfig {
+    let mut config = config();
+    let text = format!(
+        "
+        optimizer = {optimizer}
+        schedule = {{ kind = 'plateau', factor = 0.5, patience = 0, threshold = 0.5 }}
+        warmup.steps = 2
+        groups.decay = 'kernels'
+        train.accumulate = 2
+        train.select = 'val_dice'
+        train.select_smoothing = 0.5
+        train.keep_last = 1
+        train.ema_norm_batches = 2
+        data.samples_per_epoch = 10
+        train.ema_decay = {}
+        ",
+        if optimizer.contains("schedule_free") { "0.0" } else { "0.9" }
+    );
+    let overlay: toml::Table = toml::from_str(&text).unwrap();
+    let mut table: toml::Table = toml::from_str(&config.to_toml().unwrap()).unwrap();
+    for (section, values) in overlay {
+        match (table.get_mut(&section), values) {
+            (Some(toml::Value::Table(to)), toml::Value::Table(from)) if !from.contains_key("kind") => to.extend(from),
+            (_, values) => drop(table.insert(section, values)),
+        }
+    }
+    config = RunConfig::from_toml(&toml::to_string(&table).unwrap(), "rich", None).unwrap();
+    config
+}
+
+/// An observer that fails, as a process that is killed would, once `count` things of a kind have happened.
+fn crash_after(mut count: u32, kind: fn(&Event<'_>) -> bool) -> Box<dyn unet_train::observe::Observer> {
+    Box::new(move |event: &Event<'_>| {
+        count -= u32::from(kind(event) && count > 0);
+        if count > 0 || !kind(event) {
+            return Ok(());
+        }
+        Err(TrainError::Checkpoint { path: "crash".into(), problem: "on purpose".to_owned() })
+    })
+}
+
+#[test]
+fn whatever_has_a_state_is_resumed_to_the_bit_from_any_point() {
+    for optimizer in [
+        "{ kind = 'adamw' }",
+        "{ kind = 'schedule_free' }",
+        "{ kind = 'muon' }",
+        "{ kind = 'rmsprop', centered = true }",
+    ] {
+        let whole = tempfile::tempdir().unwrap();
+        let mut config = rich(optimizer);
+        // Saved after every batch, also between the two of a step. (The event file holds the configuration: both runs have the same.)
+        config.train.save_seconds = 1e-9;
+        run(config.clone(), stack(64), whole.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let kinds: [fn(&Event<'_>) -> bool; 4] = [
+            |e| matches!(e, Event::Step(_)),
+            |e| matches!(e, Event::Checkpoint { best: false, .. }),
+            |e| matches!(e, Event::Validating { .. }),
+            |e| matches!(e, Event::Epoch(_)),
+        ];
+        let mut crashes = 0;
+        let mut trainer = Trainer::new(config, stack(64), dir.path(), vec![crash_after(2, kinds[0])]).unwrap();
+        while trainer.run(&AtomicBool::new(false)).is_err() {
+            crashes += 1;
+            let observers =
+                if crashes < 9 { vec![crash_after([2, 2, 1, 1][crashes % 4], kinds[crashes % 4])] } else { vec![] };
+            trainer = Trainer::resume(dir.path(), stack(64), observers).unwrap();
+        }
+        assert!(crashes > 5, "{optimizer}: only {crashes} crashes");
+        for file in ["best.safetensors", "last.safetensors", "epoch00003.safetensors"] {
+            let path = Path::new("checkpoints").join(file);
+            assert!(read(&whole.path().join(&path)) == read(&dir.path().join(&path)), "{optimizer}: {file}");
+        }
+        assert!(!dir.path().join("checkpoints/epoch00002.safetensors").exists(), "one epoch is kept");
+        let metrics = |d: &Path| timeless(&RunDir::new(d).metrics());
+        assert_eq!(metrics(whole.path()), metrics(dir.path()), "{optimizer}");
+        assert_eq!(events_of(whole.path()).len(), events_of(dir.path()).len(), "{optimizer}");
+    }
+}
+
+#[test]
+fn a_finished_run_is_resumed_to_no_more_than_its_checkpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    run(config(), stack(64), dir.path()).unwrap();
+    let files = RunDir::new(dir.path());
+    let (best, last) = (read(&files.best()), read(&files.last()));
+    // Killed after the state was written, and before the checkpoint was: the state has it.
+    std::fs::remove_file(files.last()).unwrap();
+    std::fs::write(dir.path().join("checkpoints/.last.safetensors.1-1.part"), "half").unwrap();
+    let summary = Trainer::resume(dir.path(), stack(64), vec![]).unwrap().run(&AtomicBool::new(false)).unwrap();
+    assert!(summary.finished && summary.step == 12);
+    assert!(read(&files.best()) == best && read(&files.last()) == last);
+    assert!(!dir.path().join("checkpoints/.last.safetensors.1-1.part").exists());
+    assert_eq!(timeless(&files.metrics()).len(), 3);
+}
+
+#[test]
+fn what_has_changed_since_is_said_and_refused_where_bits_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    Trainer::new(config(), stack(64), dir.path(), vec![stop_after(2, &stop)]).unwrap().run(&stop).unwrap();
+    let exact = ResumeOptions { exact: true, threads: Some(2), ..ResumeOptions::default() };
+    assert!(Trainer::resume_with(dir.path(), stack(64), exact, Hooks::default()).is_ok(), "threads change no bit");
+    let other: Arc<dyn unet_data::Dataset> = {
+        let settings = unet_data::SyntheticConfig { width: 64, height: 64, slices: 4, seed: 6 };
+        Arc::new(unet_data::Synthetic::new(settings).unwrap())
+    };
+    let text = Trainer::resume_with(dir.path(), other.clone(), exact, Hooks::default()).err().unwrap().to_string();
+    assert!(text.contains("have changed") && text.contains("not bit-identical"), "{text}");
+    let trainer = Trainer::resume(dir.path(), other, vec![]).unwrap();
+    let notes = trainer.plan().notes.join("; ");
+    assert!(notes.contains("have changed") && notes.contains("continues, not bit-identical"), "{notes}");
+    let text = Trainer::resume(dir.path(), stack(64), vec![]).err().unwrap().to_string();
+    assert!(text.contains("another process trains in it"), "{text}");
 }
 
 fn events_of(run: &Path) -> Vec<u8> {

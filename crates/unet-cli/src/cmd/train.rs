@@ -7,45 +7,120 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use unet_train::observe::{Observer, RunSummary};
-use unet_train::{RunConfig, RunDir, Trainer};
+use unet_data::{Dataset, ValSpec};
+use unet_train::observe::{Ended, Observer, RunSummary};
+use unet_train::{Hooks, ResumeOptions, RunConfig, RunDir, Trainer};
 
-use crate::args::TrainArgs;
+use super::folds;
+use crate::args::{LogFormat, TrainArgs};
+use crate::progress::json::{self, JsonLog};
 use crate::progress::{TrainingProgress, text};
 use crate::terminal::Terminal;
-use crate::{data, output, resolve};
+use crate::{data, output, report, resolve};
 
 /// What shells report for a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
 /// Trains, or prints the configuration.
 pub fn run(args: &TrainArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let trainer = match &args.resume {
-        Some(run) => resumed(run, args.data.as_deref(), terminal)?,
-        None => {
-            let (config, line) = resolve::run_config(args)?;
-            if args.print_config {
-                output::print(&config.to_toml()?)?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            terminal.line(line);
-            new(config, args.out.as_deref(), terminal)?
+    let json = args.log_format == Some(LogFormat::Json);
+    let terminal = if json || args.quiet { Terminal::hushed() } else { terminal.clone() };
+    let result = train(args, &terminal, json);
+    match result {
+        // What reads JSON gets the error as JSON.
+        Err(error) if json => {
+            json::write(&serde_json::json!({"event": "error", "message": output::message(&error)}));
+            Ok(ExitCode::FAILURE)
         }
+        result => result,
+    }
+}
+
+fn train(args: &TrainArgs, terminal: &Terminal, json: bool) -> Result<ExitCode> {
+    let observers = || -> Vec<Box<dyn Observer>> {
+        if json { vec![Box::new(JsonLog)] } else { vec![Box::new(TrainingProgress::new(terminal.clone()))] }
     };
+    if let Some(run) = &args.resume {
+        let stop = stop_on_interrupt(terminal)?;
+        let trainer = resumed(run, args, terminal, observers())?;
+        let (trainer, dataset) = trainer;
+        return finish(&trainer.run(&stop)?, &dataset, args, terminal);
+    }
+    let (config, notes) = resolve::run_config(args)?;
+    if args.print_config {
+        output::print(&config.to_toml()?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    notes.into_iter().for_each(|line| terminal.line(line));
     let stop = stop_on_interrupt(terminal)?;
-    let summary = trainer.run(&stop)?;
-    closing_lines(&summary).iter().for_each(|line| terminal.line(line));
-    Ok(if summary.finished { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match args.folds {
+        Some(folds) => all_folds(config, usize::from(folds), args, terminal, &stop, &observers),
+        None => {
+            let (trainer, dataset) = new(config, args.out.as_deref(), terminal, observers())?;
+            finish(&trainer.run(&stop)?, &dataset, args, terminal)
+        }
+    }
+}
+
+/// One run per fold, or the one that was asked for; a fold that was stopped ends them all.
+fn all_folds(
+    config: RunConfig,
+    folds: usize,
+    args: &TrainArgs,
+    terminal: &Terminal,
+    stop: &Arc<AtomicBool>,
+    observers: &dyn Fn() -> Vec<Box<dyn Observer>>,
+) -> Result<ExitCode> {
+    let chosen = args.fold.map_or(1..=folds, |f| usize::from(f)..=usize::from(f));
+    if *chosen.end() > folds {
+        anyhow::bail!("--fold {}: there are {folds} folds", chosen.end());
+    }
+    let folder = resolve::make_run_folder(args.out.as_deref(), &config)?;
+    let mut summaries = Vec::new();
+    for fold in chosen {
+        let mut config = config.clone();
+        terminal.line(format!("\nFold {fold} of {folds}"));
+        config.data.val = ValSpec::Fold { part: fold, parts: folds, seed: None };
+        let out = folder.join(format!("fold{fold}"));
+        let (trainer, dataset) = new(config, Some(&out), terminal, observers())?;
+        let summary = trainer.run(stop)?;
+        let code = finish(&summary, &dataset, args, terminal)?;
+        if !summary.finished {
+            return Ok(code);
+        }
+        summaries.push(summary);
+    }
+    folds::summarize(&folder, &summaries, terminal)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What follows the last step: the report, and how it ended, in words and as an exit status. A run whose time is up did what it was
+/// asked to.
+fn finish(summary: &RunSummary, dataset: &Arc<dyn Dataset>, args: &TrainArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let mut lines = closing_lines(summary);
+    if summary.finished && !args.no_report {
+        let threads = resolve::threads(&args.machine)?;
+        let report = report::write(&summary.run, Some(dataset), threads, terminal)?;
+        lines.push(format!("  report   {}", report.display()));
+    }
+    lines.into_iter().for_each(|line| terminal.line(line));
+    let done = summary.finished || summary.ended == Ended::Time;
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A new run. Its folder is made once the data is known to be good.
-fn new(config: RunConfig, out: Option<&Path>, terminal: &Terminal) -> Result<Trainer> {
+fn new(
+    config: RunConfig,
+    out: Option<&Path>,
+    terminal: &Terminal,
+    observers: Vec<Box<dyn Observer>>,
+) -> Result<(Trainer, Arc<dyn Dataset>)> {
     let path = config.data.path.as_deref().unwrap_or(Path::new(data::SYNTHETIC));
     let dataset = data::open(path, &config.data.open_options(), terminal)?;
     let folder = resolve::make_run_folder(out, &config)?;
     terminal.line(format!("Run:  {}", folder.display()));
-    match Trainer::new(config, dataset, &folder, observers(terminal)) {
-        Ok(trainer) => Ok(trainer),
+    match Trainer::new(config, Arc::clone(&dataset), &folder, observers) {
+        Ok(trainer) => Ok((trainer, dataset)),
         Err(error) => {
             // Leaves no empty folder behind; one that has something in it is not removed by this.
             let _ = std::fs::remove_dir(&folder);
@@ -55,12 +130,17 @@ fn new(config: RunConfig, out: Option<&Path>, terminal: &Terminal) -> Result<Tra
 }
 
 /// A run that goes on, on the data that its configuration names, or on what was typed if the data has moved.
-fn resumed(run: &Path, typed: Option<&str>, terminal: &Terminal) -> Result<Trainer> {
+fn resumed(
+    run: &Path,
+    args: &TrainArgs,
+    terminal: &Terminal,
+    observers: Vec<Box<dyn Observer>>,
+) -> Result<(Trainer, Arc<dyn Dataset>)> {
     let config_file = RunDir::new(run).config();
     let config =
         RunConfig::load(&config_file, None).with_context(|| format!("{}: no run to resume here", run.display()))?;
-    let options = config.data.open_options();
-    let data = match (typed, config.data.path) {
+    let opening = config.data.open_options();
+    let data = match (&args.data, config.data.path) {
         (Some(typed), _) => typed.into(),
         (None, Some(path)) => path,
         (None, None) => {
@@ -69,14 +149,18 @@ fn resumed(run: &Path, typed: Option<&str>, terminal: &Terminal) -> Result<Train
     };
     let remedy =
         || format!("the run in {} needs its data; if it has moved: unet train DATA --resume RUN", run.display());
-    let dataset = data::open(&data, &options, terminal).with_context(remedy)?;
+    let dataset = data::open(&data, &opening, terminal).with_context(remedy)?;
     terminal.line(format!("Data: {}", data.display()));
     terminal.line(format!("Run:  {}", run.display()));
-    Ok(Trainer::resume(run, dataset, observers(terminal))?)
-}
-
-fn observers(terminal: &Terminal) -> Vec<Box<dyn Observer>> {
-    vec![Box::new(TrainingProgress::new(terminal.clone()))]
+    let options = ResumeOptions {
+        threads: args.machine.threads.map(usize::from),
+        device: args.machine.device.as_deref().map(str::parse).transpose()?,
+        max_seconds: args.max_time,
+        non_finite: args.non_finite.map(resolve::non_finite),
+        exact: args.exact,
+    };
+    let trainer = Trainer::resume_with(run, Arc::clone(&dataset), options, Hooks::observing(observers))?;
+    Ok((trainer, dataset))
 }
 
 /// The first Ctrl-C asks the trainer to stop after its step, the second ends the program.
@@ -98,20 +182,30 @@ fn closing_lines(summary: &RunSummary) -> Vec<String> {
     let run = summary.run.display();
     let steps = text::count(summary.step, "step");
     if !summary.finished {
+        let why = if summary.ended == Ended::Time { "The time is up: stopped" } else { "Stopped" };
         return vec![
             String::new(),
-            format!("Stopped after {steps}; everything is saved. Go on with:"),
+            format!("{why} after {steps}; everything is saved. Go on with:"),
             format!("  unet train --resume {run}"),
         ];
     }
     let best = summary.best.as_ref().map_or_else(String::new, |b| {
         format!("; best epoch {} ({} {})", b.epoch, b.metric.replace('_', " "), text::number(b.value))
     });
-    vec![
+    let early = if summary.ended == Ended::Patience { " (no epoch got better any more)" } else { "" };
+    let mut lines = vec![
         String::new(),
-        format!("Done: {steps} in {}{best}", text::duration(summary.time)),
+        format!("Done: {steps} in {}{early}{best}", text::duration(summary.time)),
         format!("  model    {}", RunDir::new(&summary.run).best().display()),
         format!("  predict  unet predict {run} IMAGES -o masks"),
         format!("  curves   tensorboard --logdir {run}"),
-    ]
+    ];
+    if summary.skipped > 0 {
+        let batches = if summary.skipped == 1 { "batch was" } else { "batches were" };
+        lines.push(format!("  note     {} {batches} left out: not a finite loss or gradient", summary.skipped));
+    }
+    if summary.best.as_ref().is_some_and(|b| b.epoch == 0) {
+        lines.push("  note     no epoch beat the model that it started from; that one is kept as best".to_owned());
+    }
+    lines
 }

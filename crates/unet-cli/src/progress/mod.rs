@@ -2,6 +2,8 @@
 //! below a growing table, a pipe gets the same table as plain lines, and one in between where an epoch takes long.
 
 mod estimate;
+pub mod json;
+mod sparkline;
 pub mod text;
 
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use unet_train::observe::{EpochRecord, Event, Observer, RunPlan, StepEvent};
 use unet_train::{RunConfig, TrainError};
 
 use self::estimate::Estimate;
+use self::sparkline::Sparkline;
 use crate::terminal::Terminal;
 
 /// In a pipe, a line at least this often.
@@ -38,7 +41,8 @@ pub struct TrainingProgress {
     /// When this epoch began in this session.
     epoch_start: Instant,
     last_line: Instant,
-    best: Option<u64>,
+    best: Option<String>,
+    curve: Sparkline,
     /// Sum of losses weighted by images, and images, of this epoch.
     loss: (f64, usize),
     run_bar: Option<ProgressBar>,
@@ -58,6 +62,7 @@ impl TrainingProgress {
             epoch_start: now,
             last_line: now,
             best: None,
+            curve: Sparkline::default(),
             loss: (0.0, 0),
             run_bar: None,
             epoch_bar: None,
@@ -85,6 +90,7 @@ impl TrainingProgress {
         self.estimate.step(step.time, step.images);
         self.loss.0 += step.loss * step.images as f64;
         self.loss.1 += step.images;
+        self.curve.push(step.loss);
         let loss = self.loss.0 / self.loss.1.max(1) as f64;
         let rate =
             self.estimate.images_per_second().map_or_else(String::new, |r| format!(", {} images/s", text::rate(r)));
@@ -93,7 +99,7 @@ impl TrainingProgress {
             run.set_position(step.step);
             run.set_message(format!("epoch {}/{}{left}{}", step.epoch, self.epochs, self.best_words()));
             epoch.set_position(step.step_in_epoch);
-            epoch.set_message(format!("loss {}{rate}", text::number(loss)));
+            epoch.set_message(format!("loss {} {}{rate}", text::number(loss), self.curve));
         } else if self.last_line.elapsed() >= PLAIN_EVERY && step.step_in_epoch < self.steps_per_epoch {
             self.last_line = Instant::now();
             self.terminal.line(format!(
@@ -114,7 +120,7 @@ impl TrainingProgress {
     }
 
     fn best_words(&self) -> String {
-        self.best.map_or_else(String::new, |epoch| format!(", best epoch {epoch}"))
+        self.best.as_ref().map_or_else(String::new, |best| format!(", best {best}"))
     }
 
     fn validating(&self, done: usize, total: usize) {
@@ -129,7 +135,14 @@ impl TrainingProgress {
         self.last_line = Instant::now();
         self.loss = (0.0, 0);
         if record.best {
-            self.best = Some(record.epoch);
+            let value = match &record.val {
+                Some(val) => val
+                    .scores
+                    .mean_dice
+                    .map_or(format!("loss {}", text::number(val.loss)), |d| format!("Dice {}", text::number(d))),
+                None => format!("loss {}", text::number(record.train_loss)),
+            };
+            self.best = Some(format!("{value} (epoch {})", record.epoch));
         }
         self.terminal.line(table_row(record, self.epochs, self.has_val));
         if let Some(bar) = &self.epoch_bar {
@@ -152,6 +165,13 @@ impl Observer for TrainingProgress {
             Event::Step(step) => self.step(step),
             Event::Validating { done, total } => self.validating(*done, *total),
             Event::Epoch(record) => self.epoch(record),
+            Event::Skipped { step, problem } => {
+                self.terminal.line(format!("  left out  a batch for step {step}: {problem}"))
+            }
+            Event::Baseline { best, .. } => {
+                let (metric, value) = (best.metric.replace('_', " "), text::number(best.value));
+                self.terminal.line(format!("  start     the model that it starts from: {metric} {value}"));
+            }
             Event::Stopped { .. } | Event::End(_) => self.clear(),
             _ => {}
         }
@@ -190,7 +210,12 @@ fn plan_lines(config: &RunConfig, plan: &RunPlan) -> Vec<String> {
             text::count(plan.epochs, "epoch"),
             text::count(plan.steps_per_epoch, "step")
         ),
-        format!("  computing {}, {}, f32", plan.tier, text::count(plan.threads as u64, "thread")),
+        format!(
+            "  computing {}, {}, f32, about {} MiB",
+            plan.tier,
+            text::count(plan.threads as u64, "thread"),
+            plan.memory.total() >> 20
+        ),
     ];
     if plan.first_step > 0 {
         lines.push(format!("  resuming  after step {} of {}", plan.first_step, plan.total_steps()));
@@ -213,6 +238,26 @@ pub fn network(model: &unet_model::UNetConfig) -> String {
         text::count(model.in_channels as u64, "channel"),
         text::count(model.out_channels as u64, "logit")
     )
+}
+
+/// The learning rate over a run of so many steps an epoch, as a curve and in words.
+pub fn schedule_line(config: &RunConfig, steps_per_epoch: u64) -> String {
+    const POINTS: u64 = 256;
+    let length = unet_train::schedule::Length {
+        steps: config.train.epochs.saturating_mul(steps_per_epoch),
+        per_epoch: steps_per_epoch,
+    };
+    let mut curve = Sparkline::default();
+    for i in 0..POINTS.min(length.steps) {
+        let step = i * length.steps / POINTS.min(length.steps);
+        curve.push(config.schedule.factor(step, length, config.warmup));
+    }
+    let warmup = match config.warmup.steps {
+        0 => String::new(),
+        n => format!(" after a rise over {}", text::count(n, "step")),
+    };
+    let (name, lr) = (config.schedule.name().replace('_', " "), text::number(config.optimizer.lr()));
+    format!("{curve} {name}{warmup}, highest {lr} ({})", config.optimizer.name())
 }
 
 /// The head of the table of epochs.
@@ -307,6 +352,16 @@ mod tests {
             seconds: 125.0,
             images_per_second: 0.213,
         }
+    }
+
+    #[test]
+    fn a_schedule_is_drawn_from_its_own_numbers() {
+        let line = |text: &str| schedule_line(&RunConfig::from_toml(text, "test", Some("quick")).expect("valid"), 25);
+        let cycle = line("");
+        assert!(cycle.contains('█') && cycle.contains("one cycle, highest 0.0010 (adamw)"), "{cycle}");
+        let falling = line("schedule = { kind = 'poly' }\nwarmup.steps = 7");
+        assert!(falling.contains("poly after a rise over 7 steps"), "{falling}");
+        assert!(line("schedule = { kind = 'constant' }").starts_with("▁▁"), "a level line");
     }
 
     #[test]

@@ -6,11 +6,15 @@
 
 mod adam;
 mod elementwise;
+mod muon;
 mod rmsprop;
+mod schedule_free;
 mod sgd;
 
 pub use adam::{Adam, AdamW};
+pub use muon::Muon;
 pub use rmsprop::RmsProp;
+pub use schedule_free::ScheduleFree;
 pub use sgd::Sgd;
 
 /// Values that one task works on: 64 KiB of each slice.

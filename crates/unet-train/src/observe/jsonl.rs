@@ -25,6 +25,14 @@ impl JsonLines {
         Ok(Self { path: path.to_owned(), file, written: keep })
     }
 
+    /// Waits until all of it is on the disk.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn sync(&self) -> Result<(), TrainError> {
+        self.file.sync_data().map_err(|e| TrainError::io(&self.path, "write", e))
+    }
+
     /// Bytes written so far.
     pub fn len(&self) -> u64 {
         self.written

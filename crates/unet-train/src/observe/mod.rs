@@ -12,8 +12,12 @@ pub use tensorboard::TensorBoard;
 use std::path::Path;
 use std::time::Duration;
 
+use unet_data::Image;
+use unet_model::{Gradients, UNet};
+
 use crate::TrainError;
 use crate::config::RunConfig;
+use crate::memory::MemoryEstimate;
 
 /// Something that happened in a run. Epochs and steps count from 1.
 #[derive(Debug)]
@@ -28,6 +32,29 @@ pub enum Event<'a> {
     },
     /// A training step was made.
     Step(StepEvent),
+    /// A batch was left out, as its loss or gradient was no finite number.
+    Skipped {
+        /// The step that it was for.
+        step: u64,
+        /// What was wrong, in words.
+        problem: &'a str,
+    },
+    /// The model that the run starts from was scored: the mark to beat.
+    Baseline {
+        /// Its scores.
+        record: &'a ValidationRecord,
+        /// What is compared, and its value.
+        best: &'a Best,
+    },
+    /// Weights and gradients at the end of an epoch, where the configuration asks for their histograms.
+    Parameters {
+        /// Steps done.
+        step: u64,
+        /// The network that is trained.
+        model: &'a UNet,
+        /// The latest step's gradients.
+        gradients: &'a Gradients,
+    },
     /// A validation image was scored: `done` of `total` in this epoch.
     Validating {
         /// Images scored.
@@ -48,8 +75,15 @@ pub enum Event<'a> {
     Sample {
         /// The file.
         path: &'a Path,
+        /// The image's name.
+        id: &'a str,
+        /// Steps done.
+        step: u64,
+        /// The overlay: 8-bit RGB.
+        image: &'a Image,
     },
-    /// The run was asked to stop, finished its step and wrote its state: `--resume` with this directory continues it.
+    /// The run was asked to stop, or its time was up; it finished its step and wrote its state: `--resume` with this directory continues
+    /// it.
     Stopped {
         /// The run directory.
         run: &'a Path,
@@ -100,6 +134,8 @@ pub struct RunPlan {
     pub epochs: u64,
     /// Steps of an epoch.
     pub steps_per_epoch: u64,
+    /// What the run needs.
+    pub memory: MemoryEstimate,
     /// Steps done before (a resumed run's), 0 for a new one.
     pub first_step: u64,
     /// Kernels' instruction set.
@@ -122,8 +158,14 @@ impl RunPlan {
 pub struct RunSummary {
     /// The run directory.
     pub run: std::path::PathBuf,
-    /// Whether every step was done; if not, it was stopped and can be resumed.
+    /// Whether nothing is left to do; if not, it was stopped and can be resumed.
     pub finished: bool,
+    /// Why it ended.
+    pub ended: Ended,
+    /// The value of what selects the best epoch, of the model that the run started from, where it was scored.
+    pub baseline: Option<f64>,
+    /// Batches that were left out.
+    pub skipped: u64,
     /// Steps done.
     pub step: u64,
     /// The best epoch and the value that made it so, once an epoch is over.
@@ -134,14 +176,27 @@ pub struct RunSummary {
     pub time: Duration,
 }
 
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All epochs are done.
+    Epochs,
+    /// No epoch got better for as long as `train.patience` says.
+    Patience,
+    /// `train.max_seconds` are over.
+    Time,
+    /// It was asked to.
+    Asked,
+}
+
 /// The best epoch so far.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Best {
-    /// Which one.
+    /// Which one; 0 is the model that the run started from.
     pub epoch: u64,
-    /// What is compared: `train_loss`, `val_loss`, `val_dice`.
+    /// What is compared: `train_loss`, `val_loss`, `val_dice` …
     pub metric: String,
-    /// Its value.
+    /// Its value, smoothed if the run smooths it.
     pub value: f64,
 }
 

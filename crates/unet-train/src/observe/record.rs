@@ -1,5 +1,7 @@
 //! What is kept of each epoch: one line of `metrics.jsonl`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::metric::Scores;
@@ -37,4 +39,7 @@ pub struct ValidationRecord {
     /// Scores at the threshold.
     #[serde(flatten)]
     pub scores: Scores,
+    /// A caller's own metrics by name: means over the images that have a value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
 }

@@ -1,7 +1,10 @@
 //! [`Ema`]: an exponential moving average of the weights, a network of its own that validation and checkpoints use.
 
-use unet_kernels::Kernels;
-use unet_model::{ModelError, Parameters, UNet};
+use unet_data::{Batch, DataError};
+use unet_kernels::{Dims, Kernels};
+use unet_model::{CpuTrainer, ModelError, NORM_MOMENTUM, Parameters, UNet};
+
+use crate::TrainError;
 
 /// The average. Running statistics are averaged with the weights that they belong to.
 #[derive(Debug)]
@@ -56,8 +59,42 @@ impl Ema {
     }
 }
 
+/// Takes a network's batch-norm statistics anew: the plain mean of those of the batches, each seen by the network as it is.
+pub(crate) fn recalibrate(
+    kernels: Kernels,
+    model: &mut UNet,
+    batches: impl Iterator<Item = Result<Batch, DataError>>,
+) -> Result<(), TrainError> {
+    let names: Vec<String> =
+        model.params().specs().iter().filter(|s| !s.kind.is_trained()).map(|s| s.name.clone()).collect();
+    let mut sums: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+    let mut trainer = CpuTrainer::<f32>::new(kernels);
+    let mut seen = 0.0;
+    for batch in batches {
+        let batch = batch?;
+        // From zero, one step of the moving average leaves the batch's statistics times its share.
+        for name in &names {
+            model.params_mut().write(name, |v| v.fill(0.0))?;
+        }
+        drop(trainer.forward(model, &batch.images, Dims::new(batch.n, batch.h, batch.w, batch.c))?);
+        for (name, sum) in names.iter().zip(&mut sums) {
+            let values = model.params().to_vec(name)?;
+            sum.resize(values.len(), 0.0);
+            sum.iter_mut().zip(values).for_each(|(s, v)| *s += f64::from(v) / f64::from(NORM_MOMENTUM));
+        }
+        seen += 1.0;
+    }
+    if seen > 0.0 {
+        for (name, sum) in names.iter().zip(&sums) {
+            let means: Vec<f32> = sum.iter().map(|s| (s / seen) as f32).collect();
+            model.params_mut().set(name, &means)?;
+        }
+    }
+    Ok(())
+}
+
 /// A network of its own with the same values.
-fn copy_of(model: &UNet) -> Result<UNet, ModelError> {
+pub(crate) fn copy_of(model: &UNet) -> Result<UNet, ModelError> {
     let mut values =
         model.params().specs().iter().map(|s| model.params().to_vec(&s.name)).collect::<Result<Vec<_>, _>>()?;
     let mut values = values.drain(..);

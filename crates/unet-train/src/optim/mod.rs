@@ -6,5 +6,7 @@ mod optimizer;
 mod rule;
 
 pub use ema::Ema;
+pub(crate) use ema::{copy_of, recalibrate};
+pub(crate) use optimizer::{AverageWeights, state_values};
 pub use optimizer::{Group, Optimizer};
 pub use rule::OptimizerConfig;

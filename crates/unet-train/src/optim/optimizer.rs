@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use unet_kernels::{Adam, AdamW, Kernels, RmsProp, Sgd};
-use unet_model::{Gradients, ModelError, ParamSpec, Parameters};
+use serde::{Deserialize, Serialize};
+use unet_kernels::{Adam, AdamW, Kernels, Muon, RmsProp, ScheduleFree, Sgd};
+use unet_model::{Gradients, ModelError, ParamKind, ParamSpec, Parameters};
 
 use super::OptimizerConfig;
 use crate::TrainError;
+use crate::config::{Decay, GroupSection};
+use crate::state::Bits;
 
 /// What a parameter's group changes of the rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,30 +26,73 @@ impl Group {
         Self { lr: 1.0, weight_decay: 1.0 }
     }
 
-    /// No weight decay on norms and biases.
-    pub fn decay_kernels_only(spec: &ParamSpec) -> Self {
-        let decays = spec.kind == unet_model::ParamKind::Kernel;
-        Self { lr: 1.0, weight_decay: f64::from(u8::from(decays)) }
+    /// The group that a configuration puts a parameter into.
+    pub fn configured(section: &GroupSection, spec: &ParamSpec) -> Self {
+        let decays = section.decay == Decay::All || spec.kind == ParamKind::Kernel;
+        let lr = if is_encoder(&spec.name) { section.encoder_lr } else { 1.0 };
+        Self { lr, weight_decay: f64::from(u8::from(decays)) }
     }
+}
+
+/// Whether a parameter belongs to the encoder: the first block and those on the way down.
+pub(crate) fn is_encoder(name: &str) -> bool {
+    name.starts_with("inc.") || name.starts_with("down")
+}
+
+/// A trained parameter, and how it moves.
+#[derive(Debug)]
+struct Member {
+    name: String,
+    group: Group,
+    /// Names of what the rule remembers of it.
+    slots: &'static [&'static str],
+    /// Rows, where it is moved as a matrix.
+    rows: Option<usize>,
 }
 
 /// A rule at work.
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
-    params: Vec<(String, Group)>,
+    members: Vec<Member>,
     /// By parameter: a vector per slot of the rule.
     state: BTreeMap<String, Vec<Vec<f32>>>,
     steps: u64,
+    average: AverageWeights,
+}
+
+/// What a schedule-free rule remembers beside its vectors: the largest learning rate so far, and the sum of the steps' weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AverageWeights {
+    largest_lr: Bits,
+    sum: Bits,
+}
+
+impl AverageWeights {
+    /// Adds a step's weight, its squared learning rate at the highest; yields its share in the average.
+    fn share(&mut self, lr: f64) -> f64 {
+        self.largest_lr = Bits(self.largest_lr.0.max(lr));
+        let weight = self.largest_lr.0.powi(2);
+        self.sum = Bits(self.sum.0 + weight);
+        if self.sum.0 > 0.0 { weight / self.sum.0 } else { 0.0 }
+    }
 }
 
 impl Optimizer {
     /// For the trained parameters of `params`, each in the group that `group` says; the state starts as zeros.
     pub fn new(config: OptimizerConfig, params: &Parameters, group: impl Fn(&ParamSpec) -> Group) -> Self {
-        let slots = config.slots().len();
-        let state = params.trained().map(|s| (s.name.clone(), vec![vec![0.0; s.len()]; slots])).collect();
-        let params = params.trained().map(|s| (s.name.clone(), group(s))).collect();
-        Self { config, params, state, steps: 0 }
+        let members: Vec<Member> = params
+            .trained()
+            .map(|spec| Member {
+                name: spec.name.clone(),
+                group: group(spec),
+                slots: config.slots(spec),
+                rows: config.is_matrix(spec).then(|| spec.shape.first().copied().unwrap_or(1)),
+            })
+            .collect();
+        let zeros = |spec: &ParamSpec| vec![vec![0.0; spec.len()]; config.slots(spec).len()];
+        let state = params.trained().map(|s| (s.name.clone(), zeros(s))).collect();
+        Self { config, members, state, steps: 0, average: AverageWeights::default() }
     }
 
     /// Steps made.
@@ -54,7 +100,13 @@ impl Optimizer {
         self.steps
     }
 
-    /// One step: every trained parameter moves along its gradient, at `lr_factor` times the rule's learning rate.
+    /// Whether it moves the parameter of that name: one whose group has a learning rate of 0 it does not.
+    pub(crate) fn moves(&self, name: &str) -> bool {
+        self.members.iter().any(|m| m.name == name && m.group.lr != 0.0)
+    }
+
+    /// One step: every trained parameter moves along its gradient, at `lr_factor` times the rule's learning rate. One whose group has a
+    /// learning rate of 0 stays as it is, to the bit.
     ///
     /// # Errors
     /// A parameter has no gradient, or one of another length.
@@ -66,7 +118,11 @@ impl Optimizer {
         lr_factor: f64,
     ) -> Result<(), ModelError> {
         self.steps += 1;
-        for (name, group) in &self.params {
+        let share = match self.config.averages_itself() {
+            true => self.average.share(self.config.lr() * lr_factor),
+            false => 0.0,
+        };
+        for Member { name, group, rows, .. } in self.members.iter().filter(|m| m.group.lr != 0.0) {
             let grad = grads.get(name).ok_or_else(|| ModelError::UnknownParameter(name.clone()))?;
             let state = self.state.get_mut(name).ok_or_else(|| ModelError::UnknownParameter(name.clone()))?;
             let update = Update {
@@ -74,7 +130,9 @@ impl Optimizer {
                 config: &self.config,
                 step: self.steps,
                 lr_factor: lr_factor * group.lr,
-                group: *group,
+                decay: group.weight_decay,
+                rows: *rows,
+                share,
             };
             params.write(name, |param| match param.len() == grad.len() {
                 true => {
@@ -87,35 +145,50 @@ impl Optimizer {
         Ok(())
     }
 
+    /// The average that a schedule-free rule keeps of a parameter with these values; `None` for other rules, and before the first step.
+    pub(crate) fn averaged(&self, name: &str, values: &[f32]) -> Option<Vec<f32>> {
+        let OptimizerConfig::ScheduleFree { beta1, .. } = self.config else { return None };
+        let z = self.state.get(name)?.first()?;
+        let weight = (1.0 - 1.0 / beta1) as f32;
+        (self.steps > 0 && self.moves(name)).then(|| values.iter().zip(z).map(|(y, z)| y + weight * (z - y)).collect())
+    }
+
     /// What it remembers, as `slot.parameter` and values, in a fixed order.
     pub fn state(&self) -> impl Iterator<Item = (String, &[f32])> {
-        let slots = self.config.slots();
-        let entries = move |(name, vectors): (&'_ String, &'_ Vec<Vec<f32>>)| -> Vec<String> {
-            slots.iter().take(vectors.len()).map(|slot| format!("{slot}.{name}")).collect()
-        };
-        self.state.iter().flat_map(move |e| entries(e).into_iter().zip(e.1.iter().map(Vec::as_slice)))
+        self.members.iter().flat_map(|member| {
+            let vectors = self.state.get(&member.name).map_or(&[] as &[Vec<f32>], Vec::as_slice);
+            let slots = member.slots.iter().zip(vectors);
+            slots.map(|(slot, values)| (format!("{slot}.{}", member.name), values.as_slice()))
+        })
+    }
+
+    pub(crate) fn average_weights(&self) -> AverageWeights {
+        self.average
     }
 
     /// Takes over what [`Self::state`] gave, looked up by `get`, and the number of steps made.
     ///
     /// # Errors
     /// One is missing or of another length: its name and what is wrong.
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         steps: u64,
+        average: AverageWeights,
         mut get: impl FnMut(&str) -> Result<Vec<f32>, TrainError>,
     ) -> Result<(), TrainError> {
-        for (name, vectors) in &mut self.state {
-            for (slot, values) in self.config.slots().iter().zip(vectors) {
-                let restored = get(&format!("{slot}.{name}"))?;
+        for member in &self.members {
+            let Some(vectors) = self.state.get_mut(&member.name) else { continue };
+            for (slot, values) in member.slots.iter().zip(vectors) {
+                let name = format!("{slot}.{}", member.name);
+                let restored = get(&name)?;
                 if restored.len() != values.len() {
                     let (expected, found) = (values.len(), restored.len());
-                    return Err(ModelError::Length { name: format!("{slot}.{name}"), expected, found }.into());
+                    return Err(ModelError::Length { name, expected, found }.into());
                 }
                 *values = restored;
             }
         }
-        self.steps = steps;
+        (self.steps, self.average) = (steps, average);
         Ok(())
     }
 }
@@ -126,22 +199,27 @@ struct Update<'a> {
     config: &'a OptimizerConfig,
     step: u64,
     lr_factor: f64,
-    group: Group,
+    decay: f64,
+    rows: Option<usize>,
+    share: f64,
 }
 
 impl Update<'_> {
     fn apply(&self, p: &mut [f32], g: &[f32], state: &mut [Vec<f32>]) {
         let k = self.kernels;
         let lr = |lr: f64| (lr * self.lr_factor) as f32;
-        let decay = |decay: f64| (decay * self.group.weight_decay) as f32;
-        let (first, second) = state.split_at_mut(state.len().min(1));
-        let first = first.first_mut().map_or(&mut [] as &mut [f32], Vec::as_mut_slice);
-        let second = second.first_mut().map_or(&mut [] as &mut [f32], Vec::as_mut_slice);
+        let decay = |decay: f64| (decay * self.decay) as f32;
+        let mut slots = state.iter_mut().map(Vec::as_mut_slice);
+        let mut next = || slots.next().unwrap_or_default();
+        let (first, second, third) = (next(), next(), next());
         match *self.config {
-            OptimizerConfig::Rmsprop { lr: l, alpha, eps, weight_decay, momentum } => {
+            OptimizerConfig::Rmsprop { lr: l, alpha, eps, weight_decay, momentum, centered } => {
                 let (alpha, eps, momentum) = (alpha as f32, eps as f32, momentum as f32);
                 let rule = RmsProp { lr: lr(l), alpha, eps, weight_decay: decay(weight_decay), momentum };
-                k.rmsprop(rule, p, g, first, second);
+                match centered {
+                    true => k.rmsprop_centered(rule, p, g, first, second, third),
+                    false => k.rmsprop(rule, p, g, first, second),
+                }
             }
             OptimizerConfig::Adamw { lr: l, beta1, beta2, eps, weight_decay } => {
                 let (beta1, beta2, eps) = (beta1 as f32, beta2 as f32, eps as f32);
@@ -157,6 +235,34 @@ impl Update<'_> {
                 let rule = Sgd { lr: lr(l), momentum: momentum as f32, weight_decay: decay(weight_decay), nesterov };
                 k.sgd(rule, p, g, first);
             }
+            OptimizerConfig::ScheduleFree { lr: l, beta1, beta2, eps, weight_decay } => {
+                if self.step == 1 {
+                    first.copy_from_slice(p);
+                }
+                let (beta1, beta2, eps, share) = (beta1 as f32, beta2 as f32, eps as f32, self.share as f32);
+                let rule = ScheduleFree { lr: lr(l), beta1, beta2, eps, weight_decay: decay(weight_decay), share };
+                k.schedule_free(rule, self.step, p, g, first, second);
+            }
+            OptimizerConfig::Muon { lr: l, momentum, nesterov, weight_decay, adamw_lr, beta1, beta2, eps } => {
+                let momentum = momentum as f32;
+                match self.rows {
+                    Some(rows) => {
+                        let rule = Muon { lr: lr(l), momentum, nesterov, weight_decay: decay(weight_decay) };
+                        k.muon(rule, rows, p, g, first);
+                    }
+                    None => {
+                        let (beta1, beta2, eps) = (beta1 as f32, beta2 as f32, eps as f32);
+                        let weight_decay = decay(weight_decay);
+                        let rule = AdamW { lr: lr(adamw_lr), beta1, beta2, eps, weight_decay };
+                        k.adamw(rule, self.step, p, g, first, second);
+                    }
+                }
+            }
         }
     }
+}
+
+/// Values that a rule remembers of the trained ones of these parameters.
+pub(crate) fn state_values(config: &OptimizerConfig, specs: &[ParamSpec]) -> usize {
+    specs.iter().filter(|s| s.kind.is_trained()).map(|s| s.len() * config.slots(s).len()).sum()
 }

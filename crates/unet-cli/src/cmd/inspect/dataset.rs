@@ -5,19 +5,14 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 use unet_data::{Checkup, Dataset, Finding, Severity, Split, ValSpec, codec};
-use unet_kernels::Dims;
-use unet_model::backend::cpu::{parameter_bytes, training_bytes};
 use unet_train::RunConfig;
 use unet_train::recipe::DEFAULT_RECIPE;
 
 use crate::args::InspectArgs;
 use crate::data;
 use crate::output::{self, Facts};
-use crate::progress::{network, text};
+use crate::progress::{network, schedule_line, text};
 use crate::terminal::Terminal;
-
-/// Copies of the parameters that training with AdamW and an average holds: weights, packed weights twice, gradients, two moments, average.
-const PARAMETER_COPIES: usize = 7;
 
 /// Pairs of pictures on a contact sheet.
 const PREVIEWED: usize = 16;
@@ -120,11 +115,13 @@ fn add_plan(facts: &mut Facts, dataset: &dyn Dataset, config: &RunConfig) -> Res
     let logits = if dataset.classes().len() == 2 { 1 } else { dataset.classes().len() };
     let model = config.model.network(dataset.channels(), logits);
     let (w, h) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { dataset.size(0)? };
-    let dims = Dims::new(config.train.batch_size, h, w, dataset.channels());
-    let bytes = training_bytes(&model, dims, size_of::<f32>())? + PARAMETER_COPIES * parameter_bytes(&model);
+    let sizes: Vec<_> = (0..dataset.len()).map(|i| dataset.size(i)).collect::<Result<_, _>>()?;
+    let bytes = unet_train::estimate_memory(config, dataset.channels(), dataset.classes().len(), &sizes)?.total();
     facts.add("network", network(&model));
     let memory = format!("about {} MiB to train it on {} patches of {w}×{h}", bytes >> 20, config.train.batch_size);
     facts.add("memory", memory);
+    let draws = if config.data.samples_per_epoch > 0 { config.data.samples_per_epoch } else { dataset.len() };
+    facts.add("schedule", schedule_line(config, draws.div_ceil(config.train.batch_size) as u64));
     Ok(())
 }
 

@@ -5,6 +5,8 @@ mod machine;
 mod model;
 mod run;
 
+pub use run::epochs as run_records;
+
 use std::path::Path;
 use std::process::ExitCode;
 

@@ -9,7 +9,7 @@ use unet_train::{Checkpoint, RunConfig, RunDir, checkpoint};
 
 use super::model;
 use crate::output::{self, Facts};
-use crate::progress::{table_head, table_row, text};
+use crate::progress::{schedule_line, table_head, table_row, text};
 
 /// Prints its configuration in brief, its model and its epochs.
 pub fn report(root: &Path, as_json: bool) -> Result<()> {
@@ -36,6 +36,8 @@ pub fn report(root: &Path, as_json: bool) -> Result<()> {
         facts.add("data", format!("{}, held out: {}", data.display(), config.data.val));
     }
     facts.add("recipe", config.recipe.clone());
+    let per_epoch = epochs.last().map_or(1, |r| r.step / r.epoch.max(1));
+    facts.add("schedule", schedule_line(&config, per_epoch));
     facts.add("epochs", format!("{} of {} done", epochs.len(), config.train.epochs));
     if let (Some(file), Some(stored)) = (&file, &stored) {
         facts.add("model", file.display().to_string());
@@ -48,7 +50,7 @@ pub fn report(root: &Path, as_json: bool) -> Result<()> {
 }
 
 /// The epochs that `metrics.jsonl` tells of.
-fn epochs(run: &RunDir) -> Result<Vec<EpochRecord>> {
+pub fn epochs(run: &RunDir) -> Result<Vec<EpochRecord>> {
     let path = run.metrics();
     let text = match std::fs::read_to_string(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

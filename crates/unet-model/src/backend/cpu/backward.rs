@@ -51,6 +51,29 @@ impl<'a, T: Element> Pass<'a, T> {
         self.logits_dims
     }
 
+    /// The path of the first layer whose output holds a value that is no finite number, in the order in which layers ran; `input` where
+    /// the input does already. `None` where all are finite.
+    pub fn first_non_finite(&self) -> Option<&str> {
+        let is_bad = |id: usize| {
+            let stored = self.tape.value(id);
+            stored.is_ok_and(|s| !s.values.get().iter().all(|v| v.to_f32().is_finite()))
+        };
+        if is_bad(INPUT) {
+            return Some("input");
+        }
+        self.tape.ops.iter().find_map(|op| match op {
+            Op::ConvNorm { layer, y, .. } if is_bad(*y) => Some(layer.conv.as_str()),
+            Op::ConvNorm { layer, y, .. } => {
+                let norm = self.tape.value(*y).ok().and_then(|s| s.norm.as_ref())?;
+                let finite = norm.scale.iter().chain(&norm.shift).all(|v| v.is_finite());
+                (!finite).then_some(layer.norm.as_str())
+            }
+            Op::UpConcat { up: Up::Transposed { path, .. }, y, .. } if is_bad(*y) => Some(path.as_str()),
+            Op::MaxPool { .. } | Op::UpConcat { .. } => None,
+            Op::Head { layer, .. } => (!self.tape.logits.iter().all(|v| v.is_finite())).then_some(layer.path.as_str()),
+        })
+    }
+
     /// Computes every parameter's gradient from that of the logits, (N, H, W, out_channels).
     ///
     /// # Errors

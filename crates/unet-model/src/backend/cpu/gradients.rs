@@ -14,6 +14,11 @@ impl Gradients {
         Self::default()
     }
 
+    /// Gradients that were kept, by parameter.
+    pub fn from_named(gradients: impl IntoIterator<Item = (String, Vec<f32>)>) -> Self {
+        Self { by_name: gradients.into_iter().collect() }
+    }
+
     /// The gradient by the parameter of that name. A convolution's bias ahead of batch norm, which changes no output, has
     /// gradient 0.
     pub fn get(&self, name: &str) -> Option<&[f32]> {

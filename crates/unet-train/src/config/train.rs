@@ -1,0 +1,219 @@
+//! The sections of the configuration that say how a run goes: how long and how often ([`TrainSection`]), which parameters move how
+//! ([`GroupSection`]), the linear warm-up ([`Warmup`]), and by what the best epoch is known ([`Selection`]).
+
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+use crate::device::{Device, Precision};
+use crate::error::nearest;
+
+/// How long, how often.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSection {
+    /// Epochs.
+    pub epochs: u64,
+    /// Images, or patches, per batch.
+    pub batch_size: usize,
+    /// Batches whose gradients make one step.
+    pub accumulate: usize,
+    /// The seed of everything drawn: weights, order, augmentation.
+    pub seed: u64,
+    /// The gradient is scaled down to this norm where it is longer; 0 leaves it.
+    pub clip_norm: f64,
+    /// Decay of the weights' moving average, which is then what is validated and saved; 0 for none.
+    pub ema_decay: f64,
+    /// Batches from which the average's batch-norm statistics are taken anew before it is validated; 0 averages them like weights.
+    pub ema_norm_batches: usize,
+    /// What to do with a batch whose loss or gradient is no finite number.
+    pub non_finite: NonFinite,
+    /// What makes an epoch the best.
+    pub select: Selection,
+    /// Weight of the earlier epochs in the moving average that `select` compares, from 0 (none) to below 1.
+    pub select_smoothing: f64,
+    /// Stop after so many epochs in a row that were no better; 0 never.
+    pub patience: u64,
+    /// By how much an epoch has to be better to count for `patience`.
+    pub min_delta: f64,
+    /// Stop and save after so many seconds, counted anew when the run is resumed; 0 never.
+    pub max_seconds: f64,
+    /// Checkpoints of so many of the latest epochs are kept beside best and last.
+    pub keep_last: usize,
+    /// Validation images whose overlay is written after each epoch.
+    pub samples: usize,
+    /// Histograms of weights and gradients go to TensorBoard after every so many epochs; 0 never.
+    pub histograms: u64,
+    /// The state is saved at least this often, in seconds, and after each epoch; 0 only then.
+    pub save_seconds: f64,
+    /// Whether a run that needs more memory than there is, is refused before its first step.
+    pub memory_check: bool,
+    /// Threads that compute; 0 for one per core.
+    pub threads: usize,
+    /// Where to compute: `auto` or `cpu`.
+    pub device: Device,
+    /// In which numbers: `auto` or `f32`.
+    pub precision: Precision,
+}
+
+/// What to do with a batch whose loss or gradient is no finite number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NonFinite {
+    /// End the run; the checkpoints stay.
+    #[default]
+    Stop,
+    /// Leave the batch out and go on; ten in a row end the run.
+    Skip,
+}
+
+/// Which parameters move how.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSection {
+    /// Which parameters weight decay shrinks.
+    pub decay: Decay,
+    /// Factor of the learning rate of the encoder (`inc`, `down1` …); 0 freezes its weights.
+    pub encoder_lr: f64,
+}
+
+impl Default for GroupSection {
+    fn default() -> Self {
+        Self { decay: Decay::All, encoder_lr: 1.0 }
+    }
+}
+
+/// Which parameters weight decay shrinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// Every one, as `torch.optim` does with one group.
+    #[default]
+    All,
+    /// The kernels of convolutions: no norm, no bias.
+    Kernels,
+}
+
+/// A linear rise of the learning rate ahead of the schedule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Warmup {
+    /// Steps that it takes; the schedule begins after them.
+    pub steps: u64,
+    /// The factor that it rises from, 0 to 1: the first step has `from + (1 − from)/steps`.
+    #[serde(default)]
+    pub from: f64,
+}
+
+/// What makes an epoch the best: the name of a measure. Which way is better follows from the name: losses and errors fall, all else rises.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Selection(String);
+
+/// Measures without a class.
+const PLAIN: [&str; 7] =
+    ["auto", "train_loss", "val_loss", "val_dice", "val_iou", "val_pixel_accuracy", "val_pixel_error"];
+
+impl Selection {
+    /// The validation loss, or the training loss without validation images.
+    pub fn auto() -> Self {
+        Self("auto".to_owned())
+    }
+
+    /// The measure's name: `auto`, `train_loss`, or `val_` and what is measured on the validation images (`val_loss`, `val_dice`,
+    /// `val_iou`, `val_pixel_accuracy`, `val_pixel_error`; of one class `val_dice_255`, and so with `iou`, `precision`, `recall`; or
+    /// a caller's own metric).
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it needs validation images.
+    pub fn needs_validation(&self) -> bool {
+        self.0.starts_with("val_")
+    }
+}
+
+impl std::str::FromStr for Selection {
+    type Err = TrainError;
+
+    /// # Errors
+    /// The text is neither `auto` nor `train_loss` nor begins with `val_`.
+    fn from_str(text: &str) -> Result<Self, TrainError> {
+        let name = text.trim().replace('-', "_");
+        if PLAIN.contains(&name.as_str()) || name.len() > 4 && name.starts_with("val_") {
+            return Ok(Self(name));
+        }
+        let near = nearest(&name, PLAIN).map_or_else(String::new, |n| format!(" (did you mean '{n}'?)"));
+        let expected = format!(
+            "{}, of one class val_dice_VALUE (iou, precision, recall), or val_ and the name of a metric{near}",
+            PLAIN.join(", ")
+        );
+        Err(TrainError::config("train.select", text, expected))
+    }
+}
+
+impl TryFrom<String> for Selection {
+    type Error = TrainError;
+
+    fn try_from(text: String) -> Result<Self, TrainError> {
+        text.parse()
+    }
+}
+
+impl From<Selection> for String {
+    fn from(selection: Selection) -> Self {
+        selection.0
+    }
+}
+
+impl TrainSection {
+    /// Checks every number.
+    pub(super) fn validate(&self) -> Result<(), TrainError> {
+        for (key, found) in
+            [("epochs", self.epochs), ("batch_size", self.batch_size as u64), ("accumulate", self.accumulate as u64)]
+        {
+            if found == 0 {
+                return Err(TrainError::config(format!("train.{key}"), found, "1 or more"));
+            }
+        }
+        for (key, found, zero) in [
+            ("clip_norm", self.clip_norm, "no clipping"),
+            ("min_delta", self.min_delta, "any improvement"),
+            ("max_seconds", self.max_seconds, "no limit"),
+            ("save_seconds", self.save_seconds, "after each epoch only"),
+        ] {
+            if !(found >= 0.0 && found.is_finite()) {
+                return Err(TrainError::config(format!("train.{key}"), found, format!("0 ({zero}) or more")));
+            }
+        }
+        for (key, found, zero) in
+            [("ema_decay", self.ema_decay, "no average"), ("select_smoothing", self.select_smoothing, "no smoothing")]
+        {
+            if !(0.0..1.0).contains(&found) {
+                return Err(TrainError::config(
+                    format!("train.{key}"),
+                    found,
+                    format!("0 ({zero}) or more, and less than 1"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl GroupSection {
+    pub(super) fn validate(&self) -> Result<(), TrainError> {
+        if self.encoder_lr >= 0.0 && self.encoder_lr.is_finite() {
+            return Ok(());
+        }
+        Err(TrainError::config("groups.encoder_lr", self.encoder_lr, "0 (frozen) or more"))
+    }
+}
+
+impl Warmup {
+    pub(super) fn validate(&self) -> Result<(), TrainError> {
+        if (0.0..=1.0).contains(&self.from) {
+            return Ok(());
+        }
+        Err(TrainError::config("warmup.from", self.from, "0 to 1"))
+    }
+}

@@ -1,0 +1,195 @@
+//! The memory of a run before its first step: [`estimate`] adds it up from the configuration, [`check`] compares it with what the system
+//! can give, and advises.
+
+use unet_data::{Dataset, ValSpec};
+use unet_kernels::Dims;
+use unet_model::backend::cpu::{inference_bytes, parameter_bytes, training_bytes};
+use unet_model::params::param_specs;
+
+use crate::TrainError;
+use crate::config::RunConfig;
+use crate::optim::state_values;
+
+/// Copies of the weights besides their own: packed for the forward and for the backward pass, a 3×3 kernel each time as the 6×6 of its
+/// Winograd transform.
+const PACKED_COPIES: u64 = 8;
+/// The longest side of what is validated at once.
+const VALIDATED: usize = 1024;
+/// What the program itself takes: code, threads' stacks, buffers of kernels.
+const BASE: u64 = 24 << 20;
+
+/// What a run needs, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// Activations and their gradients, at the peak of a step.
+    pub activations: u64,
+    /// Weights, packed weights, gradients, the optimizer's memory, the average.
+    pub parameters: u64,
+    /// Decoded images and batches prepared ahead.
+    pub data: u64,
+    /// Activations of the largest image that is validated, beside those of training, which stay.
+    pub validation: u64,
+}
+
+impl MemoryEstimate {
+    /// All of it, with what the program itself takes.
+    pub fn total(&self) -> u64 {
+        self.activations + self.parameters + self.data + self.validation + BASE
+    }
+}
+
+/// What training a dataset of images like these needs: their channels, their number of classes, and width and height of each.
+///
+/// # Errors
+/// The network cannot take patches or images of that size.
+pub fn estimate(
+    config: &RunConfig,
+    channels: usize,
+    classes: usize,
+    sizes: &[(usize, usize)],
+) -> Result<MemoryEstimate, TrainError> {
+    let logits = config.loss.build(classes)?.logits_per_pixel(classes);
+    let network = config.model.network(channels, logits);
+    let largest = sizes.iter().copied().max_by_key(|(w, h)| w * h).unwrap_or((0, 0));
+    let (width, height) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { largest };
+    let dims = Dims::new(config.train.batch_size, height, width, channels);
+    let activations = training_bytes(&network, dims, size_of::<f32>())? as u64;
+    let specs = param_specs(&network);
+    let one = parameter_bytes(&network) as u64;
+    let state = (state_values(&config.optimizer, &specs) * size_of::<f32>()) as u64;
+    let average = if config.train.ema_decay > 0.0 || config.optimizer.averages_itself() { one } else { 0 };
+    // The gradient of a step, and that of a batch where several make one.
+    let gradients = if config.train.accumulate > 1 { 2 * one } else { one };
+    let parameters = (1 + PACKED_COPIES) * one + gradients + state + average;
+    // A pixel of a batch is `channels` floats and a label; of a decoded image a byte per channel and a label.
+    let pixels = sizes.iter().map(|(w, h)| (w * h) as u64).sum::<u64>();
+    let cached = (pixels * (channels as u64 + 1)).min((config.data.cache_mib as u64) << 20);
+    let batch = (dims.len() * size_of::<f32>() + dims.n * dims.h * dims.w) as u64;
+    let whole = Dims::new(1, largest.1.min(VALIDATED), largest.0.min(VALIDATED), channels);
+    let validates = config.data.val != ValSpec::None && whole.h >> network.depth > 0 && whole.w >> network.depth > 0;
+    let validation = if validates {
+        // With the weights packed once more, batch norm folded in.
+        inference_bytes(&network, whole, size_of::<f32>())? as u64 + PACKED_COPIES / 2 * one
+    } else {
+        0
+    };
+    let data = cached + batch * (config.data.prefetch as u64 + 1);
+    Ok(MemoryEstimate { activations, parameters, data, validation })
+}
+
+/// The estimate for a dataset; an error where it is more than the system can give, unless the configuration says not to look.
+pub(crate) fn check(config: &RunConfig, dataset: &dyn Dataset, train: &[usize]) -> Result<MemoryEstimate, TrainError> {
+    let sizes: Vec<_> = train.iter().map(|&i| dataset.size(i)).collect::<Result<_, _>>()?;
+    let (channels, classes) = (dataset.channels(), dataset.classes().len());
+    let needed = estimate(config, channels, classes, &sizes)?;
+    match available() {
+        Some(available) if config.train.memory_check && needed.total() > available => {
+            let advice = advice(config, channels, classes, &sizes, available);
+            Err(TrainError::Memory { needed: needed.total(), available, advice })
+        }
+        _ => Ok(needed),
+    }
+}
+
+/// Changes that make it fit, the gentlest first.
+fn advice(config: &RunConfig, channels: usize, classes: usize, sizes: &[(usize, usize)], available: u64) -> String {
+    let fits = |c: &RunConfig| match estimate(c, channels, classes, sizes) {
+        Ok(e) if e.total() <= available => Some(e.total() >> 20),
+        _ => None,
+    };
+    let halvings = |from: usize, least: usize| {
+        std::iter::successors(Some(from / 2), |n| Some(n / 2)).take_while(|n| *n >= least).collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    let mut try_out = |flag: &str, values: Vec<usize>, set: &dyn Fn(&mut RunConfig, usize)| {
+        let fitting = values.into_iter().find_map(|n| {
+            let mut changed = config.clone();
+            set(&mut changed, n);
+            fits(&changed).map(|mib| (n, mib))
+        });
+        if let Some((n, mib)) = fitting {
+            found.push(format!("{flag} {n} needs {mib} MiB"));
+        }
+    };
+    let side = if config.data.patch > 0 {
+        config.data.patch
+    } else {
+        sizes.iter().map(|(w, h)| (*w).max(*h)).max().unwrap_or(0).next_power_of_two()
+    };
+    try_out("--batch-size", halvings(config.train.batch_size, 1), &|c, n| c.train.batch_size = n);
+    try_out("--patch", halvings(side, 1 << config.model.depth), &|c, n| c.data.patch = n);
+    try_out("--width", halvings(config.model.width, 1), &|c, n| c.model.width = n);
+    match found.is_empty() {
+        true => "use smaller batches of smaller patches in a narrower network".to_owned(),
+        false => found.join(", "),
+    }
+}
+
+/// Bytes that the system can still give to this process, where it says so.
+#[cfg(target_os = "linux")]
+fn available() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    // A container may be given less than the machine has: control groups of version 2, then 1.
+    let group = |limit: &str, used: &str| Some(number(limit)?.saturating_sub(number(used)?));
+    let groups = [
+        group("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        group("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ];
+    groups.into_iter().flatten().chain(available_in(&meminfo)).min()
+}
+
+/// Other systems do not say without foreign code: nothing is refused there.
+#[cfg(not(target_os = "linux"))]
+fn available() -> Option<u64> {
+    None
+}
+
+/// Free and reclaimable memory and free swap, in bytes.
+#[cfg(target_os = "linux")]
+fn available_in(meminfo: &str) -> Option<u64> {
+    let kilobytes = |key: &str| {
+        let line = meminfo.lines().find_map(|l| l.strip_prefix(key))?;
+        line.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((kilobytes("MemAvailable")? + kilobytes("SwapFree").unwrap_or(0)) << 10)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn needs(text: &str) -> MemoryEstimate {
+        estimate(&RunConfig::from_toml(text, "test", Some("quick")).unwrap(), 1, 2, &[(512, 512); 30]).unwrap()
+    }
+
+    #[test]
+    fn what_makes_a_run_larger_makes_the_estimate_larger() {
+        let plain = needs("");
+        assert!(needs("train.batch_size = 4").activations > plain.activations);
+        assert!(needs("model.width = 32").parameters > plain.parameters);
+        assert!(needs("train.accumulate = 2").parameters > plain.parameters);
+        assert!(needs("train.ema_decay = 0.0").parameters < plain.parameters);
+        assert!(needs("optimizer.kind = 'sgd'").parameters < plain.parameters);
+        assert!(needs("data.cache_mib = 0").data < plain.data);
+    }
+
+    #[test]
+    fn advice_names_flags_that_fit() {
+        let config = RunConfig::from_toml("data.patch = 512\nmodel.width = 64", "test", Some("quick")).unwrap();
+        let sizes = [(512, 512); 30];
+        let needed = estimate(&config, 1, 2, &sizes).unwrap().total();
+        let text = advice(&config, 1, 2, &sizes, needed / 2);
+        assert!(text.contains("--patch ") && text.contains("--width ") && text.contains("MiB"), "{text}");
+        assert!(advice(&config, 1, 2, &sizes, 0).contains("smaller"), "nothing fits");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_system_says_what_it_has() {
+        let text = "MemTotal:  100 kB\nMemAvailable:     64 kB\nSwapFree:   8 kB\n";
+        assert_eq!(available_in(text), Some(72 << 10));
+        assert!(available().unwrap() > 1 << 20);
+    }
+}
