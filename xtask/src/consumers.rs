@@ -117,11 +117,11 @@ mod tests {
     fn a_consumer_gets_the_crate_and_what_its_examples_name() {
         let root = workspace::root().expect("in the workspace");
         let tree = Tree::read(&root).expect("readable");
-        let named = ["rand", "tempfile", "println", "serde_json"].map(str::to_owned).into();
+        let named = ["rand", "tempfile", "println", "safetensors"].map(str::to_owned).into();
         let manifest: toml::Table =
             manifest(&root, &tree, "unet-data", &named).expect("made").parse().expect("valid TOML");
         let dependencies: Vec<_> = manifest["dependencies"].as_table().expect("a table").keys().collect();
-        assert_eq!(dependencies, ["rand", "tempfile", "unet-data"], "serde_json is no dependency of unet-data");
+        assert_eq!(dependencies, ["rand", "tempfile", "unet-data"], "safetensors is no dependency of unet-data");
         let path = manifest["dependencies"]["unet-data"]["path"].as_str().expect("a path");
         assert!(Path::new(path).join("Cargo.toml").is_file(), "{path}");
         assert!(manifest.contains_key("workspace"), "stands outside the workspace");
