@@ -106,6 +106,7 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     if let Some(precision) = &args.precision {
         config.train.precision = precision.parse()?;
     }
+    config.train.checkpoint_activations |= args.checkpoint_activations;
     if let Some(device) = &args.machine.device {
         config.train.device = device.parse()?;
     }
@@ -246,7 +247,7 @@ mod tests {
     fn what_this_version_cannot_do_is_refused_with_what_it_can() {
         for (line, part) in [
             ("--device cuda", "this version computes on the CPU"),
-            ("--precision bf16", "f32"),
+            ("--precision f16", "auto, f32, bf16"),
             ("--preset unet3d", "tutorial, milesial"),
             ("--recipe tutorail", "did you mean 'tutorial'"),
             ("--width 0", "model.width"),

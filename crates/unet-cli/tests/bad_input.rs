@@ -154,7 +154,7 @@ fn unknown_and_impossible_settings() {
         (&["--val", "0..4"], &["0..4", "left for training"]),
         (&["--epochs", "0"], &["train.epochs = 0", "1 or more"]),
         (&["--device", "cuda"], &["cuda", "this version computes on the CPU", "--device cpu"]),
-        (&["--precision", "bf16"], &["bf16", "--precision f32"]),
+        (&["--precision", "f16"], &["f16", "auto, f32, bf16"]),
     ] {
         let mut arguments = vec!["train", "data"];
         arguments.extend(flags);

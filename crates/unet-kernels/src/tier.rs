@@ -38,6 +38,14 @@ impl Tier {
         Self::ALL.into_iter().rev().find(|t| t.is_supported()).unwrap_or(Tier::Portable)
     }
 
+    /// Whether the tier's kernels multiply bf16 values as they are. On the others bf16 is a format to store in: it halves memory, and
+    /// arithmetic is in f32.
+    pub fn multiplies_bf16(self) -> bool {
+        match self {
+            Tier::Portable | Tier::Avx2 | Tier::Avx512 | Tier::Emulated16 => false,
+        }
+    }
+
     /// Whether this processor can run the tier.
     pub fn is_supported(self) -> bool {
         #[cfg(target_arch = "x86_64")]

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use unet_data::Batch;
 use unet_kernels::Kernels;
+use unet_model::Precision;
 use unet_train::{Learner, RunConfig};
 
 /// What the flags say.
@@ -19,20 +20,23 @@ struct Case {
     batch: usize,
     base: usize,
     threads: usize,
+    precision: Precision,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let case = Case::from_flags(std::env::args().skip(1))?;
     let kernels = Kernels::from_env()?;
     // The article's recipe: BCE-with-logits, RMSprop. Its learning rate is constant: the number of steps in all does not matter.
-    let config = RunConfig::from_toml(&format!("model.width = {}", case.base), "the bench", Some("tutorial"))?;
+    let text = format!("model.width = {}\ntrain.precision = '{}'", case.base, case.precision);
+    let config = RunConfig::from_toml(&text, "the bench", Some("tutorial"))?;
     let mut learner = Learner::new(kernels, &config, 1, 2, 1)?;
     let batch = case.batch();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(case.threads).build()?;
 
     pool.install(|| learner.step(&batch))?;
     println!(
-        r#"{{"ready": {{"what": "unet f32 {}", "threads": {}, "versions": {{"unet": "{}"}}}}}}"#,
+        r#"{{"ready": {{"what": "unet {} {}", "threads": {}, "versions": {{"unet": "{}"}}}}}}"#,
+        case.precision,
         kernels.tier(),
         pool.current_num_threads(),
         env!("CARGO_PKG_VERSION"),
@@ -63,10 +67,8 @@ impl Case {
             let value = take(flag)?;
             value.parse().map_err(|_| format!("{flag} {value} is no number").into())
         };
-        if take("--precision")? != "f32" {
-            return Err(format!("--precision {}: this version trains in f32", take("--precision")?).into());
-        }
         Ok(Self {
+            precision: take("--precision")?.parse()?,
             height: number("--height")?,
             width: number("--width")?,
             batch: number("--batch")?,

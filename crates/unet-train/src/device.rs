@@ -1,10 +1,12 @@
-//! Where to compute, and in which numbers. This version computes on the CPU, in f32; asking for anything else is an error rather than
-//! a silent fallback.
+//! Where to compute, and in which numbers. This version computes on the CPU; asking for anything else is an error rather than a silent
+//! fallback.
 
 use std::str::FromStr;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
+use unet_kernels::Kernels;
+use unet_model::Precision;
 
 use crate::TrainError;
 
@@ -45,28 +47,40 @@ impl From<Device> for String {
     }
 }
 
-/// The number format of activations.
+/// The number format that activations are stored in, as a configuration asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[non_exhaustive]
-pub enum Precision {
-    /// 32-bit floats.
+pub enum PrecisionChoice {
+    /// bf16 where this machine's kernels multiply it, else f32. A run's own configuration says which it was.
     #[default]
-    F32,
+    Auto,
+    /// This one.
+    Fixed(Precision),
 }
 
-impl FromStr for Precision {
-    type Err = TrainError;
-
-    fn from_str(text: &str) -> Result<Self, TrainError> {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "auto" | "f32" => Ok(Self::F32),
-            _ => Err(TrainError::Precision { found: text.to_owned() }),
+impl PrecisionChoice {
+    /// What it comes to with these kernels.
+    pub fn on(self, kernels: &Kernels) -> Precision {
+        match self {
+            Self::Fixed(precision) => precision,
+            Self::Auto if kernels.tier().multiplies_bf16() => Precision::Bf16,
+            Self::Auto => Precision::F32,
         }
     }
 }
 
-impl TryFrom<String> for Precision {
+impl FromStr for PrecisionChoice {
+    type Err = TrainError;
+
+    fn from_str(text: &str) -> Result<Self, TrainError> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            name => name.parse().map(Self::Fixed).map_err(|_| TrainError::Precision { found: text.to_owned() }),
+        }
+    }
+}
+
+impl TryFrom<String> for PrecisionChoice {
     type Error = TrainError;
 
     fn try_from(text: String) -> Result<Self, TrainError> {
@@ -74,10 +88,11 @@ impl TryFrom<String> for Precision {
     }
 }
 
-impl From<Precision> for String {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => "f32".to_owned(),
+impl From<PrecisionChoice> for String {
+    fn from(choice: PrecisionChoice) -> Self {
+        match choice {
+            PrecisionChoice::Auto => "auto".to_owned(),
+            PrecisionChoice::Fixed(precision) => precision.to_string(),
         }
     }
 }
@@ -97,12 +112,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn anything_but_the_cpu_in_f32_is_an_error_that_says_so() {
+    fn anything_but_the_cpu_is_an_error_that_says_so() {
         assert_eq!("cpu".parse::<Device>().unwrap(), Device::Cpu);
         assert_eq!("AUTO".parse::<Device>().unwrap(), Device::Cpu);
         let text = "cuda:0".parse::<Device>().unwrap_err().to_string();
         assert!(text.contains("cuda:0") && text.contains("this version computes on the CPU"), "{text}");
-        let text = "bf16".parse::<Precision>().unwrap_err().to_string();
-        assert!(text.contains("bf16") && text.contains("f32"), "{text}");
+    }
+
+    #[test]
+    fn a_precision_is_what_was_asked_for_and_auto_goes_by_the_hardware() {
+        let kernels = Kernels::detect();
+        for (text, expected) in [("f32", Precision::F32), (" BF16", Precision::Bf16)] {
+            let choice: PrecisionChoice = text.parse().unwrap();
+            assert_eq!(choice.on(&kernels), expected);
+            assert_eq!(String::from(choice).parse::<PrecisionChoice>().unwrap(), choice);
+        }
+        let auto: PrecisionChoice = "auto".parse().unwrap();
+        assert_eq!(auto.on(&kernels) == Precision::Bf16, kernels.tier().multiplies_bf16());
+        let text = "f16".parse::<PrecisionChoice>().unwrap_err().to_string();
+        assert!(text.contains("f16") && text.contains("auto, f32, bf16"), "{text}");
     }
 }

@@ -65,7 +65,7 @@ pub enum TrainError {
         found: String,
     },
     /// A number format that this version does not compute in.
-    #[error("precision '{found}': this version computes in f32; use --precision f32")]
+    #[error("unknown precision '{found}': expected one of auto, f32, bf16")]
     Precision {
         /// What was asked for.
         found: String,

@@ -2,8 +2,9 @@
 //! can give, and advises.
 
 use unet_data::{Dataset, ValSpec};
-use unet_kernels::Dims;
-use unet_model::backend::cpu::{inference_bytes, parameter_bytes, training_bytes};
+use unet_kernels::{Dims, Kernels};
+use unet_model::ModelError;
+use unet_model::backend::cpu::{checkpointed_bytes, inference_bytes, parameter_bytes, training_bytes};
 use unet_model::params::param_specs;
 
 use crate::TrainError;
@@ -53,7 +54,10 @@ pub fn estimate(
     let largest = sizes.iter().copied().max_by_key(|(w, h)| w * h).unwrap_or((0, 0));
     let (width, height) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { largest };
     let dims = Dims::new(config.train.batch_size, height, width, channels);
-    let activations = training_bytes(&network, dims, size_of::<f32>())? as u64;
+    let kernels = Kernels::from_env().map_err(ModelError::from)?;
+    let element = config.train.precision.on(&kernels).bytes();
+    let step_bytes = if config.train.checkpoint_activations { checkpointed_bytes } else { training_bytes };
+    let activations = step_bytes(&network, dims, element)? as u64;
     let specs = param_specs(&network);
     let one = parameter_bytes(&network) as u64;
     let state = (state_values(&config.optimizer, &specs) * size_of::<f32>()) as u64;
@@ -100,25 +104,31 @@ fn advice(config: &RunConfig, channels: usize, classes: usize, sizes: &[(usize, 
     let halvings = |from: usize, least: usize| {
         std::iter::successors(Some(from / 2), |n| Some(n / 2)).take_while(|n| *n >= least).collect::<Vec<_>>()
     };
-    let mut found = Vec::new();
-    let mut try_out = |flag: &str, values: Vec<usize>, set: &dyn Fn(&mut RunConfig, usize)| {
-        let fitting = values.into_iter().find_map(|n| {
-            let mut changed = config.clone();
-            set(&mut changed, n);
-            fits(&changed).map(|mib| (n, mib))
-        });
-        if let Some((n, mib)) = fitting {
-            found.push(format!("{flag} {n} needs {mib} MiB"));
-        }
-    };
     let side = if config.data.patch > 0 {
         config.data.patch
     } else {
         sizes.iter().map(|(w, h)| (*w).max(*h)).max().unwrap_or(0).next_power_of_two()
     };
-    try_out("--batch-size", halvings(config.train.batch_size, 1), &|c, n| c.train.batch_size = n);
-    try_out("--patch", halvings(side, 1 << config.model.depth), &|c, n| c.data.patch = n);
-    try_out("--width", halvings(config.model.width, 1), &|c, n| c.model.width = n);
+    type Change = fn(&mut RunConfig, usize);
+    let once = if config.train.checkpoint_activations { vec![] } else { vec![1] };
+    let changes: [(&str, Vec<usize>, Change); 4] = [
+        ("--checkpoint-activations", once, |c, _| c.train.checkpoint_activations = true),
+        ("--batch-size", halvings(config.train.batch_size, 1), |c, n| c.train.batch_size = n),
+        ("--patch", halvings(side, 1 << config.model.depth), |c, n| c.data.patch = n),
+        ("--width", halvings(config.model.width, 1), |c, n| c.model.width = n),
+    ];
+    let found: Vec<String> = changes
+        .into_iter()
+        .filter_map(|(flag, values, set)| {
+            let (n, mib) = values.into_iter().find_map(|n| {
+                let mut changed = config.clone();
+                set(&mut changed, n);
+                fits(&changed).map(|mib| (n, mib))
+            })?;
+            let value = if flag == "--checkpoint-activations" { String::new() } else { format!(" {n}") };
+            Some(format!("{flag}{value} needs {mib} MiB"))
+        })
+        .collect();
     match found.is_empty() {
         true => "use smaller batches of smaller patches in a narrower network".to_owned(),
         false => found.join(", "),
@@ -173,6 +183,10 @@ mod tests {
         assert!(needs("train.ema_decay = 0.0").parameters < plain.parameters);
         assert!(needs("optimizer.kind = 'sgd'").parameters < plain.parameters);
         assert!(needs("data.cache_mib = 0").data < plain.data);
+        let bf16 = needs("train.precision = 'bf16'").activations as f64;
+        assert!(bf16 < 0.55 * plain.activations as f64, "{bf16}");
+        let checkpointed = needs("train.checkpoint_activations = true").activations as f64;
+        assert!(checkpointed < 0.75 * plain.activations as f64, "{checkpointed}");
     }
 
     #[test]
@@ -182,6 +196,8 @@ mod tests {
         let needed = estimate(&config, 1, 2, &sizes).unwrap().total();
         let text = advice(&config, 1, 2, &sizes, needed / 2);
         assert!(text.contains("--patch ") && text.contains("--width ") && text.contains("MiB"), "{text}");
+        let text = advice(&config, 1, 2, &sizes, needed * 9 / 10);
+        assert!(text.starts_with("--checkpoint-activations needs "), "{text}");
         assert!(advice(&config, 1, 2, &sizes, 0).contains("smaller"), "nothing fits");
     }
 

@@ -14,7 +14,7 @@ use crate::config::{
     CONFIG_VERSION, DataSection, GroupSection, ModelSection, NonFinite, NormalizationKind, RunConfig, Selection,
     TrainSection, Warmup,
 };
-use crate::device::{Device, Precision};
+use crate::device::{Device, PrecisionChoice};
 use crate::error::nearest;
 use crate::loss::LossConfig;
 use crate::optim::OptimizerConfig;
@@ -121,6 +121,7 @@ fn train() -> TrainSection {
         memory_check: true,
         threads: 0,
         device: Device::Cpu,
-        precision: Precision::F32,
+        precision: PrecisionChoice::Auto,
+        checkpoint_activations: false,
     }
 }

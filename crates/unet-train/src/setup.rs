@@ -87,6 +87,7 @@ impl Ready {
             memory,
             first_step: 0,
             tier: kernels.tier().to_string(),
+            precision: learner.precision(),
             threads: pool.current_num_threads(),
             notes: dataset.notes().into_iter().chain(config.data.val.warning(dataset)).collect(),
         };

@@ -10,10 +10,9 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use unet_data::{ClassTable, Normalization};
 use unet_model::atomic::write_atomically;
-use unet_model::{Gradients, ModelError, Parameters};
+use unet_model::{Gradients, ModelError, Parameters, Precision};
 
 use crate::TrainError;
-use crate::device::Precision;
 use crate::observe::EpochRecord;
 use crate::optim::AverageWeights;
 use crate::schedule::Plateau;

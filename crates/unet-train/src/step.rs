@@ -6,7 +6,7 @@ mod start;
 
 use unet_data::Batch;
 use unet_kernels::{Dims, Kernels};
-use unet_model::{CpuTrainer, Gradients, ModelError, ParamSpec, Parameters, UNet, UNetConfig};
+use unet_model::{AnyTrainer, Gradients, ModelError, ParamSpec, Parameters, Precision, UNet, UNetConfig};
 
 pub(crate) use self::average::{Average, Pending};
 use crate::TrainError;
@@ -26,7 +26,8 @@ pub struct Learner {
     pub(crate) settled: bool,
     pub(crate) pending: Pending,
     ema_decay: f64,
-    trainer: CpuTrainer,
+    precision: Precision,
+    trainer: AnyTrainer,
     loss: Box<dyn Loss>,
     schedule: Schedule,
     warmup: Warmup,
@@ -104,6 +105,7 @@ impl Learner {
         total_steps: u64,
     ) -> Result<Self, TrainError> {
         let decay = config.train.ema_decay;
+        let precision = config.train.precision.on(&kernels);
         let group = |spec: &ParamSpec| Group::configured(&config.groups, spec);
         let average = match (config.optimizer.averages_itself(), decay > 0.0) {
             (true, _) => Average::Own(Box::new(copy_of(&model)?)),
@@ -117,7 +119,8 @@ impl Learner {
             settled: true,
             pending: Pending::default(),
             ema_decay: decay,
-            trainer: CpuTrainer::new(kernels),
+            precision,
+            trainer: AnyTrainer::new(kernels, precision, config.train.checkpoint_activations),
             loss,
             schedule: config.schedule.clone(),
             warmup: config.warmup,
@@ -255,6 +258,11 @@ impl Learner {
     /// Steps made.
     pub fn steps(&self) -> u64 {
         self.optimizer.steps()
+    }
+
+    /// The number format that activations are stored in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The network that is trained.

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPool;
 use unet_data::Dataset;
 use unet_kernels::Kernels;
+use unet_model::ModelError;
 
 pub use self::resume::ResumeOptions;
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, RunDir};
 use crate::config::RunConfig;
+use crate::device::PrecisionChoice;
 use crate::hooks::{Hooks, Metric};
 use crate::observe::{Ended, EpochRecord, Event, Observer, RunPlan, RunSummary, ValidationRecord};
 use crate::run_log::RunLog;
@@ -81,12 +83,15 @@ impl Trainer {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_hooks(
-        config: RunConfig,
+        mut config: RunConfig,
         dataset: Arc<dyn Dataset>,
         out: &Path,
         mut hooks: Hooks,
     ) -> Result<Self, TrainError> {
         config.validate()?;
+        // The run's own file says what it was, so that it is repeated to the bit on another machine too.
+        let kernels = Kernels::from_env().map_err(ModelError::from)?;
+        config.train.precision = PrecisionChoice::Fixed(config.train.precision.on(&kernels));
         let run = RunDir::new(out);
         if run.state().exists() || run.best().exists() {
             return Err(TrainError::RunExists { path: out.to_owned() });

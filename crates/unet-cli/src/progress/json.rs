@@ -46,6 +46,7 @@ fn document(event: &Event<'_>) -> Option<Value> {
             "first_step": plan.first_step,
             "memory_bytes": plan.memory.total(),
             "tier": plan.tier,
+            "precision": plan.precision.to_string(),
             "threads": plan.threads,
             "notes": plan.notes,
             "config": config,

@@ -211,9 +211,10 @@ fn plan_lines(config: &RunConfig, plan: &RunPlan) -> Vec<String> {
             text::count(plan.steps_per_epoch, "step")
         ),
         format!(
-            "  computing {}, {}, f32, about {} MiB",
+            "  computing {}, {}, {}, about {} MiB",
             plan.tier,
             text::count(plan.threads as u64, "thread"),
+            plan.precision,
             plan.memory.total() >> 20
         ),
     ];

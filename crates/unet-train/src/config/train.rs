@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-use crate::device::{Device, Precision};
+use crate::device::{Device, PrecisionChoice};
 use crate::error::nearest;
 
 /// How long, how often.
@@ -51,8 +51,10 @@ pub struct TrainSection {
     pub threads: usize,
     /// Where to compute: `auto` or `cpu`.
     pub device: Device,
-    /// In which numbers: `auto` or `f32`.
-    pub precision: Precision,
+    /// In which numbers activations are stored: `auto`, `f32` or `bf16`. Arithmetic, weights and statistics are f32 in each.
+    pub precision: PrecisionChoice,
+    /// Whether activations within a block are computed again in the backward pass instead of kept: less memory, more time, the same bits.
+    pub checkpoint_activations: bool,
 }
 
 /// What to do with a batch whose loss or gradient is no finite number.

@@ -140,6 +140,8 @@ pub struct RunPlan {
     pub first_step: u64,
     /// Kernels' instruction set.
     pub tier: String,
+    /// Number format that activations are stored in.
+    pub precision: unet_model::Precision,
     /// Threads that compute.
     pub threads: usize,
     /// What the user may want to know, a sentence each.

@@ -74,7 +74,7 @@ impl Trainer {
         }
         let setup = Setup::new(&config, &dataset, Some(state.normalization.clone()))?;
         let mut ready = Ready::new(&config, dataset.as_ref(), &setup, &mut hooks)?;
-        let changes = changes(&state, &ready, &config);
+        let changes = changes(&state, &ready);
         if options.exact && !changes.is_empty() {
             return Err(refuse(format!(
                 "{}; without --exact it continues, not bit-identical to the uninterrupted run",
@@ -111,15 +111,14 @@ impl ResumeOptions {
 }
 
 /// What is not as it was when the state was written, and changes bits; a clause each.
-fn changes(state: &RunState, ready: &Ready, config: &RunConfig) -> Vec<String> {
+fn changes(state: &RunState, ready: &Ready) -> Vec<String> {
     let program = env!("CARGO_PKG_VERSION");
     let mut changes = Vec::new();
     if state.tier != ready.plan.tier {
         changes.push(format!("the run began on {} kernels and goes on on {} ones", state.tier, ready.plan.tier));
     }
-    if state.precision != config.train.precision {
-        let (was, is) = (String::from(state.precision), String::from(config.train.precision));
-        changes.push(format!("the run began in {was} and goes on in {is}"));
+    if state.precision != ready.plan.precision {
+        changes.push(format!("the run began in {} and goes on in {}", state.precision, ready.plan.precision));
     }
     if state.program != program {
         changes.push(format!("the run began with version {} of the program and goes on with {program}", state.program));

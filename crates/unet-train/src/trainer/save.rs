@@ -43,7 +43,7 @@ impl Trainer {
             data_hash: self.data_hash.clone(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             tier: self.plan.tier.clone(),
-            precision: self.config.train.precision,
+            precision: self.learner.precision(),
             progress: self.progress.clone(),
             steps: self.learner.steps(),
             average_weights: self.learner.optimizer.average_weights(),

@@ -52,7 +52,7 @@ impl<'a, T: Element> Pass<'a, T> {
     }
 
     /// The path of the first layer whose output holds a value that is no finite number, in the order in which layers ran; `input` where
-    /// the input does already. `None` where all are finite.
+    /// the input does already. `None` where all are finite. With checkpointed activations it looks at those that were kept.
     pub fn first_non_finite(&self) -> Option<&str> {
         let is_bad = |id: usize| {
             let stored = self.tape.value(id);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use unet_kernels::{Dims, Kernels, bf16};
 
 use super::{CpuTrainer, Gradients, Pass};
@@ -10,7 +11,8 @@ use crate::{ModelError, UNet};
 
 /// The number format that activations and their gradients are stored in. Arithmetic is in f32, as are parameters, statistics,
 /// logits, gradients by parameters and the optimizer's state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats.
     #[default]
@@ -108,6 +110,14 @@ impl AnyPass<'_> {
         match self {
             Self::F32(pass) => pass.logits_dims(),
             Self::Bf16(pass) => pass.logits_dims(),
+        }
+    }
+
+    /// As [`Pass::first_non_finite`].
+    pub fn first_non_finite(&self) -> Option<&str> {
+        match self {
+            Self::F32(pass) => pass.first_non_finite(),
+            Self::Bf16(pass) => pass.first_non_finite(),
         }
     }
 
