@@ -68,6 +68,10 @@ pub enum Command {
     Report(ReportArgs),
     /// Make a model of weights that were trained elsewhere
     Import(ImportArgs),
+    /// Print what a shell needs to complete commands and options
+    Completions(CompletionsArgs),
+    /// Write a manual page for each command
+    Man(ManArgs),
 }
 
 /// How files are to be understood.
@@ -229,6 +233,28 @@ pub struct ImportArgs {
     /// Overwrite MODEL where it exists
     #[arg(long)]
     pub force: bool,
+}
+
+/// What `unet completions` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet completions bash > ~/.local/share/bash-completion/completions/unet
+  unet completions zsh > ~/.zfunc/_unet          with fpath+=~/.zfunc before compinit
+  unet completions fish > ~/.config/fish/completions/unet.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// What `unet man` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  unet man ~/.local/share/man/man1     unet.1, unet-train.1 …; then: man unet-train")]
+pub struct ManArgs {
+    /// Folder to write them to; it is made where it is missing, and pages of those names are replaced
+    pub dir: PathBuf,
 }
 
 /// How an imported network was fed.

@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         Command::Tune(args) => cmd::tune::run(&args, &terminal),
         Command::Report(args) => cmd::report::run(&args, &terminal),
         Command::Import(args) => cmd::import::run(&args),
+        Command::Completions(args) => cmd::manual::completions(&args),
+        Command::Man(args) => cmd::manual::pages(&args),
     };
     match result {
         Ok(code) => code,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde::Deserialize;
+use unet_data::{LabelMap, WeightMapConfig};
 use unet_kernels::Kernels;
 use unet_train::loss::{LossConfig, Targets};
 
@@ -38,6 +39,54 @@ fn values_and_gradients_are_pytorchs() {
         for (i, (found, expected)) in grad.iter().zip(&case.grad).enumerate() {
             let error = (f64::from(*found) - expected).abs();
             assert!(error < 1e-6 * largest.max(1e-3), "{what}, gradient {i}: {found} for {expected}");
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Boundary {
+    height: usize,
+    width: usize,
+    w0: f32,
+    sigma: f32,
+    labels: Vec<u8>,
+    weights: Vec<f64>,
+    cases: Vec<BoundaryCase>,
+}
+
+#[derive(Deserialize)]
+struct BoundaryCase {
+    kind: String,
+    logits: Vec<f32>,
+    value: f64,
+    grad: Vec<f64>,
+}
+
+/// The paper's loss from labels on: its weight map, then the weighted cross-entropy. `fixtures/boundary_ce.json` was made by
+/// `xtask/reference/boundary_ce.py`, which names its versions there.
+#[test]
+fn the_papers_boundary_weighted_cross_entropy_is_pytorchs() {
+    let f: Boundary = serde_json::from_str(include_str!("fixtures/boundary_ce.json")).unwrap();
+    let config = WeightMapConfig { w0: f.w0, sigma: f.sigma, balance: true };
+    let share = f.labels.iter().map(|l| f64::from(*l)).sum::<f64>() / f.labels.len() as f64;
+    let labels = LabelMap { width: f.width, height: f.height, labels: f.labels.clone() };
+    let weights = config.map(&labels, &config.class_weights(&[1.0 - share, share]));
+    for (i, (found, expected)) in weights.iter().zip(&f.weights).enumerate() {
+        assert!((f64::from(*found) - expected).abs() < 1e-5 * expected, "weight {i}: {found} for {expected}");
+    }
+    let kernels = Kernels::detect();
+    for case in &f.cases {
+        let config: LossConfig = serde_json::from_value(serde_json::json!({"kind": case.kind})).unwrap();
+        let mut loss = config.build(2).unwrap();
+        let shape = (1, f.height, f.width);
+        let targets = Targets { weights: Some(&weights), ..Targets::new(&f.labels, shape) };
+        let mut grad = vec![f32::NAN; case.logits.len()];
+        let found = loss.evaluate(&kernels, &case.logits, &targets, Some(&mut grad)).unwrap().mean();
+        assert!((found - case.value).abs() < 1e-6 * case.value, "{}: {found} for {}", case.kind, case.value);
+        let largest = case.grad.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+        for (i, (found, expected)) in grad.iter().zip(&case.grad).enumerate() {
+            let error = (f64::from(*found) - expected).abs();
+            assert!(error < 1e-6 * largest, "{}, gradient {i}: {found} for {expected}", case.kind);
         }
     }
 }

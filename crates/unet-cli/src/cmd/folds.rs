@@ -5,10 +5,23 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use unet_train::observe::RunSummary;
+use unet_train::RunDir;
+use unet_train::observe::{EpochRecord, RunSummary};
 
+use super::inspect::run_records;
 use crate::progress::text;
 use crate::terminal::Terminal;
+
+/// A score of a validation record.
+type Score = fn(&EpochRecord) -> Option<f64>;
+
+/// What is summarised beside the measure that chose the best epochs, all at those epochs.
+const SCORES: [(&str, Score); 4] = [
+    ("loss", |r| r.val.as_ref().map(|v| v.loss)),
+    ("dice", |r| r.val.as_ref().and_then(|v| v.scores.mean_dice)),
+    ("iou", |r| r.val.as_ref().and_then(|v| v.scores.mean_iou)),
+    ("pixel_error", |r| r.val.as_ref().and_then(|v| v.scores.pixel_error)),
+];
 
 /// Mean and sample standard deviation; of a single value the latter is 0.
 fn mean_and_sd(values: &[f64]) -> (f64, f64) {
@@ -18,36 +31,54 @@ fn mean_and_sd(values: &[f64]) -> (f64, f64) {
     (mean, if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 })
 }
 
-/// Prints the folds' best values and scores, and writes them to `folds.json` in `folder`.
+/// `values` as a line and as a JSON object.
+fn summary(name: &str, values: &[f64]) -> (String, serde_json::Value) {
+    let (mean, sd) = mean_and_sd(values);
+    let line = format!("  {} {} ± {}", name.replace('_', " "), text::number(mean), text::number(sd));
+    (line, json!({"values": values, "mean": mean, "sd": sd}))
+}
+
+/// Prints the folds' best values and scores, and writes them to `folds.json` in `folder`. All folds ran to their end.
 pub fn summarize(folder: &Path, summaries: &[RunSummary], terminal: &Terminal) -> Result<()> {
-    let best: Vec<f64> = summaries.iter().filter_map(|s| s.best.as_ref()).map(|b| b.value).collect();
-    let metric = summaries.iter().find_map(|s| s.best.as_ref()).map_or("loss", |b| b.metric.as_str());
-    let (mean, sd) = mean_and_sd(&best);
+    let best: Vec<_> = summaries.iter().filter_map(|s| s.best.as_ref()).collect();
+    let metric = best.first().map_or("loss", |b| b.metric.as_str());
     terminal.line("");
-    for (i, (summary, value)) in summaries.iter().zip(&best).enumerate() {
-        let epoch = summary.best.as_ref().map_or(0, |b| b.epoch);
-        terminal.line(format!(
-            "  fold {}  {} {} (epoch {epoch})",
-            i + 1,
-            metric.replace('_', " "),
-            text::number(*value)
-        ));
+    for (i, b) in best.iter().enumerate() {
+        let (name, value) = (metric.replace('_', " "), text::number(b.value));
+        terminal.line(format!("  fold {}  {name} {value} (epoch {})", i + 1, b.epoch));
     }
-    let line = format!(
-        "  {} {} ± {} over {}",
-        metric.replace('_', " "),
-        text::number(mean),
-        text::number(sd),
-        text::count(best.len() as u64, "fold")
-    );
-    terminal.line(line);
-    let document = json!({"metric": metric, "values": best, "mean": mean, "sd": sd,
-        "runs": summaries.iter().map(|s| s.run.display().to_string()).collect::<Vec<_>>()});
+    let values: Vec<f64> = best.iter().map(|b| b.value).collect();
+    let (line, mut document) = summary(metric, &values);
+    terminal.line(format!("{line} over {}", text::count(values.len() as u64, "fold")));
+    let records: Vec<EpochRecord> =
+        summaries.iter().filter_map(|s| best_record(s).transpose()).collect::<Result<_>>()?;
+    let mut scores = serde_json::Map::new();
+    for (name, of) in SCORES {
+        let values: Vec<f64> = records.iter().filter_map(of).collect();
+        // A fold whose held-out masks lack a class may have no score: then there is no mean over all folds.
+        if values.len() == summaries.len() {
+            let (line, object) = summary(&format!("val_{name}"), &values);
+            if format!("val_{name}") != metric {
+                terminal.line(line);
+            }
+            scores.insert(name.to_owned(), object);
+        }
+    }
+    let runs: Vec<_> = summaries.iter().map(|s| s.run.display().to_string()).collect();
+    document["metric"] = metric.into();
+    document["runs"] = runs.into();
+    document["scores"] = scores.into();
     let path = folder.join("folds.json");
     std::fs::write(&path, serde_json::to_string_pretty(&document)? + "\n")
         .with_context(|| format!("{}: cannot write", path.display()))?;
     terminal.line(format!("  written  {}", path.display()));
     Ok(())
+}
+
+/// The record of a run's best epoch; none where that is the model that it started from.
+fn best_record(summary: &RunSummary) -> Result<Option<EpochRecord>> {
+    let Some(best) = &summary.best else { return Ok(None) };
+    Ok(run_records(&RunDir::new(&summary.run))?.into_iter().find(|r| r.epoch == best.epoch))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod evaluate;
 mod folds;
 pub mod import;
 pub mod inspect;
+pub mod manual;
 pub mod predict;
 pub mod report;
 pub mod train;

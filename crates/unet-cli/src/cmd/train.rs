@@ -75,7 +75,11 @@ fn all_folds(
     if *chosen.end() > folds {
         anyhow::bail!("--fold {}: there are {folds} folds", chosen.end());
     }
-    let folder = resolve::make_run_folder(args.out.as_deref(), &config)?;
+    // A fold of its own may join others that lie there already.
+    let folder = match (&args.out, args.fold) {
+        (Some(out), Some(_)) => out.clone(),
+        (out, _) => resolve::make_run_folder(out.as_deref(), &config)?,
+    };
     let mut summaries = Vec::new();
     for fold in chosen {
         let mut config = config.clone();
@@ -90,7 +94,9 @@ fn all_folds(
         }
         summaries.push(summary);
     }
-    folds::summarize(&folder, &summaries, terminal)?;
+    if args.fold.is_none() {
+        folds::summarize(&folder, &summaries, terminal)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
