@@ -10,7 +10,7 @@ use std::ops::AddAssign;
 use serde::{Deserialize, Serialize};
 
 use super::ScoreError;
-use super::contingency::Contingency;
+use super::contingency::{Contingency, Overlap};
 
 /// A score and what it is the harmonic mean of.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -44,32 +44,66 @@ pub struct PairSums {
 impl PairSums {
     /// Sums over the part of a table where the truth is not 0.
     pub fn of_foreground(table: &Contingency) -> Self {
+        let of_foreground = |overlap: &&Overlap| overlap.truth != 0;
+        let size = |label: fn(&Overlap) -> u32| {
+            let last = table.overlaps.iter().filter(of_foreground).map(label).max();
+            last.map_or(0, |last| last as usize + 1)
+        };
+        let (truths, proposals) = (size(|o| o.truth), size(|o| o.proposal));
+        let pairs = table.overlaps.iter().filter(of_foreground).map(|o| (o.truth, o.proposal, o.pixels));
+        if truths.max(proposals) <= 2 * table.overlaps.len() + 1024 {
+            return Self::of_pairs(pairs, &mut vec![0; truths], &mut vec![0; proposals]);
+        }
+        // Labels far apart are numbered anew.
+        let numbered = |label: fn(&Overlap) -> u32| {
+            let mut labels: Vec<u32> = table.overlaps.iter().map(label).chain([0]).collect();
+            labels.sort_unstable();
+            labels.dedup();
+            labels
+        };
+        let (rows, columns) = (numbered(|o| o.truth), numbered(|o| o.proposal));
+        let place = |labels: &[u32], label: u32| labels.partition_point(|&other| other < label) as u32;
+        let pairs = pairs.map(|(t, p, pixels)| (place(&rows, t), place(&columns, p), pixels));
+        Self::of_pairs(pairs, &mut vec![0; rows.len()], &mut vec![0; columns.len()])
+    }
+
+    /// Sums over pairs of labels of truth and proposal that occur, each once, and their pixels. No label of the truth is 0. The two
+    /// slices have room for every label, are all 0 and become so again.
+    pub(super) fn of_pairs(
+        pairs: impl Iterator<Item = (u32, u32, u64)>,
+        truth_sizes: &mut [u64],
+        proposal_sizes: &mut [u64],
+    ) -> Self {
         let mut sums = Self::default();
-        let mut columns = Vec::with_capacity(table.overlaps.len());
-        let mut rows = table.overlaps.iter().filter(|overlap| overlap.truth != 0).peekable();
-        while let Some(first) = rows.peek().copied() {
-            let mut size = 0;
-            while let Some(overlap) = rows.next_if(|next| next.truth == first.truth) {
-                size += overlap.pixels;
-                if overlap.proposal == 0 {
-                    sums.dams += overlap.pixels;
-                } else {
-                    sums.overlap_squares += square(overlap.pixels);
-                    sums.overlap_logs += x_ln_x(overlap.pixels);
-                    columns.push((overlap.proposal, overlap.pixels));
-                }
+        for (truth, proposal, pixels) in pairs {
+            truth_sizes[truth as usize] += pixels;
+            sums.pixels += pixels;
+            if proposal == 0 {
+                sums.dams += pixels;
+            } else {
+                proposal_sizes[proposal as usize] += pixels;
+                sums.overlap_squares += square(pixels);
+                sums.overlap_logs += x_ln_x(pixels);
             }
-            sums.pixels += size;
+        }
+        for size in truth_sizes.iter_mut().map(std::mem::take) {
             sums.truth_squares += square(size);
             sums.truth_logs += x_ln_x(size);
         }
-        columns.sort_unstable();
-        for column in columns.chunk_by(|a, b| a.0 == b.0) {
-            let size = column.iter().map(|&(_, pixels)| pixels).sum();
+        for size in proposal_sizes.iter_mut().map(std::mem::take) {
             sums.proposal_squares += square(size);
             sums.proposal_logs += x_ln_x(size);
         }
         sums
+    }
+
+    /// Whether the other has the same sums, those of logarithms but for rounding.
+    #[cfg(test)]
+    pub(super) fn is_close_to(&self, other: &Self) -> bool {
+        let whole = |s: &Self| Self { truth_logs: 0.0, proposal_logs: 0.0, overlap_logs: 0.0, ..*s };
+        let logs = |s: &Self| [s.truth_logs, s.proposal_logs, s.overlap_logs];
+        let close = |(a, b): (f64, f64)| (a - b).abs() <= 1e-12 * a.abs().max(1.0);
+        whole(self) == whole(other) && logs(self).into_iter().zip(logs(other)).all(close)
     }
 
     /// Number of foreground pixels of the truth.

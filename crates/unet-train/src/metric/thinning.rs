@@ -10,11 +10,11 @@ use crate::objects::{Components, Connectivity, Grid, GridError, label};
 /// Label of a dam.
 pub const DAM: u32 = 0;
 /// Membrane that the flood has not reached.
-const DRY: u32 = u32::MAX;
+pub(super) const DRY: u32 = u32::MAX;
 /// Membrane that waits in the queue.
-const QUEUED: u32 = u32::MAX - 1;
+pub(super) const QUEUED: u32 = u32::MAX - 1;
 /// The frame around the image.
-const OUTSIDE: u32 = u32::MAX - 2;
+pub(super) const OUTSIDE: u32 = u32::MAX - 2;
 
 /// Grows the four-connected components of the pixels that are not zero into the rest: basins are 1 to `count`, numbered
 /// as the components are, and dams 0. A mask without any cell is one plateau, hence one basin.
@@ -41,7 +41,14 @@ pub(super) fn grow(cells: &Components, grid: Grid) -> Components {
             *to = if label == 0 { DRY } else { label };
         }
     }
-    flood(&mut framed, stride);
+    let beside = |pixel: usize| {
+        let around = [pixel - stride, pixel - 1, pixel + 1, pixel + stride];
+        framed[pixel] == DRY && around.iter().any(|&next| framed[next] < OUTSIDE)
+    };
+    let mut queue: Vec<u32> =
+        (stride + 1..framed.len() - stride - 1).filter(|&pixel| beside(pixel)).map(|pixel| pixel as u32).collect();
+    queue.iter().for_each(|&pixel| framed[pixel as usize] = QUEUED);
+    flood(&mut framed, &mut queue, stride);
     let mut labels = Vec::with_capacity(width * height);
     for row in framed[stride..].chunks_exact(stride).take(height) {
         labels.extend_from_slice(&row[1..=width]);
@@ -49,15 +56,10 @@ pub(super) fn grow(cells: &Components, grid: Grid) -> Components {
     Components { labels, count: cells.count }
 }
 
-fn flood(labels: &mut [u32], stride: usize) {
+/// Floods from the pixels of `queue`, which are [`QUEUED`]: those of membrane that have a cell beside them, in row-major order. `labels`
+/// has a frame of [`OUTSIDE`] around it, its rows being `stride` apart.
+pub(super) fn flood(labels: &mut [u32], queue: &mut Vec<u32>, stride: usize) {
     let around = |pixel: usize| [pixel - stride, pixel - 1, pixel + 1, pixel + stride];
-    let mut queue: Vec<u32> = Vec::new();
-    for pixel in stride + 1..labels.len() - stride - 1 {
-        if labels[pixel] == DRY && around(pixel).iter().any(|&next| labels[next] < OUTSIDE) {
-            labels[pixel] = QUEUED;
-            queue.push(pixel as u32);
-        }
-    }
     let mut head = 0;
     while head < queue.len() {
         let pixel = queue[head] as usize;

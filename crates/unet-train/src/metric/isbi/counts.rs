@@ -5,13 +5,10 @@ use std::ops::AddAssign;
 
 use rayon::prelude::*;
 
+use super::sweep::{Scratch, Sweep};
 use super::{IsbiSlice, Proposal};
 use crate::metric::ScoreError;
-use crate::metric::contingency::Partition;
 use crate::metric::rand_info::PairSums;
-use crate::metric::thinning::grow;
-use crate::metric::warping::wrong_pixels;
-use crate::objects::{Connectivity, label};
 
 /// The thresholds 0.0, 0.1, … 1.0.
 pub(super) const THRESHOLDS: usize = 11;
@@ -33,14 +30,14 @@ impl IsbiCounts {
     /// [`ScoreError`] where the slice does not fit its size or a value is no probability (its image is then called 0).
     pub fn of(slice: &IsbiSlice<'_>) -> Result<Self, ScoreError> {
         slice.check(0)?;
-        let truth = slice.truth_partition();
+        let sweep = Sweep::new(slice);
         let steps = match slice.proposal {
-            Proposal::Mask(_) => vec![slice.count(&truth, 0.5)?],
+            Proposal::Mask(_) => vec![sweep.count(0.5, &mut Scratch::default())],
             // In the values' own precision, so that 0.2 stored is not above 0.2 asked for.
             Proposal::Probability(_) => (0..THRESHOLDS)
                 .into_par_iter()
-                .map(|tenth| slice.count(&truth, (tenth as f64 / 10.0) as f32))
-                .collect::<Result<_, _>>()?,
+                .map_init(Scratch::default, |scratch, tenth| sweep.count((tenth as f64 / 10.0) as f32, scratch))
+                .collect(),
         };
         Ok(Self { steps })
     }
@@ -62,16 +59,16 @@ impl IsbiCounts {
 }
 
 /// What one slice at one threshold adds up to.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Counts {
     pub(super) thinned: PairSums,
     pub(super) plain: PairSums,
     /// Cells in both, of the truth, of the proposal.
-    both: u64,
-    truth: u64,
-    proposal: u64,
-    wrong: u64,
-    pixels: u64,
+    pub(super) both: u64,
+    pub(super) truth: u64,
+    pub(super) proposal: u64,
+    pub(super) wrong: u64,
+    pub(super) pixels: u64,
 }
 
 impl Counts {
@@ -119,36 +116,5 @@ impl IsbiSlice<'_> {
             }
         }
         Ok(())
-    }
-
-    fn truth_partition(&self) -> Partition {
-        Partition::new(&label(self.grid, Connectivity::Four, |pixel| self.truth[pixel] != 0, |_, _| true).labels)
-    }
-
-    fn count(&self, truth: &Partition, limit: f32) -> Result<Counts, ScoreError> {
-        let cells: Vec<u8> = match self.proposal {
-            Proposal::Probability(values) => values.iter().map(|&value| u8::from(value > limit)).collect(),
-            Proposal::Mask(cells) => cells.iter().map(|&cell| u8::from(cell != 0)).collect(),
-        };
-        let parts = label(self.grid, Connectivity::Four, |pixel| cells[pixel] != 0, |_, _| true);
-        let basins = grow(&parts, self.grid);
-        let is_cell = |pixel: usize| cells[pixel] != 0;
-        let wrong = match self.proposal {
-            Proposal::Probability(values) => wrong_pixels(self.truth, is_cell, |pixel| values[pixel], self.grid),
-            Proposal::Mask(_) => wrong_pixels(self.truth, is_cell, |pixel| f32::from(cells[pixel]), self.grid),
-        };
-        let mut counts = Counts {
-            thinned: PairSums::of_foreground(&truth.overlaps(&basins.labels)?),
-            plain: PairSums::of_foreground(&truth.overlaps(&parts.labels)?),
-            wrong,
-            pixels: self.truth.len() as u64,
-            ..Counts::default()
-        };
-        for (&label, &cell) in self.truth.iter().zip(&cells) {
-            counts.both += u64::from(label != 0 && cell != 0);
-            counts.truth += u64::from(label != 0);
-            counts.proposal += u64::from(cell != 0);
-        }
-        Ok(counts)
     }
 }

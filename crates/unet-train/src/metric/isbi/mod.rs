@@ -6,6 +6,9 @@
 //! the foreground of the truth alone, so slices without a cell have no such score and are left out of those means.
 
 mod counts;
+mod pairs;
+mod runs;
+mod sweep;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
