@@ -55,6 +55,7 @@ mod selection;
 mod setup;
 mod state;
 pub mod step;
+mod threshold;
 mod trainer;
 pub mod tune;
 mod validate;

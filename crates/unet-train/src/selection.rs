@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::config::{Selection, TrainSection};
 use crate::error::nearest;
-use crate::metric::ClassScores;
+use crate::metric::{ClassScores, IsbiScores, Scores};
 use crate::observe::{Best, ValidationRecord};
 use crate::state::Bits;
 
@@ -25,6 +25,8 @@ enum Source {
     Error,
     /// A score of one class, by its index.
     Class(usize, ClassScore),
+    /// V_rand or V_info of the ISBI challenge, by that name.
+    Challenge(&'static str),
     /// A caller's own metric.
     Own(String),
 }
@@ -66,6 +68,15 @@ impl Measure {
             return of(Source::Own(bare.to_owned()), *higher);
         }
         let mut known: Vec<String> = own.keys().map(|k| format!("val_{k}")).collect();
+        for challenge in ["v_rand", "v_info"] {
+            if bare == challenge && class_values.len() == 2 {
+                return of(Source::Challenge(challenge), true);
+            }
+            if bare == challenge {
+                let expected = format!("a measure of {} classes: the challenge's are of two", class_values.len());
+                return Err(TrainError::config("train.select", name, expected));
+            }
+        }
         for (index, value) in class_values.iter().enumerate() {
             let scores: [(&str, ClassScore); 4] =
                 [("dice", |c| c.dice), ("iou", |c| c.iou), ("precision", |c| c.precision), ("recall", |c| c.recall)];
@@ -77,7 +88,8 @@ impl Measure {
                 known.push(full);
             }
         }
-        let plain = ["val_loss", "val_dice", "val_iou", "val_pixel_accuracy", "val_pixel_error"];
+        let plain =
+            ["val_loss", "val_dice", "val_iou", "val_pixel_accuracy", "val_pixel_error", "val_v_rand", "val_v_info"];
         let near = nearest(name, plain.into_iter().chain(known.iter().map(String::as_str)));
         let near = near.map_or_else(String::new, |n| format!(" (did you mean '{n}'?)"));
         let expected = format!("a measure that there is{near}; of this data also: {}", known.join(", "));
@@ -95,7 +107,35 @@ impl Measure {
             Source::Accuracy => of_val(&|v| v.scores.pixel_accuracy),
             Source::Error => of_val(&|v| v.scores.pixel_error),
             Source::Class(index, get) => of_val(&|v| v.scores.per_class.get(*index).and_then(get)),
+            Source::Challenge(name) => of_val(&|v| v.metrics.get(*name).copied()),
             Source::Own(name) => of_val(&|v| v.metrics.get(name).copied()),
+        }
+    }
+
+    /// Whether validation has to score the challenge's way.
+    pub(crate) fn is_of_challenge(&self) -> bool {
+        matches!(self.source, Source::Challenge(_))
+    }
+
+    /// What a threshold on probabilities is chosen by: the measure itself where it is a score of pixels that has its best in between, the
+    /// mean Dice where it is not (a loss does not see the threshold, and a recall is best where all is called so).
+    pub(crate) fn score_by_threshold(&self, scores: &Scores) -> Option<f64> {
+        match &self.source {
+            Source::MeanIou => scores.mean_iou,
+            Source::Accuracy | Source::Error => scores.pixel_accuracy,
+            Source::Class(index, get) if self.name.starts_with("val_dice") || self.name.starts_with("val_iou") => {
+                scores.per_class.get(*index).and_then(get)
+            }
+            _ => scores.mean_dice,
+        }
+    }
+
+    /// The threshold that is best for a measure of the challenge.
+    pub(crate) fn challenge_threshold(&self, scores: &IsbiScores) -> Option<f64> {
+        match self.source {
+            Source::Challenge("v_info") => scores.v_info_threshold,
+            Source::Challenge(_) => scores.v_rand_threshold,
+            _ => None,
         }
     }
 
@@ -163,7 +203,7 @@ impl Selected {
 mod tests {
     use super::*;
     use crate::config::RunConfig;
-    use crate::metric::{Confusion, Scores};
+    use crate::metric::Confusion;
 
     fn measure(name: &str) -> Result<Measure, TrainError> {
         let own = BTreeMap::from([("v_rand".to_owned(), true), ("far_error".to_owned(), false)]);
@@ -174,7 +214,7 @@ mod tests {
         let mut counts = Confusion::new(2);
         counts.add(&[0, 1, 1, 1], &[0, 1, 1, 0]);
         let metrics = BTreeMap::from([("v_rand".to_owned(), 0.75)]);
-        ValidationRecord { images: 1, loss: 0.25, scores: Scores::of(&counts), metrics }
+        ValidationRecord { images: 1, loss: 0.25, scores: Scores::of(&counts), threshold: None, metrics }
     }
 
     #[test]
@@ -197,6 +237,12 @@ mod tests {
         assert!(!measure("val_far_error").unwrap().higher_is_better, "a caller's metric says itself");
         let none = Measure::resolve(&Selection::auto(), false, &[0, 1], &BTreeMap::new()).unwrap();
         assert_eq!(none.of(0.5, None), 0.5);
+        let challenge = |values: &[u32]| {
+            Measure::resolve(&"val_v_info".parse().unwrap(), true, values, &BTreeMap::new()).map_err(|e| e.to_string())
+        };
+        let two = challenge(&[0, 255]).unwrap();
+        assert!(two.is_of_challenge() && two.higher_is_better && !measure("val_v_rand").unwrap().is_of_challenge());
+        assert!(challenge(&[0, 1, 2]).unwrap_err().contains("of two"));
         let text = measure("val_dice_25").unwrap_err().to_string();
         assert!(text.contains("did you mean 'val_dice_255'") && text.contains("val_v_rand"), "{text}");
     }

@@ -268,6 +268,7 @@ impl Trainer {
             epoch,
             pool: &self.pool,
             kernels: self.kernels,
+            measure: &self.measure,
             metrics: &mut self.metrics,
         };
         let (log, observers) = (&mut self.log, &mut self.observers);

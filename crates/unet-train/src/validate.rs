@@ -1,5 +1,6 @@
 //! Validation during a run: every held-out image whole, its loss and its counts; overlays of the first few.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,10 +11,13 @@ use unet_kernels::Kernels;
 use crate::TrainError;
 use crate::hooks::{Metric, Scored};
 use crate::loss::LossSum;
-use crate::metric::{Confusion, Scores};
+use crate::metric::{Confusion, IsbiCounts, IsbiSlice, Proposal, ScoreError, Scores, isbi_report};
+use crate::objects::Grid;
 use crate::observe::{Event, ValidationRecord};
 use crate::predict::{Segmenter, Tiling, labels_of, overlay, probabilities_of};
+use crate::selection::Measure;
 use crate::step::{Learner, check_finite};
+use crate::threshold::ThresholdCounts;
 
 /// What to validate on, and where overlays go.
 pub(crate) struct Validation<'a> {
@@ -26,6 +30,8 @@ pub(crate) struct Validation<'a> {
     pub epoch: u64,
     pub pool: &'a ThreadPool,
     pub kernels: Kernels,
+    /// By what epochs are compared.
+    pub measure: &'a Measure,
     /// A caller's own metrics.
     pub metrics: &'a mut [Metric],
 }
@@ -39,7 +45,9 @@ pub(crate) fn validate(
 ) -> Result<Option<ValidationRecord>, TrainError> {
     learner.settle()?;
     let mut segmenter = Segmenter::new(job.kernels, learner.result(), Tiling::default())?;
-    let mut counts = Confusion::new(job.dataset.classes().len());
+    let classes = job.dataset.classes().len();
+    let mut counts = Confusion::new(classes);
+    let (mut thresholds, mut challenge) = (ThresholdCounts::new(), Vec::new());
     let mut loss = LossSum::default();
     let mut own: Vec<(f64, u32)> = vec![(0.0, 0); job.metrics.len()];
     for (done, &index) in job.indices.iter().enumerate() {
@@ -57,6 +65,15 @@ pub(crate) fn validate(
         let probabilities = probabilities_of(&logits, k);
         let labels = labels_of(&probabilities, truth.labels.len(), 0.5);
         counts.add(&labels, &truth.labels);
+        if classes == 2 {
+            let of_one = &probabilities[probabilities.len() - labels.len()..];
+            thresholds.add(of_one, &truth.labels);
+            if job.measure.is_of_challenge() {
+                let grid = Grid::new(size.1, size.0);
+                let counted = job.pool.install(|| challenge_counts(grid, of_one, &truth.labels));
+                challenge.push(counted.map_err(|e| TrainError::score(&job.dataset.path(index), e))?);
+            }
+        }
         let scored = Scored {
             id: &sample.id,
             width: size.1,
@@ -79,8 +96,24 @@ pub(crate) fn validate(
         tell(&Event::Validating { done: done + 1, total: job.indices.len() })?;
     }
     let means = job.metrics.iter().zip(own).filter(|(_, (_, n))| *n > 0);
-    let metrics = means.map(|(m, (sum, n))| (m.name().to_owned(), sum / f64::from(n))).collect();
-    Ok(Some(ValidationRecord { images: job.indices.len(), loss: loss.mean(), scores: Scores::of(&counts), metrics }))
+    let mut metrics: BTreeMap<String, f64> =
+        means.map(|(m, (sum, n))| (m.name().to_owned(), sum / f64::from(n))).collect();
+    let mut threshold = thresholds.best(|scores| job.measure.score_by_threshold(scores)).filter(|_| classes == 2);
+    // Without a cell in any truth there is nothing to score, and the epoch has no value.
+    if let Ok(report) = isbi_report(&challenge) {
+        let scores = report.scores;
+        metrics.extend([("v_rand".to_owned(), scores.v_rand), ("v_info".to_owned(), scores.v_info)]);
+        threshold = job.measure.challenge_threshold(&scores).or(threshold);
+    }
+    let (images, loss, scores) = (job.indices.len(), loss.mean(), Scores::of(&counts));
+    Ok(Some(ValidationRecord { images, loss, scores, threshold, metrics }))
+}
+
+/// What an image adds to the challenge's scores; where the truth says nothing, both are background.
+fn challenge_counts(grid: Grid, of_one: &[f32], truth: &[u8]) -> Result<IsbiCounts, ScoreError> {
+    let cell: Vec<u8> = truth.iter().map(|&class| u8::from(class == 1)).collect();
+    let probability: Vec<f32> = of_one.iter().zip(truth).map(|(&p, &class)| if class < 2 { p } else { 0.0 }).collect();
+    IsbiCounts::of(&IsbiSlice { grid, truth: &cell, proposal: Proposal::Probability(&probability) })
 }
 
 /// An image's name without what file systems refuse.

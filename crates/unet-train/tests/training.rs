@@ -273,7 +273,53 @@ fn a_run_directory_holds_everything() {
         records.iter().min_by(|a, b| a.val.as_ref().unwrap().loss.total_cmp(&b.val.as_ref().unwrap().loss)).unwrap();
     assert_eq!(best.meta.epoch, lowest.epoch, "the best checkpoint is that of the lowest validation loss");
     assert_eq!(best.meta.best, summary.best);
+    assert_eq!(
+        Some(best.meta.threshold),
+        lowest.val.as_ref().unwrap().threshold,
+        "and has the threshold that was best then"
+    );
     assert_eq!(summary.best.unwrap().metric, "val_loss");
+}
+
+#[test]
+fn epochs_are_chosen_by_v_rand_as_evaluation_scores_it_and_the_threshold_is_used_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.train.select = "val_v_rand".parse().unwrap();
+    let summary = run(config, stack(64), dir.path()).unwrap();
+    let records = timeless(&RunDir::new(dir.path()).metrics());
+    let v_rand = |r: &EpochRecord| r.val.as_ref().unwrap().metrics["v_rand"];
+    let best = summary.best.unwrap();
+    assert_eq!((best.metric.as_str(), best.value), ("val_v_rand", records.iter().map(v_rand).fold(0.0, f64::max)));
+    let record = &records[best.epoch as usize - 1];
+    let mut predictor = Predictor::open(dir.path(), PredictOptions::default()).unwrap();
+    let data = stack(64);
+    let report = evaluate_model(&mut predictor, data.as_ref(), &[3], &mut |_| ()).unwrap();
+    let isbi = report.isbi.unwrap().scores;
+    assert_eq!(
+        (isbi.v_rand, Some(isbi.v_info)),
+        (best.value, record.val.as_ref().unwrap().metrics.get("v_info").copied())
+    );
+    assert_eq!(
+        (isbi.v_rand_threshold, report.threshold),
+        (record.val.as_ref().unwrap().threshold, isbi.v_rand_threshold)
+    );
+}
+
+#[test]
+fn the_threshold_of_a_checkpoint_is_the_best_on_validation() {
+    let dir = tempfile::tempdir().unwrap();
+    run(config(), stack(64), dir.path()).unwrap();
+    let data = stack(64);
+    let dice = |threshold: Option<f64>| {
+        let options = PredictOptions { threshold, ..PredictOptions::default() };
+        let mut predictor = Predictor::open(dir.path(), options).unwrap();
+        evaluate_model(&mut predictor, data.as_ref(), &[3], &mut |_| ()).unwrap().pixels.mean_dice.unwrap()
+    };
+    let own = dice(None);
+    for threshold in [0.2, 0.35, 0.45, 0.5, 0.55, 0.65, 0.8] {
+        assert!(dice(Some(threshold)) <= own, "{threshold}: {} beside {own}", dice(Some(threshold)));
+    }
 }
 
 #[test]
@@ -309,7 +355,8 @@ fn a_loaded_checkpoint_gives_the_same_logits_to_the_bit() {
         |m| CpuPredictor::<f32>::new(Kernels::detect(), m).unwrap().run(&x, Dims::new(1, 64, 64, 1)).unwrap().to_vec();
     let bits = |m| logits(m).into_iter().map(f32::to_bits).collect::<Vec<_>>();
     assert_eq!(bits(&model.model), bits(&again.model));
-    let mut predictor = Predictor::open(&copy, PredictOptions::default()).unwrap();
+    let at_half = PredictOptions { threshold: Some(0.5), ..PredictOptions::default() };
+    let mut predictor = Predictor::open(&copy, at_half).unwrap();
     let prediction = predictor.predict(&data.load(0).unwrap().image, Path::new("0")).unwrap();
     let labels: Vec<u8> = logits(&model.model).iter().map(|&v| u8::from(v >= 0.0)).collect();
     assert_eq!(prediction.labels, labels);

@@ -114,7 +114,7 @@ pub struct TrainArgs {
     /// What is minimised: auto, bce, cross_entropy, dice, dice_ce, focal, tversky, focal_tversky
     #[arg(long, value_name = "NAME", help_heading = "Training")]
     pub loss: Option<String>,
-    /// What makes an epoch the best: train_loss, val_loss, val_dice, val_dice_255 …
+    /// What makes an epoch the best: train_loss, val_loss, val_dice, val_dice_255, val_v_rand …
     #[arg(long, value_name = "NAME", help_heading = "Training")]
     pub select: Option<String>,
     /// Stop after N epochs in a row that were no better

@@ -112,8 +112,17 @@ pub struct Warmup {
 pub struct Selection(String);
 
 /// Measures without a class.
-const PLAIN: [&str; 7] =
-    ["auto", "train_loss", "val_loss", "val_dice", "val_iou", "val_pixel_accuracy", "val_pixel_error"];
+const PLAIN: [&str; 9] = [
+    "auto",
+    "train_loss",
+    "val_loss",
+    "val_dice",
+    "val_iou",
+    "val_pixel_accuracy",
+    "val_pixel_error",
+    "val_v_rand",
+    "val_v_info",
+];
 
 impl Selection {
     /// The validation loss, or the training loss without validation images.
@@ -122,8 +131,8 @@ impl Selection {
     }
 
     /// The measure's name: `auto`, `train_loss`, or `val_` and what is measured on the validation images (`val_loss`, `val_dice`,
-    /// `val_iou`, `val_pixel_accuracy`, `val_pixel_error`; of one class `val_dice_255`, and so with `iou`, `precision`, `recall`; or
-    /// a caller's own metric).
+    /// `val_iou`, `val_pixel_accuracy`, `val_pixel_error`, the ISBI challenge's `val_v_rand` and `val_v_info` where there are two
+    /// classes; of one class `val_dice_255`, and so with `iou`, `precision`, `recall`; or a caller's own metric).
     pub fn name(&self) -> &str {
         &self.0
     }

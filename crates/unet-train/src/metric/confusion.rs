@@ -15,6 +15,11 @@ impl Confusion {
         Self { classes, counts: vec![0; classes * classes] }
     }
 
+    /// Two classes counted elsewhere: true and found 0 and 0, 0 and 1, 1 and 0, 1 and 1.
+    pub(crate) fn of_two(counts: [u64; 4]) -> Self {
+        Self { classes: 2, counts: counts.to_vec() }
+    }
+
     /// Counts the pixels of one image: class indices of prediction and truth, of equal length. Pixels whose truth is
     /// [`unet_data::IGNORE`] take no part.
     ///

@@ -39,7 +39,12 @@ pub struct ValidationRecord {
     /// Scores at the threshold.
     #[serde(flatten)]
     pub scores: Scores,
-    /// A caller's own metrics by name: means over the images that have a value.
+    /// Of two classes, the threshold on P(class 1) with the best score; the scores here are those at one half. The best checkpoint
+    /// carries that of its epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// The challenge's V_rand and V_info where an epoch is chosen by one of them, and a caller's own metrics by name: means over the
+    /// images that have a value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
 }

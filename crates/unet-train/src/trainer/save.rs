@@ -102,7 +102,8 @@ impl Trainer {
         CheckpointMeta {
             normalization: self.setup.normalization.clone(),
             classes: self.dataset.classes().clone(),
-            threshold: 0.5,
+            // That of the newest validation; one half before the first, and without any.
+            threshold: self.last.as_ref().and_then(|r| r.val.as_ref()?.threshold).unwrap_or(0.5),
             objects: None,
             epoch: self.progress.epoch + u64::from(self.progress.batch > 0),
             step: self.learner.steps(),
