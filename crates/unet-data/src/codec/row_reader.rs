@@ -7,7 +7,7 @@ use tiff::decoder::{ChunkType, DecodingResult};
 use tiff::tags::Tag;
 
 use super::{Format, Probe, format_of, guarded, read_page, tiff as pages};
-use crate::{DataError, Image, Pixels};
+use crate::{DataError, Image, PixelSize, Pixels};
 
 /// Strips of more bytes than this, undecoded, are no help: the image is then read as a whole.
 const LARGEST_BAND: u64 = 512 << 20;
@@ -24,7 +24,7 @@ enum Source {
     /// Decoded when it is first asked for.
     Whole(Option<Box<Image>>),
     /// Chunks of so many pixels; the last row of them that was decoded, by its number.
-    Chunks { reader: Box<pages::Reader>, chunk: (usize, usize), band: Option<(usize, Image)> },
+    Chunks { reader: Box<pages::Reader>, chunk: (usize, usize), band: Option<(usize, Image)>, size: Option<PixelSize> },
 }
 
 impl std::fmt::Debug for RowReader {
@@ -47,7 +47,9 @@ impl RowReader {
                 Ok(chunks(&mut reader, &probe).map(|chunk| (reader, chunk)))
             })?;
             if let Some((reader, chunk)) = found {
-                source = Source::Chunks { reader: Box::new(reader), chunk, band: None };
+                let mut reader = Box::new(reader);
+                let size = pages::pixel_size(&mut reader);
+                source = Source::Chunks { reader, chunk, band: None, size };
             }
         }
         Ok(Self { path: path.to_owned(), page, probe, source })
@@ -77,7 +79,7 @@ impl RowReader {
                 };
                 image.rows(first, count)
             }
-            Source::Chunks { reader, chunk, band } => {
+            Source::Chunks { reader, chunk, band, size } => {
                 let mut pieces = Vec::new();
                 let end = first.saturating_add(count).min(probe.height);
                 let mut at = first;
@@ -92,7 +94,7 @@ impl RowReader {
                     pieces.push(rows.rows(at - row * chunk.1, until - at)?);
                     at = until;
                 }
-                joined(&pieces, probe.width, count, probe.channels)
+                Ok(joined(&pieces, probe.width, count, probe.channels)?.with_pixel_size(size.clone()))
             }
         }
     }

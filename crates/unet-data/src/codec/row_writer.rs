@@ -6,37 +6,50 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rayon::prelude::*;
-use tiff::encoder::DeflateLevel;
 use tiff::encoder::compression::{CompressionAlgorithm, Deflate};
+use tiff::encoder::{DeflateLevel, Rational};
+use tiff::tags::ResolutionUnit;
 
 use super::atomic::Temporary;
-use crate::{DataError, Image, Pixels};
+use super::tiff_writer::{imagej_unit, per_unit, resolution_unit};
+use crate::{DataError, Image, PixelSize, Pixels};
 
 /// Side of a tile, in pixels.
 const TILE: usize = 256;
-/// Types of TIFF's entries: 16, 32 and 64 bits.
+/// Types of TIFF's entries: text, 16, 32 and 64 bits, and a fraction of two times 32.
+const ASCII: u16 = 2;
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
+const RATIONAL: u16 = 5;
 const LONG8: u16 = 16;
 
-/// A one-page BigTIFF that grows row by row; nothing stands at the target until [`RowWriter::finish`].
+/// A BigTIFF that grows row by row, of one page or of several that grow side by side; nothing stands at the target until
+/// [`RowWriter::finish`]. Pages keep the physical size of their first rows' pixels.
 #[derive(Debug)]
 pub struct RowWriter {
     temporary: Temporary,
     width: usize,
     height: usize,
+    pages: Vec<Page>,
+    /// Bytes written.
+    at: u64,
+}
+
+/// A page on its way.
+#[derive(Clone, Debug, Default)]
+struct Page {
     kind: Kind,
+    size: Option<PixelSize>,
     /// Rows that do not fill a row of tiles yet.
     pending: Vec<u8>,
     /// Rows written into tiles.
     done: usize,
     offsets: Vec<u64>,
     lengths: Vec<u64>,
-    at: u64,
 }
 
 /// What a pixel is: settled by the first rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Kind {
     channels: usize,
     /// Bytes of a value; none yet where no rows have come.
@@ -45,40 +58,61 @@ struct Kind {
 }
 
 impl RowWriter {
-    /// Begins a file of so many pixels.
+    /// Begins a file of one page of so many pixels.
     ///
     /// # Errors
     /// [`DataError::Io`] where the folder cannot be written; [`DataError::Config`] for a side beyond TIFF's 32 bits, or of nothing.
     pub fn create(path: &Path, width: usize, height: usize) -> Result<Self, DataError> {
+        Self::with_pages(path, width, height, 1)
+    }
+
+    /// Begins a file of several pages of so many pixels.
+    ///
+    /// # Errors
+    /// As [`Self::create`]; [`DataError::Config`] for no page.
+    pub fn with_pages(path: &Path, width: usize, height: usize, pages: usize) -> Result<Self, DataError> {
         for side in [width, height] {
             if side == 0 || u32::try_from(side).is_err() {
                 return Err(DataError::config("image side", side, "1 to 4294967295 pixels"));
             }
+        }
+        if pages == 0 {
+            return Err(DataError::config("pages", pages, "1 or more"));
         }
         let temporary = Temporary::create(path)?;
         // Byte order, version 43, offsets of 8 bytes, and where the directory will be is not known yet.
         let header = [&b"II"[..], &43u16.to_le_bytes(), &8u16.to_le_bytes(), &[0; 10]].concat();
         let mut file = temporary.file();
         file.write_all(&header).map_err(|e| DataError::io(path, "write", e))?;
-        let kind = Kind { channels: 0, bytes: 0, float: false };
-        let (pending, offsets, lengths) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { temporary, width, height, kind, pending, done: 0, offsets, lengths, at: header.len() as u64 })
+        Ok(Self { temporary, width, height, pages: vec![Page::default(); pages], at: header.len() as u64 })
     }
 
-    /// Appends rows, of the image's width, 1 or 3 channels, and all of one kind.
+    /// Appends rows to the first page: of the image's width, 1 or 3 channels, and all of one kind.
     ///
     /// # Errors
     /// [`DataError::Pixels`] for rows that do not go with the image or those before, [`DataError::Io`] where writing fails.
     pub fn rows(&mut self, rows: &Image) -> Result<(), DataError> {
+        self.rows_of(0, rows)
+    }
+
+    /// As [`Self::rows`], to a page, counted from 0.
+    ///
+    /// # Errors
+    /// As [`Self::rows`]; [`DataError::Config`] for a page that there is not.
+    pub fn rows_of(&mut self, page: usize, rows: &Image) -> Result<(), DataError> {
         let kind = Kind {
             channels: rows.channels(),
             bytes: rows.bit_depth() as usize / 8,
             float: matches!(rows.pixels(), Pixels::F32(_)),
         };
-        let stride = self.width * kind.channels * kind.bytes;
-        let had = self.done + if self.kind.bytes == 0 { 0 } else { self.pending.len() / stride };
-        let fits = rows.width() == self.width && had + rows.height() <= self.height;
-        let same = self.kind.bytes == 0 || self.kind == kind;
+        let (width, height, pages) = (self.width, self.height, self.pages.len());
+        let to =
+            self.pages.get_mut(page).ok_or_else(|| DataError::config("page", page, format!("less than {pages}")))?;
+        let stride = width * kind.channels * kind.bytes;
+        let first = to.kind.bytes == 0;
+        let had = to.done + if first { 0 } else { to.pending.len() / stride };
+        let fits = rows.width() == width && had + rows.height() <= height;
+        let same = first || to.kind == kind;
         if !fits || !same || !matches!(kind.channels, 1 | 3) {
             return Err(DataError::Pixels {
                 path: self.temporary.target().to_owned(),
@@ -86,93 +120,127 @@ impl RowWriter {
                 expected: "rows of the image's width, 1 or 3 channels, and of one kind",
             });
         }
-        self.kind = kind;
-        match rows.pixels() {
-            Pixels::U8(v) => self.pending.extend_from_slice(v),
-            Pixels::U16(v) => self.pending.extend(v.iter().flat_map(|v| v.to_le_bytes())),
-            Pixels::F32(v) => self.pending.extend(v.iter().flat_map(|v| v.to_le_bytes())),
+        if first {
+            (to.kind, to.size) = (kind, rows.pixel_size().cloned());
         }
-        while self.pending.len() >= TILE * stride {
-            self.tiles(TILE)?;
+        match rows.pixels() {
+            Pixels::U8(v) => to.pending.extend_from_slice(v),
+            Pixels::U16(v) => to.pending.extend(v.iter().flat_map(|v| v.to_le_bytes())),
+            Pixels::F32(v) => to.pending.extend(v.iter().flat_map(|v| v.to_le_bytes())),
+        }
+        while self.pages[page].pending.len() >= TILE * stride {
+            self.tiles(page, TILE)?;
         }
         Ok(())
     }
 
-    /// Writes the directory, syncs the file and renames it to its path.
+    /// Writes the directories, syncs the file and renames it to its path.
     ///
     /// # Errors
     /// [`DataError::Pixels`] where rows are missing, [`DataError::Io`] where writing fails.
     pub fn finish(mut self) -> Result<(), DataError> {
-        let stride = self.width * self.kind.channels * self.kind.bytes;
-        let left = self.pending.len().checked_div(stride).unwrap_or(0);
-        if left > 0 {
-            self.tiles(left)?;
-        }
         let target = self.temporary.target().to_owned();
-        if self.done != self.height {
-            let found = format!("{} of {} rows", self.done, self.height);
-            return Err(DataError::Pixels { path: target, found, expected: "every row" });
+        for page in 0..self.pages.len() {
+            let stride = self.width * self.pages[page].kind.channels * self.pages[page].kind.bytes;
+            let left = self.pages[page].pending.len().checked_div(stride).unwrap_or(0);
+            if left > 0 {
+                self.tiles(page, left)?;
+            }
+            if self.pages[page].done != self.height {
+                let found = format!("{} of {} rows", self.pages[page].done, self.height);
+                return Err(DataError::Pixels { path: target, found, expected: "every row" });
+            }
         }
-        let fail = |e| DataError::io(&target, "write", e);
-        self.directory().map_err(fail)?;
+        self.directories().map_err(|e| DataError::io(&target, "write", e))?;
         self.temporary.commit()
     }
 
-    /// Compresses the first `rows` pending rows into a row of tiles.
-    fn tiles(&mut self, rows: usize) -> Result<(), DataError> {
-        let pixel = self.kind.channels * self.kind.bytes;
-        let stride = self.width * pixel;
-        let compressed: Vec<Vec<u8>> = (0..self.width.div_ceil(TILE))
+    /// Compresses the first `rows` pending rows of a page into a row of tiles.
+    fn tiles(&mut self, page: usize, rows: usize) -> Result<(), DataError> {
+        let fail = |e| DataError::io(self.temporary.target(), "write", e);
+        let (width, page) = (self.width, &mut self.pages[page]);
+        let pixel = page.kind.channels * page.kind.bytes;
+        let stride = width * pixel;
+        let compressed: Vec<Vec<u8>> = (0..width.div_ceil(TILE))
             .into_par_iter()
             .map(|tile| {
-                let (left, right) = (tile * TILE, ((tile + 1) * TILE).min(self.width));
+                let (left, right) = (tile * TILE, ((tile + 1) * TILE).min(width));
                 let mut bytes = vec![0; TILE * TILE * pixel];
                 for (y, to) in bytes.chunks_exact_mut(TILE * pixel).enumerate().take(rows) {
-                    let from = &self.pending[y * stride + left * pixel..y * stride + right * pixel];
+                    let from = &page.pending[y * stride + left * pixel..y * stride + right * pixel];
                     to[..from.len()].copy_from_slice(from);
                 }
                 let mut out = Vec::new();
                 Deflate::with_level(DeflateLevel::Fast).write_to(&mut out, &bytes).map(|_| out)
             })
             .collect::<Result<_, _>>()
-            .map_err(|e| DataError::io(self.temporary.target(), "write", e))?;
+            .map_err(fail)?;
         for bytes in compressed {
-            self.temporary.file().write_all(&bytes).map_err(|e| DataError::io(self.temporary.target(), "write", e))?;
-            self.offsets.push(self.at);
-            self.lengths.push(bytes.len() as u64);
+            self.temporary.file().write_all(&bytes).map_err(fail)?;
+            page.offsets.push(self.at);
+            page.lengths.push(bytes.len() as u64);
             self.at += bytes.len() as u64;
         }
-        self.pending.drain(..rows * stride);
-        self.done += rows;
+        page.pending.drain(..rows * stride);
+        page.done += rows;
         Ok(())
     }
 
-    /// The arrays that do not fit in entries, the directory behind them, and where it is in the header.
-    fn directory(&mut self) -> std::io::Result<()> {
+    /// For each page the arrays that do not fit in entries and the directory behind them; each says where the next one is, the header
+    /// where the first one is.
+    fn directories(&mut self) -> std::io::Result<()> {
         let mut file: BufWriter<&File> = BufWriter::new(self.temporary.file());
-        // Arrays and directories begin at even places.
-        let padding = self.at % 2;
-        file.write_all(&vec![0; padding as usize])?;
-        let mut at = self.at + padding;
-        let mut array = |values: &[u64]| -> std::io::Result<u64> {
-            if let [single] = values {
-                return Ok(*single);
-            }
-            let place = at;
-            for value in values {
+        // Where it is to be said where the next directory is.
+        let mut link = 8;
+        for page in &self.pages {
+            // Arrays and directories begin at even places.
+            file.seek(SeekFrom::Start(self.at))?;
+            file.write_all(&vec![0; (self.at % 2) as usize])?;
+            self.at += self.at % 2;
+            let (entries, values) = page.entries(self.width, self.height, self.at);
+            file.write_all(&values)?;
+            self.at += values.len() as u64;
+            let directory = self.at;
+            file.write_all(&(entries.len() as u64).to_le_bytes())?;
+            for (tag, kind, count, value) in &entries {
+                file.write_all(&tag.to_le_bytes())?;
+                file.write_all(&kind.to_le_bytes())?;
+                file.write_all(&count.to_le_bytes())?;
                 file.write_all(&value.to_le_bytes())?;
             }
-            at += 8 * values.len() as u64;
-            Ok(place)
+            file.write_all(&0u64.to_le_bytes())?;
+            self.at += 8 + 20 * entries.len() as u64 + 8;
+            file.seek(SeekFrom::Start(link))?;
+            file.write_all(&directory.to_le_bytes())?;
+            link = self.at - 8;
+        }
+        file.flush()
+    }
+}
+
+/// Tag, type, number of values, and the value or where the values are.
+type Entry = (u16, u16, u64, u64);
+
+impl Page {
+    /// The entries of the page's directory, in ascending order, and the values that do not fit in them, which are to stand at `at`.
+    fn entries(&self, width: usize, height: usize, at: u64) -> (Vec<Entry>, Vec<u8>) {
+        let mut values = Vec::new();
+        let mut array = |list: &[u64]| match list {
+            [single] => *single,
+            list => {
+                let place = at + values.len() as u64;
+                values.extend(list.iter().flat_map(|value| value.to_le_bytes()));
+                place
+            }
         };
-        let (offsets, lengths) = (array(&self.offsets)?, array(&self.lengths)?);
+        let (offsets, lengths) = (array(&self.offsets), array(&self.lengths));
         let Kind { channels, bytes, float } = self.kind;
         let (tiles, samples) = (self.offsets.len() as u64, channels as u64);
         // Up to three values of 16 bits stand in the entry itself.
         let each = |value: u64| (0..samples).fold(0, |all, i| all | value << (16 * i));
-        let entries: [(u16, u16, u64, u64); 12] = [
-            (256, LONG, 1, self.width as u64),
-            (257, LONG, 1, self.height as u64),
+        let mut entries = vec![
+            (256, LONG, 1, width as u64),
+            (257, LONG, 1, height as u64),
             (258, SHORT, samples, each(8 * bytes as u64)),
             (259, SHORT, 1, 8),                                 // compression: Deflate
             (262, SHORT, 1, if channels == 3 { 2 } else { 1 }), // RGB, or gray with 0 for black
@@ -184,18 +252,27 @@ impl RowWriter {
             (325, LONG8, tiles, lengths),
             (339, SHORT, samples, each(if float { 3 } else { 1 })),
         ];
-        file.write_all(&(entries.len() as u64).to_le_bytes())?;
-        for (tag, kind, count, value) in entries {
-            file.write_all(&tag.to_le_bytes())?;
-            file.write_all(&kind.to_le_bytes())?;
-            file.write_all(&count.to_le_bytes())?;
-            file.write_all(&value.to_le_bytes())?;
+        if let Some(size) = &self.size {
+            let unit = resolution_unit(size);
+            let ratio = |side: f64| {
+                let Rational { n, d } = per_unit(side);
+                u64::from(n) | u64::from(d) << 32
+            };
+            entries.extend([
+                (282, RATIONAL, 1, ratio(size.x)),
+                (283, RATIONAL, 1, ratio(size.y)),
+                (296, SHORT, 1, u64::from(unit.to_u16())),
+            ]);
+            if unit == ResolutionUnit::None {
+                let text = imagej_unit(size) + "\0";
+                // Up to eight bytes would stand in the entry itself; this has more.
+                entries.push((270, ASCII, text.len() as u64, at + values.len() as u64));
+                values.extend(text.bytes());
+                values.resize(values.len().next_multiple_of(2), 0);
+            }
+            entries.sort_by_key(|entry| entry.0);
         }
-        // There is no next page.
-        file.write_all(&0u64.to_le_bytes())?;
-        file.seek(SeekFrom::Start(8))?;
-        file.write_all(&at.to_le_bytes())?;
-        file.flush()
+        (entries, values)
     }
 }
 
@@ -241,6 +318,32 @@ mod tests {
                 assert_eq!(reader.read(first, count).unwrap(), image.rows(first, count).unwrap());
             }
         }
+    }
+
+    #[test]
+    fn pages_grow_side_by_side_and_keep_the_size_of_their_pixels() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, unit) in [("a", "µm"), ("b", "cm")] {
+            let path = dir.path().join(format!("{name}.tif"));
+            let size = PixelSize { x: 0.25, y: 0.5, unit: unit.to_owned() };
+            let pages: Vec<Image> =
+                [32, 16, 8].map(|bits| image(300, 270, 1, bits).with_pixel_size(Some(size.clone()))).into();
+            let mut writer = RowWriter::with_pages(&path, 300, 270, 3).unwrap();
+            for (first, count) in [(0, 100), (100, 160), (260, 10)] {
+                for (at, page) in pages.iter().enumerate() {
+                    writer.rows_of(at, &page.rows(first, count).unwrap()).unwrap();
+                }
+            }
+            assert!(writer.rows_of(3, &pages[0]).is_err());
+            writer.finish().unwrap();
+            assert_eq!(codec::probe(&path).unwrap().pages, 3);
+            for (at, page) in pages.iter().enumerate() {
+                assert_eq!(&codec::read_page(&path, at).unwrap(), page, "{unit}, page {at}");
+                let mut reader = codec::RowReader::open(&path, at).unwrap();
+                assert_eq!(reader.read(3, 200).unwrap(), page.rows(3, 200).unwrap());
+            }
+        }
+        assert!(RowWriter::with_pages(&dir.path().join("c.tif"), 3, 3, 0).is_err());
     }
 
     #[test]

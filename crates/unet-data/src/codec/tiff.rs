@@ -242,7 +242,7 @@ fn coloured(path: &Path, indices: &Image, palette: &Palette) -> Result<Image, Da
 }
 
 /// Physical size of a pixel: OME's own words, else the resolution in ImageJ's unit, else in inches or centimetres.
-fn pixel_size(reader: &mut Reader) -> Option<PixelSize> {
+pub(super) fn pixel_size(reader: &mut Reader) -> Option<PixelSize> {
     let info = info(reader);
     if info.pixel.is_some() {
         return info.pixel;

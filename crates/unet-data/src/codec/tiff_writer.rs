@@ -4,8 +4,9 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use tiff::TiffResult;
 use tiff::encoder::{
-    Compression, DeflateLevel, Rational, TiffEncoder, TiffKind, TiffKindBig, TiffKindStandard, colortype,
+    Compression, DeflateLevel, ImageEncoder, Rational, TiffEncoder, TiffKind, TiffKindBig, TiffKindStandard, colortype,
 };
 use tiff::tags::{ResolutionUnit, Tag};
 
@@ -77,6 +78,33 @@ impl TiffWriter {
         Ok(())
     }
 
+    /// Appends a page of labels, row-major, `width` by `height`: in 16 bits where all fit, in 32-bit integers where one does not.
+    ///
+    /// # Errors
+    /// [`DataError::Buffer`] where the labels do not cover the page, [`DataError::Io`] where writing fails.
+    pub fn labels(
+        &mut self,
+        labels: &[u32],
+        (width, height): (usize, usize),
+        pixel_size: Option<&PixelSize>,
+    ) -> Result<(), DataError> {
+        if let Some(narrow) = labels.iter().map(|&label| u16::try_from(label).ok()).collect::<Option<Vec<u16>>>() {
+            let image = Image::new(width, height, 1, Pixels::U16(narrow))?;
+            return self.page(&image.with_pixel_size(pixel_size.cloned()));
+        }
+        let expected = width.saturating_mul(height);
+        if labels.len() != expected || expected == 0 {
+            return Err(DataError::Buffer { width, height, channels: 1, expected, found: labels.len() });
+        }
+        let path = self.temporary.target();
+        match &mut self.encoder {
+            Encoder::Classic(e) => write_labels(e, path, labels, (width, height), pixel_size)?,
+            Encoder::Big(e) => write_labels(e, path, labels, (width, height), pixel_size)?,
+        }
+        self.pages += 1;
+        Ok(())
+    }
+
     /// Syncs the file and renames it to its path.
     ///
     /// # Errors
@@ -95,21 +123,12 @@ fn write_page<K: TiffKind>(
     path: &Path,
     image: &Image,
 ) -> Result<(), DataError> {
-    let side = |n: usize| u32::try_from(n).map_err(|_| DataError::config("image side", n, "at most 4294967295 pixels"));
-    let (w, h) = (side(image.width())?, side(image.height())?);
+    let (w, h) = sides((image.width(), image.height()))?;
+    let size = image.pixel_size();
     macro_rules! write {
         ($colour:ident, $values:expr) => {{
             encoder.new_image::<colortype::$colour>(w, h).and_then(|mut page| {
-                if let Some(size) = image.pixel_size() {
-                    let unit = resolution_unit(size);
-                    page.resolution_unit(unit);
-                    page.x_resolution(per_unit(size.x));
-                    page.y_resolution(per_unit(size.y));
-                    if unit == ResolutionUnit::None {
-                        let text = format!("ImageJ=1.54f\nunit={}\n", size.unit.replace('µ', "u"));
-                        page.encoder().write_tag(Tag::ImageDescription, text.as_str())?;
-                    }
-                }
+                describe(&mut page, size)?;
                 page.write_data($values)
             })
         }};
@@ -132,8 +151,49 @@ fn write_page<K: TiffKind>(
     written.map_err(|e| write_error(path, e))
 }
 
+fn write_labels<K: TiffKind>(
+    encoder: &mut TiffEncoder<Arc<File>, K>,
+    path: &Path,
+    labels: &[u32],
+    size: (usize, usize),
+    pixel_size: Option<&PixelSize>,
+) -> Result<(), DataError> {
+    let (w, h) = sides(size)?;
+    let written = encoder.new_image::<colortype::Gray32>(w, h).and_then(|mut page| {
+        describe(&mut page, pixel_size)?;
+        page.write_data(labels)
+    });
+    written.map_err(|e| write_error(path, e))
+}
+
+fn sides((width, height): (usize, usize)) -> Result<(u32, u32), DataError> {
+    let side = |n: usize| u32::try_from(n).map_err(|_| DataError::config("image side", n, "at most 4294967295 pixels"));
+    Ok((side(width)?, side(height)?))
+}
+
+/// Says how large a pixel is, where that is known.
+fn describe<C: colortype::ColorType, K: TiffKind>(
+    page: &mut ImageEncoder<'_, Arc<File>, C, K>,
+    size: Option<&PixelSize>,
+) -> TiffResult<()> {
+    let Some(size) = size else { return Ok(()) };
+    let unit = resolution_unit(size);
+    page.resolution_unit(unit);
+    page.x_resolution(per_unit(size.x));
+    page.y_resolution(per_unit(size.y));
+    if unit == ResolutionUnit::None {
+        page.encoder().write_tag(Tag::ImageDescription, imagej_unit(size).as_str())?;
+    }
+    Ok(())
+}
+
+/// The unit in ImageJ's words.
+pub(super) fn imagej_unit(size: &PixelSize) -> String {
+    format!("ImageJ=1.54f\nunit={}\n", size.unit.replace('µ', "u"))
+}
+
 /// The unit that TIFF has a number for; others stand in ImageJ's description.
-fn resolution_unit(size: &PixelSize) -> ResolutionUnit {
+pub(super) fn resolution_unit(size: &PixelSize) -> ResolutionUnit {
     match size.unit.as_str() {
         "inch" => ResolutionUnit::Inch,
         "cm" => ResolutionUnit::Centimeter,
@@ -142,7 +202,7 @@ fn resolution_unit(size: &PixelSize) -> ResolutionUnit {
 }
 
 /// Pixels per unit, to six digits or better.
-fn per_unit(size: f64) -> Rational {
+pub(super) fn per_unit(size: f64) -> Rational {
     let resolution = 1.0 / size;
     let d = [1_000_000u32, 1000, 1].into_iter().find(|&d| resolution * f64::from(d) < 4e9).unwrap_or(1);
     // A size of zero or less has no resolution; the cast saturates.
