@@ -261,6 +261,37 @@ def isbi_case(rng, shape):
     }
 
 
+def instances_case(rng, shape):
+    """Cells from probabilities: smoothed, seeded where that is high, flooded from there, small ones dropped."""
+    base = smooth(rng, shape, 2.5)
+    thousandths = np.clip(9 * np.abs(base - 500) - 100 + (smooth(rng, shape, 1.0) - 500) // 2, 0, 1000)
+    p = (thousandths / 1000).astype(np.float32)
+    smoothed = ndi.gaussian_filter(p.astype(float), 1.0, mode="mirror").astype(np.float32)
+    mask = p > 0.5
+    parts = label(mask, connectivity=1)
+    seeds = label(mask & (smoothed > 0.8), connectivity=1)
+    seeds[np.bincount(seeds.ravel())[seeds] < 6] = 0
+    seeds = relabeled(seeds)
+    for part in range(1, parts.max() + 1):
+        if not seeds[parts == part].any():
+            seeds.ravel()[np.argmax(np.where(parts == part, smoothed, -1))] = seeds.max() + 1
+    found = watershed(-smoothed, seeds, connectivity=1, mask=mask)
+    found[np.bincount(found.ravel())[found] < 10] = 0
+    return {
+        "width": shape[1],
+        "height": shape[0],
+        "probability": flat(thousandths),
+        "smoothed": [round(float(v), 8) for v in smoothed.ravel()],
+        "seeds": flat(seeds),
+        "labels": flat(relabeled(found)),
+    }
+
+
+def relabeled(labels):
+    """1, 2, … in the order of the labels; 0 stays."""
+    return np.searchsorted(np.unique(np.append(labels, 0)), labels)
+
+
 def main():
     rng = np.random.default_rng(2012)
     fixture = {
@@ -269,6 +300,7 @@ def main():
         "labels": [label_case(rng, *args) for args in [((30, 36), 1.4), ((41, 23), 1.2)]],
         "watersheds": [watershed_case(rng, (26, 30), levels) for levels in (1000, 12)],
         "isbi": [isbi_case(rng, shape) for shape in [(28, 36), (33, 25)]],
+        "instances": [instances_case(rng, shape) for shape in [(40, 48), (37, 29)]],
     }
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     rows = [f'"{key}": {json.dumps(value, separators=(",", ":"))}' for key, value in fixture.items()]

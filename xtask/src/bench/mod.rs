@@ -6,7 +6,9 @@
 mod data;
 mod machine;
 mod pairs;
+mod predict;
 mod report;
+mod scores;
 mod step;
 mod worker;
 
@@ -47,6 +49,10 @@ enum Bench {
     Step,
     /// Augmented patches (96 of them) beside a PyTorch DataLoader with albumentations or torchvision
     Data,
+    /// A large image in tiles beside MONAI's sliding window, on the same weights
+    Predict,
+    /// The ISBI challenge's scores of 30 slices at all thresholds beside scikit-image
+    Scores,
 }
 
 /// Measures and reports.
@@ -58,6 +64,8 @@ pub fn run(args: &Args) -> Result<()> {
     report.rows = match args.bench {
         Bench::Step => step_rows(args, threads, &mut report.versions)?,
         Bench::Data => data::rows(args, threads, &mut report.versions)?,
+        Bench::Predict => predict::rows(args, threads, &mut report.versions)?,
+        Bench::Scores => scores::rows(args, threads, &mut report.versions)?,
     };
     print!("{}", report.markdown());
     if let Some(path) = &args.json {
