@@ -25,6 +25,23 @@ fn objects_come_as_labels_outlines_tables_and_regions() {
     assert_eq!(desk.text("out/0_objects.csv").lines().count(), 2);
     let labels = unet_data::codec::read(&desk.path("out/0_instances.tif")).expect("a label image");
     assert_eq!((labels.bit_depth(), labels.pixels().get(0)), (16, Some(1.0)));
+    for (flags, method) in [
+        (&["--seed-level", "0.7", "--seed-size", "3", "--smooth", "2"][..], "probability"),
+        (&["--seed-distance", "4"], "distance"),
+        (&[], "probability"),
+    ] {
+        let ended = desk.unet(&[&predict[..], flags, &["--force", "--min-size", "2"]].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let json: Value = serde_json::from_str(&desk.text("out/0_objects.json")).expect("JSON");
+        assert_eq!(
+            (json["method"]["separation"].as_str(), json["method"]["min_area"].as_u64()),
+            (Some(method), Some(2))
+        );
+        let smoothing = if flags.len() == 6 { 2.0 } else { 1.0 };
+        assert_eq!(json["method"]["smoothing"].as_f64(), Some(smoothing));
+    }
+    let both = desk.unet(&[&predict[..], &["--seed-distance", "4", "--smooth", "1"]].concat());
+    assert_eq!(both.code, Some(2), "{}", both.err);
     let none = desk.unet(&[&predict[..], &["--clear-border", "--force"]].concat());
     assert_eq!(none.code, Some(0), "{}", none.err);
     assert_eq!(desk.text("out/0_objects.csv").lines().count(), 1, "it touches the border");

@@ -1,4 +1,5 @@
-//! [`tune`]: the threshold, and for objects the smallest size, the distance of seeds, and whether they are parted at all, that are best for a score on held-out images.
+//! [`tune`]: the threshold, and for objects the smallest size, whether and how they are parted, and from which seeds, that are best for a
+//! score on held-out images.
 //! Takes a [`Predictor`] and the images, yields [`Tuned`], which [`store`] writes into the checkpoint.
 
 use std::path::Path;
@@ -17,6 +18,10 @@ use crate::predict::Predictor;
 
 /// Thresholds that are tried: 0.05, 0.10, … 0.95.
 const STEPS: u32 = 19;
+/// Levels above which seeds lie that are tried, their smallest sizes in pixels, and deviations of the smoothing in pixels.
+const SEED_LEVELS: [f32; 7] = [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
+const SEED_AREAS: [usize; 5] = [1, 16, 32, 64, 128];
+const SMOOTHINGS: [f64; 3] = [0.0, 1.0, 2.0];
 /// Distances between seeds that are tried, in pixels.
 const DISTANCES: [f64; 7] = [3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0];
 /// Smallest sizes that are tried, in pixels.
@@ -89,6 +94,8 @@ pub struct Tuned {
 struct Image {
     grid: Grid,
     truth: Vec<u8>,
+    /// The true objects; empty where none are scored.
+    objects: Vec<u32>,
     probability: Vec<f32>,
 }
 
@@ -126,7 +133,10 @@ pub fn tune(
                 0
             }
         });
-        images.push(Image { grid, truth: truth.collect(), probability });
+        let truth: Vec<u8> = truth.collect();
+        let objects = if score.is_of_objects() { objects_of(&truth, grid) } else { Ok(Vec::new()) };
+        let objects = objects.map_err(|e| TrainError::score(&path, e))?;
+        images.push(Image { grid, truth, objects, probability });
         progress(done + 1);
     }
     let meta = predictor.meta();
@@ -150,6 +160,10 @@ pub fn store(path: &Path, tuned: &Tuned) -> Result<(), TrainError> {
     Checkpoint::save(&file, &model, &meta)
 }
 
+fn objects_of(truth: &[u8], grid: Grid) -> Result<Vec<u32>, ScoreError> {
+    Ok(components(truth, grid, Connectivity::Four)?.labels)
+}
+
 /// One parameter after the other, each at its best with the others as they are, until nothing changes.
 fn search(
     images: &[Image],
@@ -167,16 +181,7 @@ fn search(
             best = better(best, (rate(images, score, threshold, &config)?, threshold, config));
         }
         if score.is_of_objects() {
-            let whole = InstanceConfig { separation: Separation::Components, ..best.2 };
-            best = better(best, (rate(images, score, best.1, &whole)?, best.1, whole));
-            for seed_distance in DISTANCES {
-                let config = InstanceConfig { seed_distance, separation: Separation::Watershed, ..best.2 };
-                best = better(best, (rate(images, score, best.1, &config)?, best.1, config));
-            }
-            for min_area in SIZES {
-                let config = InstanceConfig { min_area, ..best.2 };
-                best = better(best, (rate(images, score, best.1, &config)?, best.1, config));
-            }
+            best = objects_search(images, score, best)?;
         }
         if best == at_start {
             break;
@@ -184,6 +189,36 @@ fn search(
     }
     let objects = score.is_of_objects().then_some(best.2);
     Ok(Tuned { score, before, after: best.0, threshold: best.1, objects, images: images.len() })
+}
+
+/// The parameters of objects alone, one kind after the other.
+fn objects_search(images: &[Image], score: TuneScore, mut best: Candidate) -> Result<Candidate, ScoreError> {
+    use Separation::{Components, Distance, Probability};
+    type Change = Box<dyn Fn(InstanceConfig) -> InstanceConfig>;
+    let kinds: [Vec<Change>; 5] = [
+        SEED_LEVELS
+            .map(|seed_level| -> Change {
+                Box::new(move |c| InstanceConfig { seed_level, separation: Probability, ..c })
+            })
+            .into(),
+        SEED_AREAS.map(|seed_area| -> Change { Box::new(move |c| InstanceConfig { seed_area, ..c }) }).into(),
+        SMOOTHINGS.map(|smoothing| -> Change { Box::new(move |c| InstanceConfig { smoothing, ..c }) }).into(),
+        DISTANCES
+            .map(|seed_distance| -> Change {
+                Box::new(move |c| InstanceConfig { seed_distance, separation: Distance, ..c })
+            })
+            .into(),
+        SIZES.map(|min_area| -> Change { Box::new(move |c| InstanceConfig { min_area, ..c }) }).into(),
+    ];
+    let whole = InstanceConfig { separation: Components, ..best.2 };
+    best = better(best, (rate(images, score, best.1, &whole)?, best.1, whole));
+    for change in kinds.iter().flatten() {
+        let config = change(best.2);
+        if config != best.2 {
+            best = better(best, (rate(images, score, best.1, &config)?, best.1, config));
+        }
+    }
+    Ok(best)
 }
 
 type Candidate = (f64, f64, InstanceConfig);
@@ -216,9 +251,8 @@ fn rate(images: &[Image], score: TuneScore, threshold: f64, config: &InstanceCon
         }
         TuneScore::Ap | TuneScore::Pq => {
             let count = |image: &Image| {
-                let truth = components(&image.truth, image.grid, Connectivity::Four)?;
                 let found = instances(&image.probability, image.grid, config)?;
-                ObjectCounts::new(&truth.labels, &found.labels)
+                ObjectCounts::new(&image.objects, &found.labels)
             };
             let counts: Vec<ObjectCounts> = images.par_iter().map(count).collect::<Result<_, _>>()?;
             let mut sum = ObjectCounts::default();
@@ -243,7 +277,8 @@ mod tests {
         let mut probability: Vec<f32> = truth.iter().map(|&t| if t == 1 { 0.4 } else { 0.1 }).collect();
         (1..13).for_each(|y| probability[y * 16 + 7] = 0.3);
         probability[15] = 0.9;
-        Image { grid, truth, probability }
+        let objects = objects_of(&truth, grid).unwrap();
+        Image { grid, truth, objects, probability }
     }
 
     #[test]

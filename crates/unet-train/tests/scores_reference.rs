@@ -8,7 +8,8 @@ use unet_train::metric::{
     skeletonize, surface_scores, thin, variation_of_information, warping_error,
 };
 use unet_train::objects::{
-    Connectivity, Grid, clear_border, components, distance_transform, fill_holes, region_properties, watershed,
+    Connectivity, Grid, InstanceConfig, clear_border, components, confident_seeds, distance_transform, fill_holes,
+    instances, region_properties, seed_level, smooth, watershed,
 };
 
 #[derive(Deserialize)]
@@ -17,6 +18,7 @@ struct Fixture {
     labels: Vec<LabelCase>,
     watersheds: Vec<WatershedCase>,
     isbi: Vec<IsbiCase>,
+    instances: Vec<InstancesCase>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +73,16 @@ struct IsbiCase {
     probability: Vec<f32>,
     thinned_at_half: Vec<u32>,
     curve: Vec<[f64; 9]>,
+}
+
+#[derive(Deserialize)]
+struct InstancesCase {
+    width: usize,
+    height: usize,
+    probability: Vec<f32>,
+    smoothed: Vec<f32>,
+    seeds: Vec<u32>,
+    labels: Vec<u32>,
 }
 
 fn fixture() -> Fixture {
@@ -150,6 +162,28 @@ fn watersheds_as_scikit_image_floods_them() {
             let found = watershed(&case.landscape, &case.markers, &case.mask, grid, connectivity).unwrap();
             assert_eq!(&found, expected, "{connectivity:?}");
         }
+    }
+}
+
+#[test]
+fn cells_of_probabilities_as_scipy_and_scikit_image_find_them() {
+    for case in fixture().instances {
+        let grid = Grid::new(case.width, case.height);
+        let probability: Vec<f32> = case.probability.iter().map(|&value| value / 1000.0).collect();
+        let smoothed = smooth(&probability, grid, 1.0).unwrap();
+        let worst = smoothed.iter().zip(&case.smoothed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-6, "{worst}");
+        let mask: Vec<u8> = probability.iter().map(|&p| u8::from(p > 0.5)).collect();
+        assert_eq!(confident_seeds(&mask, &smoothed, grid, 0.8, 6).unwrap().labels, case.seeds);
+        // 0.8 again, as a share of the way from the threshold up.
+        let top = seed_level(&mask, &smoothed, 0.5, 1.0);
+        let level = 0.3 / (top - 0.5);
+        let config =
+            InstanceConfig { seed_level: level, seed_area: 6, min_area: 10, max_hole: 0, ..InstanceConfig::default() };
+        let parts = components(&mask, grid, Connectivity::Four).unwrap().count;
+        let found = instances(&probability, grid, &config).unwrap();
+        assert!(found.count > 4 && case.seeds.iter().max() > Some(&parts), "some parts are parted");
+        assert_eq!(found.labels, case.labels);
     }
 }
 

@@ -82,8 +82,18 @@ pub struct ObjectArgs {
     /// Drop objects of fewer pixels [default: as tuned, or 16]
     #[arg(long, value_name = "N")]
     pub min_size: Option<usize>,
-    /// Part touching objects whose middles are at least so many pixels apart [default: as tuned, or 10]
-    #[arg(long, value_name = "PX", value_parser = parse_distance)]
+    /// Part touching objects between places where the smoothed probability is more than this share of the way from the
+    /// threshold to its highest [default: as tuned, or 0.9]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub seed_level: Option<f32>,
+    /// Take no such place of fewer pixels [default: as tuned, or 32]
+    #[arg(long, value_name = "N")]
+    pub seed_size: Option<usize>,
+    /// Smooth the probability for that by so many pixels (σ); 0 does not [default: as tuned, or 1]
+    #[arg(long, value_name = "PX", value_parser = parse_smoothing)]
+    pub smooth: Option<f64>,
+    /// Part touching objects by their form instead: where they are narrow, their middles at least so many pixels apart
+    #[arg(long, value_name = "PX", value_parser = parse_distance, conflicts_with_all = ["seed_level", "seed_size", "smooth"])]
     pub seed_distance: Option<f64>,
     /// Fill holes of at most N pixels [default: as tuned, or 64]
     #[arg(long, value_name = "N")]
@@ -92,7 +102,7 @@ pub struct ObjectArgs {
     #[arg(long)]
     pub clear_border: bool,
     /// Do not part touching objects: each connected part is one
-    #[arg(long, conflicts_with = "seed_distance")]
+    #[arg(long, conflicts_with_all = ["seed_distance", "seed_level", "seed_size", "smooth"])]
     pub no_split: bool,
 }
 
@@ -136,6 +146,20 @@ fn parse_score(text: &str) -> Result<TuneScore, String> {
 
 fn parse_tta(text: &str) -> Result<Augmentation, String> {
     text.parse().map_err(|e: unet_train::TrainError| e.to_string())
+}
+
+fn parse_share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(p) if (0.0..=1.0).contains(&p) => Ok(p),
+        _ => Err("expected a share, 0 to 1".to_owned()),
+    }
+}
+
+fn parse_smoothing(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(sigma) if (0.0..=100.0).contains(&sigma) => Ok(sigma),
+        _ => Err("expected a number of pixels, 0 to 100".to_owned()),
+    }
 }
 
 fn parse_distance(text: &str) -> Result<f64, String> {

@@ -1,4 +1,4 @@
-//! `unet tune`: the threshold, and for objects their smallest size and the distance of seeds, that are best on the images a run held
+//! `unet tune`: the threshold, and for objects their smallest size, how they are parted and from which seeds, that are best on the images a run held
 //! out; stored in the run's best checkpoint, so that `unet predict` and `unet evaluate` use them.
 
 use std::path::PathBuf;
@@ -54,7 +54,11 @@ fn facts(found: &Tuned) -> Facts {
     if let Some(objects) = &found.objects {
         let parted = match objects.separation {
             Separation::Components => "not parted where they touch".to_owned(),
-            Separation::Watershed => format!("parted, seeds {} pixels apart", objects.seed_distance),
+            Separation::Probability => format!(
+                "parted where the network is least sure: seed level {}, of {} pixels or more, smoothed by {} pixels",
+                objects.seed_level, objects.seed_area, objects.smoothing
+            ),
+            Separation::Distance => format!("parted where narrow: seeds {} pixels apart", objects.seed_distance),
         };
         facts.add("objects", parted);
         facts.add("least size", format!("{} pixels", objects.min_area));

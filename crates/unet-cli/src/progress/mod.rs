@@ -288,13 +288,16 @@ pub fn table_row(record: &EpochRecord, epochs: u64, has_val: bool) -> String {
     row.trim_end().to_owned()
 }
 
+/// What a counter's bar advances by, for one of what it counts.
+const PARTS: u64 = 1000;
+
 /// Counts images as they are finished.
 pub struct Counter {
     terminal: Terminal,
     verb: &'static str,
     bar: Option<ProgressBar>,
-    total: u64,
-    done: u64,
+    total: usize,
+    done: f64,
     start: Instant,
     last_line: Instant,
 }
@@ -303,24 +306,38 @@ impl Counter {
     /// Starts at 0 of `total`; `verb` says what is done to each (`predicted`).
     pub fn new(terminal: &Terminal, prefix: &'static str, verb: &'static str, total: usize) -> Self {
         let now = Instant::now();
-        let total = total as u64;
-        let bar = bar(terminal, prefix, total);
-        Self { terminal: terminal.clone(), verb, bar, total, done: 0, start: now, last_line: now }
+        let bar = bar(terminal, prefix, total as u64 * PARTS);
+        Self { terminal: terminal.clone(), verb, bar, total, done: 0.0, start: now, last_line: now }
     }
 
     /// One more; `what` names it.
     pub fn tick(&mut self, what: &str) {
-        self.done += 1;
-        let mean = self.start.elapsed().as_secs_f64() / self.done as f64;
-        let left = Duration::try_from_secs_f64(mean * (self.total - self.done.min(self.total)) as f64);
+        self.reach(self.done + 1.0, what);
+    }
+
+    /// So many are done, the one at hand, named `what`, in part.
+    pub fn reach(&mut self, done: f64, what: &str) {
+        self.done = done;
+        let (whole, part, total) = (done.floor(), done.fract(), self.total as f64);
+        let mean = self.start.elapsed().as_secs_f64() / done;
+        let left = Duration::try_from_secs_f64(mean * (total - done).max(0.0));
         let left = left.map_or_else(|_| String::new(), |d| format!(", {} left", text::left(d)));
+        let at = match part > 0.0 {
+            true => format!("{whole}/{total}, {:.0} % of the next", 100.0 * part),
+            false => format!("{whole}/{total}"),
+        };
         if let Some(bar) = &self.bar {
-            bar.set_position(self.done);
-            bar.set_message(format!("{}/{}{left}", self.done, self.total));
-        } else if self.last_line.elapsed() >= PLAIN_EVERY && self.done < self.total {
+            bar.set_position((done * PARTS as f64) as u64);
+            bar.set_message(format!("{at}{left}"));
+        } else if self.last_line.elapsed() >= PLAIN_EVERY && done < total {
             self.last_line = Instant::now();
-            self.terminal.line(format!("{} {}/{} ({what}){left}", self.verb, self.done, self.total));
+            self.terminal.line(format!("{} {at} ({what}){left}", self.verb));
         }
+    }
+
+    /// How many are done.
+    pub fn done(&self) -> f64 {
+        self.done
     }
 
     /// How long it has been going.

@@ -21,7 +21,7 @@ pub(super) struct Segmented<'a> {
     pub labels: &'a [u8],
     /// P(class 1), where there are two classes and it is known.
     pub probability: Option<&'a [f32]>,
-    /// How objects are made of the probability; connected parts of the labels where it is not said.
+    /// How objects are made of the probability; connected parts of the labels where it is not said, or there is no probability.
     pub objects: Option<&'a InstanceConfig>,
 }
 

@@ -40,7 +40,7 @@ pub fn evaluate_model(
         let sample = dataset.load(index)?;
         let truth = sample.mask.ok_or_else(|| DataError::NoMask { path: dataset.path(index) })?;
         let prediction = predictor.predict(&sample.image, &dataset.path(index))?;
-        let objects = predictor.meta().objects;
+        let objects = (classes.len() == 2).then(|| predictor.objects());
         let image = Segmented {
             grid: Grid::new(prediction.width, prediction.height),
             truth: &truth.labels,
@@ -52,5 +52,6 @@ pub fn evaluate_model(
         tally.add(sample.id, scored.map_err(|e| TrainError::score(&dataset.path(index), e))?);
         progress(done + 1);
     }
-    Ok(tally.report(Some(predictor.meta().threshold), predictor.meta().objects))
+    let method = (classes.len() == 2).then(|| predictor.objects());
+    Ok(tally.report(Some(predictor.meta().threshold), method))
 }

@@ -12,7 +12,7 @@ use super::image::{Scored, Segmented};
 use super::report::Report;
 use super::tally::Tally;
 use crate::TrainError;
-use crate::objects::Grid;
+use crate::objects::{Grid, InstanceConfig};
 use crate::predict::labels_of;
 
 /// Scores `pred` against `truth`, each a folder of images or stacks, or one file. `NAME` in `truth` is paired with `NAME_prob`, `NAME_mask`
@@ -41,7 +41,7 @@ pub fn evaluate_predictions(pred: &Path, truth: &Path, threshold: f64) -> Result
             tally.add(if stack { format!("{}_{page}", p.name) } else { p.name.clone() }, scored);
         }
     }
-    Ok(tally.report(thresholded.then_some(threshold), None))
+    Ok(tally.report(thresholded.then_some(threshold), thresholded.then(|| InstanceConfig::at(threshold))))
 }
 
 /// A true mask file and what was predicted for it.
@@ -157,13 +157,14 @@ impl<'a> Files<'a> {
             Some(planes) => labels_of(planes, truth.len(), threshold),
             None => self.mask(page, &mask, classes)?,
         };
+        let objects = InstanceConfig::at(threshold);
         let image = Segmented {
             grid: Grid::new(mask.width(), mask.height()),
             truth: &truth,
             labels: &labels,
             // The last plane: P(class 1), whether it stands alone or behind that of class 0.
             probability: planes.as_ref().filter(|_| values.len() == 2).map(|p| &p[p.len() - truth.len()..]),
-            objects: None,
+            objects: Some(&objects),
         };
         Scored::of(values, &image).map_err(|e| TrainError::score(&self.pair.pred, e))
     }

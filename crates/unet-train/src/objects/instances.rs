@@ -1,25 +1,31 @@
 //! From probabilities to objects: takes the probability of "object" for each pixel, yields a label image.
 //!
-//! Threshold, fill holes, then either connected components or, where touching objects are to be parted, seeds on the
-//! ridges of the distance to the background and a watershed from them; last the border, small objects and numbers.
+//! Threshold, fill holes, then either connected components or, where touching objects are to be parted, seeds and a watershed from them:
+//! seeds where the smoothed probability is high, the watershed on it, so that objects part where the network is least sure; or seeds on
+//! the ridges of the distance to the background, so that they part where they are narrow. Last the border, small objects and numbers.
 
 use serde::{Deserialize, Serialize};
 
 use super::cleaning::{clear_border, fill_holes, remove_small, renumber};
-use super::components::{Components, components};
+use super::components::{Components, components, label};
 use super::distance::squared_distances;
 use super::grid::{Connectivity, Grid, GridError};
+use super::smooth::smooth;
 use super::watershed::watershed;
 
 /// How objects are told from their neighbours.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum Separation {
     /// Objects are connected components.
     Components,
-    /// Objects that touch are parted where they are narrow, by seeds and a watershed.
+    /// Objects that touch are parted where the network is least sure of them.
     #[default]
-    Watershed,
+    Probability,
+    /// Objects that touch are parted where they are narrow.
+    // The name of a time when it was the only one.
+    #[serde(alias = "watershed")]
+    Distance,
 }
 
 /// The parameters of [`instances`].
@@ -30,8 +36,16 @@ pub struct InstanceConfig {
     pub threshold: f32,
     /// How touching objects are parted.
     pub separation: Separation,
-    /// Smallest distance between the seeds of two parts of one component, in pixels; anything below 1 acts as 1, since
-    /// seeds are pixels.
+    /// For [`Separation::Probability`]: seeds are the connected parts where the smoothed probability is higher than so much of the way
+    /// from the threshold to what it is at most ([`seed_level`]). 0.9 means 0.95 for a network that is sure of itself, and less for one
+    /// that never says more than 0.9.
+    pub seed_level: f32,
+    /// For [`Separation::Probability`]: seeds of fewer pixels are none.
+    pub seed_area: usize,
+    /// For [`Separation::Probability`]: deviation of the smoothing, in pixels; 0 smooths nothing.
+    pub smoothing: f64,
+    /// For [`Separation::Distance`]: smallest distance between the seeds of two parts of one component, in pixels; anything below 1 acts
+    /// as 1, since seeds are pixels.
     pub seed_distance: f64,
     /// Objects of fewer pixels are dropped.
     pub min_area: usize,
@@ -41,11 +55,21 @@ pub struct InstanceConfig {
     pub clear_border: bool,
 }
 
+impl InstanceConfig {
+    /// The usual parameters at a threshold.
+    pub fn at(threshold: f64) -> Self {
+        Self { threshold: threshold as f32, ..Self::default() }
+    }
+}
+
 impl Default for InstanceConfig {
     fn default() -> Self {
         Self {
             threshold: 0.5,
-            separation: Separation::Watershed,
+            separation: Separation::Probability,
+            seed_level: 0.9,
+            seed_area: 32,
+            smoothing: 1.0,
             seed_distance: 10.0,
             min_area: 16,
             max_hole: 64,
@@ -67,9 +91,16 @@ pub fn instances(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Re
     }
     let mut labels = match config.separation {
         Separation::Components => components(&mask, grid, Connectivity::Four)?.labels,
-        Separation::Watershed => {
+        Separation::Probability => {
+            let smoothed = smooth(probability, grid, config.smoothing)?;
+            let level = seed_level(&mask, &smoothed, config.threshold, config.seed_level);
+            let seeds = confident_seeds(&mask, &smoothed, grid, level, config.seed_area)?;
+            let landscape: Vec<f32> = smoothed.iter().map(|&p| -p).collect();
+            watershed(&landscape, &seeds.labels, &mask, grid, Connectivity::Four)?
+        }
+        Separation::Distance => {
             let distance = inner_distances(&mask, grid);
-            let seeds = seeds(&mask, &distance, grid, config.seed_distance)?;
+            let seeds = distance_seeds(&mask, &distance, grid, config.seed_distance)?;
             let landscape: Vec<f32> = distance.iter().map(|&d| -(d as f32)).collect();
             watershed(&landscape, &seeds.labels, &mask, grid, Connectivity::Four)?
         }
@@ -82,6 +113,51 @@ pub fn instances(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Re
     Ok(Components { labels, count })
 }
 
+/// The probability that is `share` of the way from the threshold to what `probability` is in the mask at most: its 99th percentile there,
+/// so that a few odd pixels do not count.
+pub fn seed_level(mask: &[u8], probability: &[f32], threshold: f32, share: f32) -> f32 {
+    let mut inside: Vec<f32> =
+        probability.iter().zip(mask).filter(|(_, inside)| **inside != 0).map(|(&p, _)| p).collect();
+    let place = inside.len() * 99 / 100;
+    let top = if inside.is_empty() { threshold } else { *inside.select_nth_unstable_by(place, f32::total_cmp).1 };
+    threshold + share * (top - threshold).max(0.0)
+}
+
+/// Marks the connected parts of a mask where `probability` is above `level` and that have at least `seed_area` pixels; in a
+/// component without any, its first pixel with the highest probability. So every component gets at least one seed.
+///
+/// # Errors
+/// [`GridError`] where a slice does not cover the image.
+pub fn confident_seeds(
+    mask: &[u8],
+    probability: &[f32],
+    grid: Grid,
+    level: f32,
+    seed_area: usize,
+) -> Result<Components, GridError> {
+    grid.check("the probability image", probability.len())?;
+    let parts = components(mask, grid, Connectivity::Four)?;
+    let is_sure = |pixel: usize| mask[pixel] != 0 && probability[pixel] > level;
+    let mut labels = label(grid, Connectivity::Four, is_sure, |_, _| true).labels;
+    remove_small(&mut labels, seed_area);
+    // Of each component the highest pixel, and whether it has a seed.
+    let mut best: Vec<Option<usize>> = vec![None; parts.count as usize + 1];
+    let mut seeded = vec![false; best.len()];
+    for (pixel, &part) in parts.labels.iter().enumerate().filter(|(_, part)| **part != 0) {
+        seeded[part as usize] |= labels[pixel] != 0;
+        let highest = &mut best[part as usize];
+        if highest.is_none_or(|other| probability[pixel] > probability[other]) {
+            *highest = Some(pixel);
+        }
+    }
+    let mut next = renumber(&mut labels);
+    for pixel in best.iter().zip(&seeded).filter(|(_, seeded)| !**seeded).filter_map(|(best, _)| *best) {
+        next += 1;
+        labels[pixel] = next;
+    }
+    Ok(Components { labels, count: next })
+}
+
 /// Marks one pixel for each part of a component: maxima of `distance` from the highest down, each at least
 /// `seed_distance` pixels from the seeds already taken in its component, and outside of the largest circle around each
 /// that fits in the component, so that a wide part is one. Every component gets at least one. Ties go to the first pixel
@@ -89,7 +165,7 @@ pub fn instances(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Re
 ///
 /// # Errors
 /// [`GridError`] where a slice does not cover the image.
-pub fn seeds(mask: &[u8], distance: &[f64], grid: Grid, seed_distance: f64) -> Result<Components, GridError> {
+pub fn distance_seeds(mask: &[u8], distance: &[f64], grid: Grid, seed_distance: f64) -> Result<Components, GridError> {
     grid.check("the distance image", distance.len())?;
     let parts = components(mask, grid, Connectivity::Four)?;
     let is_peak = |pixel: usize| {
@@ -146,16 +222,62 @@ mod tests {
         (probability, grid)
     }
 
+    /// Parted by distances alone.
+    fn by_distance() -> InstanceConfig {
+        InstanceConfig { separation: Separation::Distance, ..Default::default() }
+    }
+
+    #[test]
+    fn cells_part_where_the_network_is_least_sure() {
+        // Two wide cells, joined through a gap of eight pixels in their wall, where the network hesitates.
+        let grid = Grid::new(61, 40);
+        let probability: Vec<f32> = (0..grid.pixels())
+            .map(|pixel| match (pixel % 61, pixel / 61) {
+                (29..=31, 16..24) => 0.7,
+                (29..=31, _) => 0.1,
+                _ => 0.99,
+            })
+            .collect();
+        let config = InstanceConfig::default();
+        let found = instances(&probability, grid, &config).expect("sizes fit");
+        assert_eq!(found.count, 2);
+        let row = &found.labels[20 * 61..21 * 61];
+        assert!(row[..29].iter().all(|&l| l == row[0]) && row[32..].iter().all(|&l| l == row[60]), "{row:?}");
+        // A wide even cell has no seed but its own, whatever its form: no straight cuts through it.
+        let bent = |pixel: usize| pixel / 61 < 12 || pixel % 61 < 12;
+        let even: Vec<f32> = (0..grid.pixels()).map(|pixel| if bent(pixel) { 0.98 } else { 0.02 }).collect();
+        assert_eq!(instances(&even, grid, &config).map(|found| found.count), Ok(1));
+        // A network that is nowhere sure parts its cells all the same; and a speck of sureness is no seed.
+        let mut unsure: Vec<f32> = probability.iter().map(|&p| 0.5 + 0.6 * (p - 0.5)).collect();
+        assert_eq!(instances(&unsure, grid, &config).map(|found| found.count), Ok(2));
+        unsure = even.iter().map(|&p| p.min(0.8)).collect();
+        assert_eq!(instances(&unsure, grid, &config).map(|found| found.count), Ok(1));
+        assert_eq!(seed_level(&[1, 0, 1], &[0.7, 1.0, 0.6], 0.5, 0.5), 0.6);
+        assert_eq!(seed_level(&[0], &[1.0], 0.5, 0.5), 0.5);
+        (unsure[61 * 5 + 50], unsure[61 * 30 + 5]) = (1.0, 1.0);
+        let raw = InstanceConfig { smoothing: 0.0, seed_level: 1.0, ..config };
+        assert_eq!(instances(&unsure, grid, &raw).map(|found| found.count), Ok(1));
+        assert_eq!(instances(&unsure, grid, &InstanceConfig { seed_area: 1, ..raw }).map(|found| found.count), Ok(2));
+    }
+
+    #[test]
+    fn what_was_tuned_before_there_were_two_watersheds_is_read_as_it_was() {
+        let config: InstanceConfig = serde_json::from_str(r#"{"separation": "watershed"}"#).expect("known");
+        assert_eq!(config.separation, Separation::Distance);
+        let text = serde_json::to_string(&InstanceConfig::default()).expect("plain values");
+        assert!(text.contains(r#""separation":"probability""#), "{text}");
+    }
+
     #[test]
     fn touching_discs_are_parted_by_the_watershed_alone() {
         let (probability, grid) = two_discs();
-        let parted = instances(&probability, grid, &InstanceConfig::default()).expect("sizes fit");
+        let parted = instances(&probability, grid, &by_distance()).expect("sizes fit");
         assert_eq!(parted.count, 2);
         let at = |x: usize| parted.labels[12 * 40 + x];
         assert_eq!((at(12), at(25), at(1)), (1, 2, 0));
         let together = InstanceConfig { separation: Separation::Components, ..Default::default() };
         assert_eq!(instances(&probability, grid, &together).map(|found| found.count), Ok(1));
-        let far = InstanceConfig { seed_distance: 20.0, ..Default::default() };
+        let far = InstanceConfig { seed_distance: 20.0, ..by_distance() };
         assert_eq!(instances(&probability, grid, &far).map(|found| found.count), Ok(1), "one seed is enough");
     }
 
@@ -166,7 +288,7 @@ mod tests {
         let inside = |p: usize| (p % 40).abs_diff(20).pow(2) + (p / 40).abs_diff(20).pow(2) <= 256;
         let dent = |p: usize| p / 40 < 9 && (18..22).contains(&(p % 40));
         let probability: Vec<f32> = (0..grid.pixels()).map(|p| if inside(p) && !dent(p) { 0.9 } else { 0.1 }).collect();
-        let config = InstanceConfig { seed_distance: 2.0, min_area: 0, ..Default::default() };
+        let config = InstanceConfig { seed_distance: 2.0, min_area: 0, ..by_distance() };
         assert_eq!(instances(&probability, grid, &config).map(|found| found.count), Ok(1));
     }
 
@@ -188,9 +310,10 @@ mod tests {
     #[test]
     fn full_and_empty_images() {
         let grid = Grid::new(9, 9);
-        let config = InstanceConfig::default();
-        assert_eq!(instances(&[1.0; 81], grid, &config).map(|found| found.count), Ok(1));
-        assert_eq!(instances(&[0.0; 81], grid, &config).map(|found| found.count), Ok(0));
-        assert_eq!(instances(&[], Grid::new(0, 0), &config).map(|found| found.count), Ok(0));
+        for config in [InstanceConfig::default(), by_distance()] {
+            assert_eq!(instances(&[1.0; 81], grid, &config).map(|found| found.count), Ok(1));
+            assert_eq!(instances(&[0.0; 81], grid, &config).map(|found| found.count), Ok(0));
+            assert_eq!(instances(&[], Grid::new(0, 0), &config).map(|found| found.count), Ok(0));
+        }
     }
 }

@@ -9,6 +9,7 @@ mod imagej;
 mod instances;
 mod outline;
 mod properties;
+mod smooth;
 mod watershed;
 
 pub use cleaning::{clear_border, fill_holes, remove_small, renumber};
@@ -16,9 +17,10 @@ pub use components::{Components, components, components_of_labels};
 pub use distance::distance_transform;
 pub use grid::{Connectivity, Grid, GridError};
 pub use imagej::{RoiError, roi, roi_zip};
-pub use instances::{InstanceConfig, Separation, instances, seeds};
+pub use instances::{InstanceConfig, Separation, confident_seeds, distance_seeds, instances, seed_level};
 pub use outline::{Outline, outlines};
 pub use properties::{RegionProperties, region_properties};
+pub use smooth::smooth;
 pub use watershed::watershed;
 
 pub(crate) use components::label;

@@ -137,7 +137,26 @@ pub struct FilePrediction {
     pub files: Vec<PathBuf>,
 }
 
-/// Predicts every page of `inputs` and writes what is asked for. `progress` is called after each page with the number done.
+/// How many pages are done, and who is told.
+struct Progress<'a> {
+    pages: usize,
+    tell: &'a mut dyn FnMut(f64),
+}
+
+impl Progress<'_> {
+    fn page(&mut self) {
+        self.pages += 1;
+        (self.tell)(self.pages as f64);
+    }
+
+    /// Of the page at hand, so many tiles of so many.
+    fn tiles(&mut self, done: usize, all: usize) {
+        (self.tell)(self.pages as f64 + done as f64 / all.max(1) as f64);
+    }
+}
+
+/// Predicts every page of `inputs` and writes what is asked for. `progress` is called after each page with the number done; within a page
+/// that is predicted in bands also after each tile, with a fraction of the page.
 ///
 /// # Errors
 /// An output exists already, or two inputs would write the same one: found out before anything is computed. An image cannot be read, is
@@ -146,7 +165,7 @@ pub fn predict_files(
     predictor: &mut Predictor,
     inputs: &[InputImage],
     options: &OutputOptions,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(f64),
 ) -> Result<Vec<FilePrediction>, TrainError> {
     check_outputs(inputs, options)?;
     if options.outputs.contains(&Output::Uncertainty) && predictor.opinions() < 2 {
@@ -155,19 +174,15 @@ pub fn predict_files(
     }
     let files = by_file(inputs);
     std::fs::create_dir_all(&options.dir).map_err(|e| TrainError::io(&options.dir, "create", e))?;
-    let (mut done, mut written) = (0, Vec::new());
+    let (mut done, mut written) = (Progress { pages: 0, tell: progress }, Vec::new());
     for pages in &files {
-        let mut page_done = || {
-            done += 1;
-            progress(done);
-        };
         let written_files = match pages.as_slice() {
             pages if options.existing == Existing::Resume && is_finished(options, pages[0]) => {
-                pages.iter().for_each(|_| page_done());
+                pages.iter().for_each(|_| done.page());
                 Vec::new()
             }
-            [page] if page.pages == 1 => one_image(predictor, page, options, &mut page_done)?,
-            pages => one_stack(predictor, pages, options, &mut page_done)?,
+            [page] if page.pages == 1 => one_image(predictor, page, options, &mut done)?,
+            pages => one_stack(predictor, pages, options, &mut done)?,
         };
         written.push(FilePrediction { input: pages[0].path.clone(), files: written_files });
     }
@@ -228,12 +243,12 @@ fn one_image(
     predictor: &mut Predictor,
     page: &InputImage,
     options: &OutputOptions,
-    done: &mut dyn FnMut(),
+    done: &mut Progress<'_>,
 ) -> Result<Vec<PathBuf>, TrainError> {
     if is_large(page, options) {
         let files: Vec<PathBuf> = options.outputs.iter().flat_map(|&output| paths_of(options, page, output)).collect();
-        predict_large(predictor, page, options, &files)?;
-        done();
+        predict_large(predictor, page, options, &files, &mut |tiles, all| done.tiles(tiles, all))?;
+        done.page();
         return Ok(files);
     }
     let image = page.load()?;
@@ -244,7 +259,7 @@ fn one_image(
         write_output(predictor, (&image, &prediction), options, output, &paths)?;
         files.extend(paths);
     }
-    done();
+    done.page();
     Ok(files)
 }
 
@@ -260,7 +275,9 @@ fn write_output(
         let mut objects = ObjectFiles::new(&config_of(predictor, options), &prediction.weights);
         let (labels, outlines) =
             predictor.install(|| objects.add(image, prediction.of_class_one(), None, &paths[0]))?;
-        write_tiff(&paths[0], &[labels])?;
+        let mut writer = TiffWriter::create(&paths[0], 4 * labels.len() as u64)?;
+        writer.labels(&labels, (image.width(), image.height()), image.pixel_size())?;
+        writer.finish()?;
         write_png(&paths[1], &outlines)?;
         return objects.write(&paths[2..]);
     }
@@ -281,9 +298,7 @@ fn write_output(
 
 /// How objects are made of probabilities.
 fn config_of(predictor: &Predictor, options: &OutputOptions) -> InstanceConfig {
-    let meta = predictor.meta();
-    let usual = InstanceConfig { threshold: meta.threshold as f32, ..InstanceConfig::default() };
-    options.objects.or(meta.objects).unwrap_or(usual)
+    options.objects.unwrap_or_else(|| predictor.objects())
 }
 
 /// Stacks are written as they are predicted, a page at a time.
@@ -291,7 +306,7 @@ fn one_stack(
     predictor: &mut Predictor,
     pages: &[&InputImage],
     options: &OutputOptions,
-    done: &mut dyn FnMut(),
+    done: &mut Progress<'_>,
 ) -> Result<Vec<PathBuf>, TrainError> {
     let mut writers = Vec::new();
     let mut objects = None;
@@ -312,7 +327,7 @@ fn one_stack(
             if let (Output::Instances, Some((objects, drawn, _))) = (*output, &mut objects) {
                 let of_one = prediction.of_class_one();
                 let (labels, outlines) = predictor.install(|| objects.add(&image, of_one, Some(slice), &page.path))?;
-                writer.page(&labels)?;
+                writer.labels(&labels, (image.width(), image.height()), image.pixel_size())?;
                 drawn.page(&outlines)?;
                 continue;
             }
@@ -320,7 +335,7 @@ fn one_stack(
                 writer.page(&written)?;
             }
         }
-        done();
+        done.page();
     }
     writers.into_iter().try_for_each(|(_, writer)| writer.finish())?;
     if let Some((objects, drawn, paths)) = objects {

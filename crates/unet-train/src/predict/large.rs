@@ -31,7 +31,8 @@ pub(super) fn is_large(page: &InputImage, options: &OutputOptions) -> bool {
     page.pages == 1 && page.width as u64 * page.height as u64 > options.large
 }
 
-/// Predicts one image in bands, into the files of `paths`, one for each of the outputs.
+/// Predicts one image in bands, into the files of `paths`, one for each of the outputs. `progress` is called before each tile with the
+/// number done and the number of all.
 ///
 /// # Errors
 /// As [`super::predict_files`]; an output needs the image as a whole.
@@ -40,45 +41,50 @@ pub(super) fn predict_large(
     page: &InputImage,
     options: &OutputOptions,
     paths: &[PathBuf],
+    progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), TrainError> {
-    check(predictor, page, options)?;
+    check(page, options)?;
     let mut reader = RowReader::open(&page.path, page.page)?;
     let mut writers = Vec::new();
     for (&output, path) in options.outputs.iter().zip(paths) {
-        writers.push((output, RowWriter::create(path, page.width, page.height)?));
+        let pages = if output == Output::Prob { predictor.config().out_channels } else { 1 };
+        writers.push((output, RowWriter::with_pages(path, page.width, page.height, pages)?));
     }
     let classes = predictor.meta().classes.clone();
     let mut sink = |rows: super::PredictedRows| {
         for (output, writer) in &mut writers {
-            for image in drawn(*output, &classes, &rows.image, &rows.prediction, options.prob_16)? {
-                writer.rows(&image)?;
+            let drawn = drawn(*output, &classes, &rows.image, &rows.prediction, options.prob_16)?;
+            for (page, image) in drawn.into_iter().enumerate() {
+                writer.rows_of(page, &image.with_pixel_size(rows.image.pixel_size().cloned()))?;
             }
         }
         Ok(())
     };
-    predictor.predict_rows(&mut reader, &page.path, &mut sink, &mut |_, _| ControlFlow::Continue(()))?;
+    predictor.predict_rows(&mut reader, &page.path, &mut sink, &mut |done, all| {
+        progress(done, all);
+        ControlFlow::Continue(())
+    })?;
     writers.into_iter().try_for_each(|(_, writer)| Ok(writer.finish()?))
 }
 
-/// What needs the whole image, or a page for each class, is refused before anything is computed.
-fn check(predictor: &Predictor, page: &InputImage, options: &OutputOptions) -> Result<(), TrainError> {
-    let size = format!("an image of {}×{} pixels is predicted in bands", page.width, page.height);
-    if options.outputs.contains(&Output::Instances) {
-        let expected = format!("mask, prob, overlay, palette or uncertainty, for {size}; cut it to find objects");
-        return Err(TrainError::config("save", "instances", expected));
+/// What needs the whole image is refused before anything is computed.
+fn check(page: &InputImage, options: &OutputOptions) -> Result<(), TrainError> {
+    if !options.outputs.contains(&Output::Instances) {
+        return Ok(());
     }
-    if options.outputs.contains(&Output::Prob) && predictor.config().out_channels > 1 {
-        let expected = format!("mask, overlay, palette or uncertainty, for {size}, and has several classes");
-        return Err(TrainError::config("save", "prob", expected));
-    }
-    Ok(())
+    let expected = format!(
+        "mask, prob, overlay, palette or uncertainty: an image of {}×{} pixels is predicted in bands, and objects need it in one piece, \
+         of at most {} pixels; cut it into parts that overlap by more than an object",
+        page.width, page.height, options.large
+    );
+    Err(TrainError::config("save", "instances", expected))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use unet_data::codec::{read, write_png, write_tiff};
-    use unet_data::open_images;
+    use unet_data::codec::{read, read_page, write_png, write_tiff};
+    use unet_data::{PixelSize, open_images};
 
     use super::super::rows::tests::{image, predictor};
     use super::*;
@@ -89,7 +95,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write_png(&dir.path().join("a.png"), &image()).unwrap();
         write_tiff(&dir.path().join("b.tif"), &[image()]).unwrap();
-        let mut predictor = predictor(Augmentation::Flip);
+        let mut predictor = predictor(Augmentation::Flip, 1);
         let outputs = vec![Output::Mask, Output::Prob, Output::Palette, Output::Uncertainty];
         let at = |folder: &str, file: &str| read(&dir.path().join(folder).join(file)).unwrap();
         for (name, mask) in [("a.png", "a_mask"), ("b.tif", "b_mask")] {
@@ -97,7 +103,9 @@ mod tests {
             let whole = OutputOptions::new(dir.path().join("whole"), outputs.clone());
             let bands = OutputOptions { dir: dir.path().join("bands"), large: 100, ..whole.clone() };
             predict_files(&mut predictor, &inputs, &whole, &mut |_| ()).unwrap();
-            predict_files(&mut predictor, &inputs, &bands, &mut |_| ()).unwrap();
+            let mut told = Vec::new();
+            predict_files(&mut predictor, &inputs, &bands, &mut |done| told.push(done)).unwrap();
+            assert!(told.len() > 10 && told.is_sorted() && told.last() == Some(&1.0), "{told:?}");
             assert_eq!(at("bands", &format!("{mask}.tif")), at("whole", &format!("{mask}.png")));
             for other in ["prob.tif", "uncertainty.tif"] {
                 let file = format!("{}_{other}", &name[..1]);
@@ -105,9 +113,34 @@ mod tests {
             }
             let objects = OutputOptions { outputs: vec![Output::Instances], ..bands };
             let error = predict_files(&mut predictor, &inputs, &objects, &mut |_| ()).unwrap_err().to_string();
-            assert!(error.contains("101×133") && error.contains("bands"), "{error}");
+            assert!(error.contains("101×133") && error.contains("bands") && error.contains("at most 100"), "{error}");
         }
+        let files: Vec<_> = std::fs::read_dir(dir.path().join("bands")).unwrap().collect();
+        assert_eq!(files.len(), 2 * outputs.len(), "and nothing of what was refused");
         let mut reader = RowReader::open(&dir.path().join("b.tif"), 0).unwrap();
         assert!(reader.is_streaming() && reader.read(7, 9).unwrap() == image().rows(7, 9).unwrap());
+    }
+
+    #[test]
+    fn several_classes_are_pages_that_grow_side_by_side_and_the_size_of_pixels_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let size = Some(PixelSize { x: 0.5, y: 0.5, unit: "µm".to_owned() });
+        write_tiff(&dir.path().join("a.tif"), &[image().with_pixel_size(size.clone())]).unwrap();
+        let inputs = open_images(&[dir.path().join("a.tif")]).unwrap();
+        let mut predictor = predictor(Augmentation::None, 3);
+        for prob_16 in [false, true] {
+            let name = |kind: &str| dir.path().join(format!("{kind}-{prob_16}"));
+            let outputs = vec![Output::Mask, Output::Prob];
+            let whole = OutputOptions { prob_16, ..OutputOptions::new(name("whole"), outputs) };
+            let bands = OutputOptions { dir: name("bands"), large: 100, ..whole.clone() };
+            predict_files(&mut predictor, &inputs, &whole, &mut |_| ()).unwrap();
+            predict_files(&mut predictor, &inputs, &bands, &mut |_| ()).unwrap();
+            for class in 0..3 {
+                let at = |kind: &str| read_page(&name(kind).join("a_prob.tif"), class).unwrap();
+                assert_eq!(at("bands"), at("whole"));
+                assert_eq!(at("bands").pixel_size().cloned(), size);
+            }
+            assert_eq!(read(&name("bands").join("a_mask.tif")).unwrap().pixel_size().cloned(), size);
+        }
     }
 }

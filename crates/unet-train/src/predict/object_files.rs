@@ -54,14 +54,14 @@ impl ObjectFiles {
         Self { table, regions: Vec::new() }
     }
 
-    /// Finds the objects of an image, or of a slice of a stack. Yields the label image and the outlines over the image.
+    /// Finds the objects of an image, or of a slice of a stack. Yields the labels and the outlines over the image.
     pub fn add(
         &mut self,
         image: &Image,
         probability: &[f32],
         slice: Option<usize>,
         path: &Path,
-    ) -> Result<(Image, Image), TrainError> {
+    ) -> Result<(Vec<u32>, Image), TrainError> {
         let grid = Grid::new(image.width(), image.height());
         let fail = |error: crate::objects::GridError| TrainError::score(path, ScoreError::from(error));
         let found = instances(probability, grid, &self.table.method).map_err(fail)?;
@@ -81,10 +81,8 @@ impl ObjectFiles {
             };
             self.regions.push((name, roi(&outline, slice).map_err(|e| regions_error(path, e))?));
         }
-        let labels = label_image(&found.labels, found.count, grid)?;
         let drawn = draw(image, &found.labels, grid)?;
-        let size = || image.pixel_size().cloned();
-        Ok((labels.with_pixel_size(size()), drawn.with_pixel_size(size())))
+        Ok((found.labels, drawn.with_pixel_size(image.pixel_size().cloned())))
     }
 
     /// Writes CSV, JSON and regions to the three paths.
@@ -143,22 +141,6 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     Ok(write_atomic(path, |out| out.write_all(bytes).map_err(fail))?)
 }
 
-/// Labels in 16 bits, or, for more than 65535 objects, in ImageJ's 32 (floats, which hold them exactly up to 2²⁴).
-fn label_image(labels: &[u32], count: u32, grid: Grid) -> Result<Image, TrainError> {
-    if count > 1 << 24 {
-        return Err(TrainError::config(
-            "objects",
-            count,
-            "at most 16777216 in one image; cut it, or raise the least size",
-        ));
-    }
-    let pixels = match u16::try_from(count) {
-        Ok(_) => Pixels::U16(labels.iter().map(|&label| label as u16).collect()),
-        Err(_) => Pixels::F32(labels.iter().map(|&label| label as f32).collect()),
-    };
-    Ok(Image::new(grid.width, grid.height, 1, pixels)?)
-}
-
 fn mean_of_channels(image: &Image) -> Vec<f32> {
     let c = image.channels();
     image.to_f32().chunks_exact(c).map(|pixel| pixel.iter().sum::<f32>() / c as f32).collect()
@@ -199,8 +181,8 @@ mod tests {
         let config = InstanceConfig { min_area: 1, ..InstanceConfig::default() };
         let mut files = ObjectFiles::new(&config, "abc");
         let (labels, drawn) = files.add(&image, &probability, Some(1), Path::new("a")).unwrap();
-        assert_eq!(labels.pixels().get(5), Some(2.0));
-        assert_eq!((drawn.channels(), labels.pixel_size().unwrap().x), (3, 0.5));
+        assert_eq!((labels.len(), labels[5]), (32, 2));
+        assert_eq!((drawn.channels(), drawn.pixel_size().unwrap().x), (3, 0.5));
         let paths: Vec<PathBuf> = ["t.csv", "t.json", "t.zip"].iter().map(|n| dir.path().join(n)).collect();
         files.write(&paths).unwrap();
         let csv = std::fs::read_to_string(&paths[0]).unwrap();
@@ -212,6 +194,5 @@ mod tests {
         assert_eq!(json["objects"][1]["area"].as_f64(), Some(1.5));
         assert_eq!(json["objects"][0]["mean_intensity"].as_f64(), Some(9.5));
         assert!(std::fs::read(&paths[2]).unwrap().starts_with(b"PK"));
-        assert!(label_image(&[70_000], 70_000, Grid::new(1, 1)).unwrap().pixels().get(0) == Some(70_000.0));
     }
 }

@@ -17,6 +17,7 @@ use super::view::{Augmentation, View};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, CheckpointMeta, resolve};
 use crate::device::compute_pool;
+use crate::objects::InstanceConfig;
 
 /// How to predict.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -121,6 +122,11 @@ impl Predictor {
     /// Classes, normalisation, threshold (the one in use).
     pub fn meta(&self) -> &CheckpointMeta {
         &self.meta
+    }
+
+    /// How objects are made of probabilities: as tuned for the (first) checkpoint, or else as usual at the threshold in use.
+    pub fn objects(&self) -> InstanceConfig {
+        self.meta.objects.unwrap_or_else(|| InstanceConfig::at(self.meta.threshold))
     }
 
     /// How many opinions are averaged: networks times views.

@@ -138,12 +138,13 @@ pub(super) mod tests {
         }
     }
 
-    pub fn predictor(augmentation: Augmentation) -> Predictor {
-        let config = UNetConfig { width: 2, depth: 2, ..UNetConfig::tutorial() };
+    /// Of a network with so many logits, and two classes for one.
+    pub fn predictor(augmentation: Augmentation, logits: usize) -> Predictor {
+        let config = UNetConfig { width: 2, depth: 2, out_channels: logits, ..UNetConfig::tutorial() };
         let model = crate::step::fresh_network(config, 5).unwrap();
         let meta = CheckpointMeta {
             normalization: Normalization::Unit,
-            classes: ClassTable::from_values(&[0, 255]).unwrap(),
+            classes: ClassTable::from_values(&[0, 255, 7, 9][..logits.max(2)]).unwrap(),
             threshold: 0.5,
             objects: None,
             epoch: 0,
@@ -151,7 +152,8 @@ pub(super) mod tests {
             best: None,
         };
         let tiling = Tiling::new(48, 16).unwrap();
-        let options = PredictOptions { threads: 1, tiling, augmentation, uncertainty: true, ..Default::default() };
+        let options =
+            PredictOptions { threads: 1, tiling, augmentation, uncertainty: logits == 1, ..Default::default() };
         Predictor::new(Checkpoint { model, meta }, Path::new("model"), options).unwrap()
     }
 
@@ -161,7 +163,7 @@ pub(super) mod tests {
 
     #[test]
     fn bands_are_the_whole_and_none_is_read_twice_as_a_whole() {
-        let mut predictor = predictor(Augmentation::Flip);
+        let mut predictor = predictor(Augmentation::Flip, 1);
         let whole = predictor.predict(&image(), Path::new("image")).unwrap();
         assert!(whole.uncertainty.as_ref().unwrap().iter().any(|&u| u > 1e-4));
         let (mut probabilities, mut uncertainty, mut labels, mut next) = (vec![], vec![], vec![], 0);
@@ -193,7 +195,7 @@ pub(super) mod tests {
 
     #[test]
     fn tiles_come_in_any_order_and_may_stop() {
-        let mut predictor = predictor(Augmentation::None);
+        let mut predictor = predictor(Augmentation::None, 1);
         let (whole, weights) =
             (predictor.predict(&image(), Path::new("image")).unwrap(), predictor.weights().to_owned());
         let mut session = predictor.tiles(&image(), Path::new("image")).unwrap();
@@ -220,7 +222,7 @@ pub(super) mod tests {
 
     #[test]
     fn several_views_are_the_mean_of_each() {
-        let mut all = predictor(Augmentation::D4);
+        let mut all = predictor(Augmentation::D4, 1);
         assert_eq!(all.opinions(), 8);
         let image = image().rows(0, 40).unwrap();
         let found = all.predict(&image, Path::new("image")).unwrap();
@@ -234,7 +236,7 @@ pub(super) mod tests {
         let back = other.probabilities.chunks(101).flat_map(|row| row.iter().rev());
         // Tiles of a side of 101 pixels do not lie symmetrically, so their blend may differ a little.
         let worst = found.probabilities.iter().zip(back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        let single = predictor(Augmentation::None).predict(&image, Path::new("image")).unwrap();
+        let single = predictor(Augmentation::None, 1).predict(&image, Path::new("image")).unwrap();
         let apart =
             found.probabilities.iter().zip(&single.probabilities).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 0.2 * apart, "{worst} of {apart}");

@@ -48,7 +48,8 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
     let (mut done, mut skipped) = (0, 0);
     for file in &files {
         let name = file[0].path.display().to_string();
-        match predict_files(&mut predictor, file, &outputs, &mut |_| counter.tick(&name)) {
+        let before = counter.done();
+        match predict_files(&mut predictor, file, &outputs, &mut |done| counter.reach(before + done, &name)) {
             Ok(written) if written.iter().all(|w| w.files.is_empty()) => skipped += 1,
             Ok(_) => done += 1,
             Err(error) => failures.push(output::message(&error.into())),
@@ -92,18 +93,23 @@ fn with_flags(args: &ObjectArgs, predictor: &Predictor) -> Option<InstanceConfig
     if *args == ObjectArgs::default() {
         return None;
     }
-    let threshold = predictor.meta().threshold as f32;
-    let base = predictor.meta().objects.unwrap_or(InstanceConfig { threshold, ..InstanceConfig::default() });
+    let base = predictor.objects();
+    let by_probability = args.seed_level.is_some() || args.seed_size.is_some() || args.smooth.is_some();
+    let separation = match (args.no_split, args.seed_distance) {
+        (true, _) => Separation::Components,
+        (_, Some(_)) => Separation::Distance,
+        _ if by_probability => Separation::Probability,
+        _ => base.separation,
+    };
     Some(InstanceConfig {
         min_area: args.min_size.unwrap_or(base.min_area),
+        seed_level: args.seed_level.unwrap_or(base.seed_level),
+        seed_area: args.seed_size.unwrap_or(base.seed_area),
+        smoothing: args.smooth.unwrap_or(base.smoothing),
         seed_distance: args.seed_distance.unwrap_or(base.seed_distance),
         max_hole: args.fill_holes.unwrap_or(base.max_hole),
         clear_border: args.clear_border || base.clear_border,
-        separation: match (args.no_split, args.seed_distance) {
-            (true, _) => Separation::Components,
-            (_, Some(_)) => Separation::Watershed,
-            _ => base.separation,
-        },
+        separation,
         ..base
     })
 }
