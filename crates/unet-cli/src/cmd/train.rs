@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use unet_data::{Dataset, ValSpec};
+use unet_kernels::Kernels;
+use unet_train::device::PrecisionChoice;
 use unet_train::observe::{Ended, Observer, RunSummary};
 use unet_train::{Hooks, ResumeOptions, RunConfig, RunDir, Trainer};
 
@@ -46,8 +48,10 @@ fn train(args: &TrainArgs, terminal: &Terminal, json: bool) -> Result<ExitCode> 
         let (trainer, dataset) = trainer;
         return finish(&trainer.run(&stop)?, &dataset, args, terminal);
     }
-    let (config, notes) = resolve::run_config(args)?;
+    let (mut config, notes) = resolve::run_config(args)?;
     if args.print_config {
+        // As the run's own file has it: what the hardware decides is decided here.
+        config.train.precision = PrecisionChoice::Fixed(config.train.precision.on(&Kernels::from_env()?));
         output::print(&config.to_toml()?)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -163,7 +163,8 @@ mod tests {
         let reach = geometry::reach(&config);
         let model = crate::step::fresh_network(config, 3).unwrap();
         let (h, w) = (60, 150);
-        let image = image(h, w);
+        // So bright that the logits vary by more than one: fresh weights are small.
+        let image: Vec<f32> = image(h, w).iter().map(|v| 1000.0 * v).collect();
         let whole = |tiling| Segmenter::new(Kernels::detect(), &model, tiling).unwrap().logits(&image, (h, w)).unwrap();
         let tiling = Tiling::new(64, 32).unwrap();
         let (tiled, whole) = (whole(tiling), whole(Tiling::whole()));
@@ -183,14 +184,14 @@ mod tests {
             } else {
                 compared += 1;
                 seen.push(whole[i]);
-                assert!(difference < 1e-5, "at x {}: {} for {}", i % w, tiled[i], whole[i]);
+                assert!(difference < 1e-4, "at x {}: {} for {}", i % w, tiled[i], whole[i]);
             }
         }
         // A map that hardly varies would agree with any other: what is compared varies ten thousand times as much as it may differ, and
         // near the borders the two do differ.
         let mean = seen.iter().sum::<f32>() / seen.len() as f32;
         let deviation = (seen.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / seen.len() as f32).sqrt();
-        assert!(compared > h * w / 8 && deviation > 0.1, "{compared} pixels compared, which deviate by {deviation}");
+        assert!(compared > h * w / 8 && deviation > 1.0, "{compared} pixels compared, which deviate by {deviation}");
         assert!(blended > 1e-3 * deviation, "pixels near borders differ by {blended} of {deviation}");
     }
 
