@@ -5,7 +5,7 @@
 mod support;
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::Desk;
@@ -26,28 +26,33 @@ save_seconds = 1e-9
 select = 'val_dice'
 ";
 
-/// A desk with data, settings, and `whole/`, the uninterrupted run of that many epochs of 4 steps.
-fn with_whole(epochs: u64) -> Desk {
+/// A desk with data, settings of so many epochs of 4 steps, and `whole/`, the uninterrupted run on `data`.
+fn with_whole(settings: &str, epochs: u64, data: &'static str) -> Desk {
     let desk = Desk::with_data();
-    desk.write("kill.toml", format!("{SETTINGS}epochs = {epochs}\n"));
-    let ended = desk.unet(&["train", "data", "--config", "kill.toml", "--val", "3..4", "--out", "whole"]);
+    desk.write("kill.toml", format!("{settings}epochs = {epochs}\n"));
+    let ended = desk.unet(&["train", data, "--config", "kill.toml", "--val", "3..4", "--no-report", "--out", "whole"]);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     desk
 }
 
+/// Whether `run/` has a state to go on with.
+fn has_state(desk: &Desk) -> bool {
+    desk.path("run/checkpoints/last.state.safetensors").is_file()
+}
+
 /// The arguments that begin or go on with `run/`, whichever it needs.
-fn arguments(desk: &Desk) -> Vec<&'static str> {
-    if desk.path("run/checkpoints/last.state.safetensors").is_file() {
-        return vec!["train", "--resume", "run"];
+fn arguments(desk: &Desk, data: &'static str) -> Vec<&'static str> {
+    if has_state(desk) {
+        return vec!["train", "--resume", "run", "--no-report"];
     }
     // Killed before its first state: there is nothing to go on with.
     let _ = std::fs::remove_dir_all(desk.path("run"));
-    vec!["train", "data", "--config", "kill.toml", "--val", "3..4", "--out", "run"]
+    vec!["train", data, "--config", "kill.toml", "--val", "3..4", "--no-report", "--out", "run"]
 }
 
 /// Lets `run/` come to its end and compares everything with `whole/`.
-fn finish_and_compare(desk: &Desk) {
-    let ended = desk.unet(&arguments(desk));
+fn finish_and_compare(desk: &Desk, data: &'static str) {
+    let ended = desk.unet(&arguments(desk, data));
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     for file in ["best.safetensors", "last.safetensors"] {
         let bytes = |run: &str| std::fs::read(desk.path(run).join("checkpoints").join(file)).expect("a checkpoint");
@@ -95,66 +100,49 @@ impl Draws {
     }
 }
 
-/// Starts or resumes `run/` that often, and kills it after up to so many milliseconds each time.
-fn killed_at_random(desk: &Desk, kills: u32, most_ms: u64, seed: u64) {
-    let (mut draws, mut done) = (Draws(seed), 0);
-    for _ in 0..kills {
-        let mut child = desk.command(&arguments(desk)).stderr(Stdio::null()).spawn().expect("it runs");
-        std::thread::sleep(Duration::from_millis(5 + draws.below(most_ms)));
+/// Starts or resumes `run/` until it was killed that often before its end, after up to so long each time. Where it comes to its end
+/// earlier it is compared and begun anew.
+fn killed_at_random(desk: &Desk, data: &'static str, kills: u32, longest: Duration, seed: u64) {
+    println!("seed {seed}, kills within {longest:?}");
+    let (mut draws, mut done, mut with_state) = (Draws(seed), 0, 0);
+    while done < kills {
+        let mut child = desk.command(&arguments(desk, data)).stderr(Stdio::null()).spawn().expect("it runs");
+        std::thread::sleep(Duration::from_millis(5 + draws.below(longest.as_millis() as u64)));
         child.kill().expect("it was there, or had ended");
-        done += u32::from(child.wait().expect("it ends").success());
+        if child.wait().expect("it ends").success() {
+            finish_and_compare(desk, data);
+            std::fs::remove_dir_all(desk.path("run")).expect("removed");
+            continue;
+        }
+        done += 1;
+        with_state += u32::from(has_state(desk));
     }
-    println!("{kills} kills, {done} of them after the end");
+    println!("{kills} kills, {with_state} of them after the first state");
 }
 
 #[test]
 fn a_run_killed_at_random_moments_is_the_uninterrupted_one() {
-    let desk = with_whole(6);
-    let seed = std::process::id().into();
-    println!("seed {seed}");
-    killed_at_random(&desk, 5, 150, seed);
-    finish_and_compare(&desk);
+    let desk = with_whole(SETTINGS, 6, "data");
+    killed_at_random(&desk, "data", 5, Duration::from_millis(150), std::process::id().into());
+    finish_and_compare(&desk, "data");
 }
 
 /// The long form, by hand: `cargo test -p unet-cli --test kill -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes"]
 fn a_long_run_killed_twenty_times_is_the_uninterrupted_one() {
-    let desk = Desk::with_data();
-    let epochs = 100; // of 4 steps
-    desk.write(
-        "kill.toml",
-        format!(
-            "{}epochs = {epochs}\n",
-            SETTINGS.replace("width = 4", "width = 8").replace("patch = 32", "patch = 64")
-        ),
-    );
-    let whole = ["train", "synthetic", "--config", "kill.toml", "--val", "3..4", "--out", "whole"];
-    assert_eq!(desk.unet(&whole).code, Some(0));
-    let seed = std::process::id().into();
-    println!("seed {seed}");
-    let (mut draws, mut kills) = (Draws(seed), 0);
-    while kills < 20 {
-        let begin = [&whole[..7], &["run"]].concat();
-        let resume = vec!["train", "--resume", "run"];
-        let there = desk.path("run/checkpoints/last.state.safetensors").is_file();
-        if !there {
-            let _ = std::fs::remove_dir_all(desk.path("run"));
-        }
-        let mut child =
-            desk.command(if there { &resume } else { &begin }).stderr(Stdio::null()).spawn().expect("it runs");
-        std::thread::sleep(Duration::from_millis(200 + draws.below(2000)));
-        child.kill().expect("killed");
-        assert!(!child.wait().expect("it ends").success(), "it came to its end after {kills} kills: make it longer");
-        kills += 1;
-    }
-    println!("{kills} kills");
-    finish_and_compare(&desk);
+    let settings = SETTINGS.replace("width = 4", "width = 8").replace("patch = 32", "patch = 64");
+    let began = Instant::now();
+    let desk = with_whole(&settings, 100, "synthetic"); // 400 steps
+    // Long enough to begin and to get on, whatever else the machine does.
+    let longest = began.elapsed() / 3;
+    killed_at_random(&desk, "synthetic", 20, longest, std::process::id().into());
+    finish_and_compare(&desk, "synthetic");
 }
 
 #[test]
 fn a_run_killed_in_the_middle_of_writing_a_file_is_the_uninterrupted_one() {
-    let desk = with_whole(3);
+    let desk = with_whole(SETTINGS, 3, "data");
     let state = std::fs::metadata(desk.path("whole/checkpoints/last.state.safetensors")).expect("there").len();
     let model = std::fs::metadata(desk.path("whole/checkpoints/last.safetensors")).expect("there").len();
     let mut draws = Draws(std::process::id().into());
@@ -166,10 +154,10 @@ fn a_run_killed_in_the_middle_of_writing_a_file_is_the_uninterrupted_one() {
         let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
         typed[1] = &script;
         typed.push(env!("CARGO_BIN_EXE_unet"));
-        typed.extend(arguments(&desk));
+        typed.extend(arguments(&desk, "data"));
         let killed = Command::new("sh").current_dir(desk.path("")).args(typed).output().expect("sh runs");
         assert!(!killed.status.success(), "a limit of {limit} blocks stopped nothing");
         assert_eq!(killed.status.code(), None, "killed: {}", String::from_utf8_lossy(&killed.stderr));
     }
-    finish_and_compare(&desk);
+    finish_and_compare(&desk, "data");
 }
