@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use unet_model::UNetConfig;
 use unet_model::config::PRESETS;
+use unet_model::{Norm, UNetConfig};
 use unet_train::config::{ModelSection, NonFinite, RunConfig};
 use unet_train::device::Device;
 use unet_train::{Checkpoint, RunDir};
@@ -63,7 +63,7 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
             .with_context(|| format!("--preset {name}: unknown; expected one of {}", PRESETS.join(", ")))?;
         config.model = ModelSection { init: config.model.init.take(), ..ModelSection::from(&preset) };
     }
-    set(&mut config.model.width, args.width);
+    network(args, &mut config.model)?;
     set(&mut config.data.val, args.val.clone());
     config.data.ignore = args.read.ignore.or(config.data.ignore);
     config.data.mask_threshold = args.read.mask_threshold.or(config.data.mask_threshold);
@@ -111,6 +111,21 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
         config.train.device = device.parse()?;
     }
     set(&mut config.train.threads, args.machine.threads.map(usize::from));
+    Ok(())
+}
+
+/// Lays the flags of the network over its section.
+fn network(args: &TrainArgs, model: &mut ModelSection) -> Result<()> {
+    set(&mut model.width, args.width);
+    set(&mut model.depth, args.depth);
+    if let Some(norm) = &args.norm {
+        model.norm = norm.parse().with_context(|| format!("--norm {norm}"))?;
+        // Without a norm a convolution cannot do without its bias.
+        model.conv_bias |= model.norm == Norm::None;
+    }
+    set(&mut model.negative_slope, args.negative_slope);
+    set(&mut model.dropout, args.dropout);
+    model.residual |= args.residual;
     Ok(())
 }
 

@@ -186,6 +186,16 @@ impl<S: Simd, const G: usize, const PART: bool> Group<S, G, PART> {
         out
     }
 
+    /// `yes` where `gate` is above zero, else `no` (also for NaN).
+    #[inline(always)]
+    pub(crate) fn select_positive(self, gate: Vs<S, G>, yes: Vs<S, G>, no: Vs<S, G>) -> Vs<S, G> {
+        let mut out = self.zero();
+        for i in 0..G {
+            out[i] = self.s.select(self.s.gt(gate[i], self.s.zero()), yes[i], no[i]);
+        }
+        out
+    }
+
     /// `yes` where a ≥ b, else `no` (also for NaN).
     #[inline(always)]
     pub(crate) fn where_ge(self, a: Vs<S, G>, b: Vs<S, G>, yes: Vs<S, G>, no: Vs<S, G>) -> Vs<S, G> {

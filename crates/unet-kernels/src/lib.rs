@@ -22,6 +22,7 @@
 mod blur;
 mod channels;
 mod conv;
+mod dropout;
 mod element;
 mod loss;
 mod norm;
@@ -41,9 +42,10 @@ mod update;
 mod upsample;
 
 pub use conv::{ConvShape, ConvWeights};
+pub use dropout::Dropout;
 pub use element::Element;
 pub use half::bf16;
-pub use norm::{BatchStats, NormGrads, NormState};
+pub use norm::{BatchStats, NormFold, NormGrads, NormState, NormSums};
 pub use resample::{Filter, Grid};
 pub use selftest::Trial;
 pub use shape::{Affine, Dims, Map, MapMut, ShapeError, Source};

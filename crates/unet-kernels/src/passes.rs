@@ -4,8 +4,8 @@
 
 use half::bf16;
 
-use crate::norm::{BatchStats, NormGrads, NormState};
-use crate::{Kernels, Map, MapMut, Placement, Source};
+use crate::norm::{BatchStats, NormFold, NormGrads, NormState, NormSums};
+use crate::{Affine, Kernels, Map, MapMut, Placement, Source};
 
 /// Declares [`Passes`] and its two implementations: each function, and the generic method that does its work.
 macro_rules! passes {
@@ -34,6 +34,13 @@ passes! {
     norm_backward by norm_backward_of(
         x: Map<'_, Self>, state: &NormState, dpool: Option<Map<'_, Self>>, dz: MapMut<'_, Self>, grads: NormGrads<'_>
     ) -> ();
+    norm_leaky by norm_leaky_of(x: Map<'_, Self>, norm: Affine<'_>, slope: f32, y: MapMut<'_, Self>) -> ();
+    norm_leaky_sums by norm_leaky_sums_of(x: Map<'_, Self>, state: &NormState, slope: f32, dy: Map<'_, Self>) -> NormSums;
+    norm_leaky_backward by norm_leaky_backward_of(
+        x: Map<'_, Self>, state: &NormState, slope: f32, fold: &NormFold, dy: MapMut<'_, Self>
+    ) -> ();
+    add_leaky by add_leaky_of(x: Map<'_, Self>, slope: f32, y: MapMut<'_, Self>) -> ();
+    leaky_backward by leaky_backward_of(y: Map<'_, Self>, slope: f32, dy: MapMut<'_, Self>) -> ();
     max_pool by max_pool_of(x: Source<'_, Self>, y: MapMut<'_, Self>) -> ();
     max_pool_backward by max_pool_backward_of(x: Source<'_, Self>, dy: Map<'_, Self>, dx: MapMut<'_, Self>) -> ();
     upsample by upsample_of(x: Source<'_, Self>, y: MapMut<'_, Self>, place: Placement) -> ();

@@ -146,6 +146,15 @@ impl<'a, T: Element> Map<'a, T> {
         &self.data[p * self.stride..][..self.dims.c]
     }
 
+    /// Image `n` alone.
+    ///
+    /// # Panics
+    /// There are not so many.
+    pub fn image(&self, n: usize) -> Map<'a, T> {
+        assert!(n < self.dims.n, "image {n} of {}", self.dims.n);
+        self.rows(n, 0, self.dims.h)
+    }
+
     /// Some consecutive pixels, as one row.
     pub(crate) fn range(&self, pixels: Range<usize>) -> Map<'a, T> {
         let dims = Dims::new(1, 1, pixels.len(), self.dims.c);
@@ -215,6 +224,12 @@ impl<'a, T: Element> MapMut<'a, T> {
             let count = (data.len() - dims.c) / stride + 1;
             MapMut { data, dims: Dims::new(1, 1, count, dims.c), stride }
         })
+    }
+
+    /// The images, one by one.
+    pub fn into_images(self) -> Vec<MapMut<'a, T>> {
+        let rows = self.dims.h;
+        self.into_bands(rows.max(1))
     }
 
     /// Bands of `rows` rows (an image's last may be shorter), image by image.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::options::Options;
+
 /// How a decoder block doubles the size of its map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -14,8 +16,8 @@ pub enum Upsampling {
     Transposed,
 }
 
-/// A U-Net of padded 3×3 convolutions, each followed by batch norm and ReLU: its output is as large as its input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A U-Net of padded 3×3 convolutions, each followed by batch norm and ReLU where the options say nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UNetConfig {
     /// Channels of the image.
@@ -30,6 +32,9 @@ pub struct UNetConfig {
     pub upsampling: Upsampling,
     /// Whether the convolutions ahead of batch norm have a bias: it changes no output in training, but older weights have it.
     pub conv_bias: bool,
+    /// What it has beside the plain U-Net's layers.
+    #[serde(default, skip_serializing_if = "Options::is_plain")]
+    pub options: Options,
 }
 
 /// A configuration that describes no network.
@@ -39,7 +44,7 @@ pub struct ConfigError {
     /// The field at fault.
     pub field: &'static str,
     /// Its value.
-    pub found: usize,
+    pub found: String,
     /// What it may be.
     pub expected: &'static str,
 }
@@ -50,12 +55,14 @@ pub const PRESETS: [&str; 2] = ["tutorial", "milesial"];
 impl UNetConfig {
     /// The article's network: one gray channel in, one logit out, 64 channels, four levels, bilinear.
     pub const fn tutorial() -> Self {
-        Self { in_channels: 1, out_channels: 1, width: 64, depth: 4, upsampling: Upsampling::Bilinear, conv_bias: true }
+        let (upsampling, options) = (Upsampling::Bilinear, Options::PLAIN);
+        Self { in_channels: 1, out_channels: 1, width: 64, depth: 4, upsampling, conv_bias: true, options }
     }
 
     /// The network of the widely used `milesial/Pytorch-UNet`: transposed convolutions, 64 channels, four levels.
     pub const fn milesial(in_channels: usize, out_channels: usize) -> Self {
-        Self { in_channels, out_channels, width: 64, depth: 4, upsampling: Upsampling::Transposed, conv_bias: false }
+        let (upsampling, options) = (Upsampling::Transposed, Options::PLAIN);
+        Self { in_channels, out_channels, width: 64, depth: 4, upsampling, conv_bias: false, options }
     }
 
     /// The built-in architecture of that name, if there is one; channels as in the article.
@@ -72,14 +79,15 @@ impl UNetConfig {
     /// # Errors
     /// Names the field, its value and what it may be.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |ok, field, found, expected| match ok {
+        let check = |ok, field, found: usize, expected| match ok {
             true => Ok(()),
-            false => Err(ConfigError { field, found, expected }),
+            false => Err(ConfigError { field, found: found.to_string(), expected }),
         };
         check((1..=4096).contains(&self.in_channels), "in_channels", self.in_channels, "1 to 4096")?;
         check((1..=256).contains(&self.out_channels), "out_channels", self.out_channels, "1 to 256")?;
         check((1..=1024).contains(&self.width), "width", self.width, "1 to 1024")?;
-        check((1..=6).contains(&self.depth), "depth", self.depth, "1 to 6")
+        check((1..=6).contains(&self.depth), "depth", self.depth, "1 to 6")?;
+        self.options.validate(self.width, self.conv_bias)
     }
 
     /// The factor by which bilinear decoders narrow the deepest level: they have no convolution to halve channels with.

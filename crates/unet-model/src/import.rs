@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use crate::ModelError;
 use crate::config::{UNetConfig, Upsampling};
+use crate::options::Options;
 use crate::params::Parameters;
 use crate::pth::{PICKLE, PthProblem, PthSource, ZIP};
 use crate::weights::source::{SafetensorsSource, TensorSource, difference, parameters, read_safetensors};
@@ -134,7 +135,15 @@ fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<UNetConfig, Weight
     let level = |level: &usize| shapes.contains_key(&format!("down{level}.maxpool_conv.1.double_conv.0.weight"));
     let depth = (1..).take_while(level).count();
     let conv_bias = shapes.contains_key("inc.double_conv.0.bias");
-    let with = |upsampling| UNetConfig { in_channels, out_channels, width, depth, upsampling, conv_bias };
+    let with = |upsampling| UNetConfig {
+        in_channels,
+        out_channels,
+        width,
+        depth,
+        upsampling,
+        conv_bias,
+        options: Options::PLAIN,
+    };
     let first = with(if shapes.contains_key("up1.up.weight") { Upsampling::Transposed } else { Upsampling::Bilinear });
     first.validate()?;
     if first.upsampling == Upsampling::Transposed {

@@ -9,6 +9,7 @@ pub mod geometry;
 pub mod import;
 pub mod init;
 mod model;
+pub mod options;
 pub mod params;
 mod pth;
 pub mod unet;
@@ -18,4 +19,5 @@ pub use backend::cpu::{AnyPass, AnyTrainer, CpuPredictor, CpuTrainer, Gradients,
 pub use config::{UNetConfig, Upsampling};
 pub use error::ModelError;
 pub use model::{NORM_EPS, NORM_MOMENTUM, UNet};
+pub use options::{Norm, Options};
 pub use params::{ParamKind, ParamSpec, Parameters};

@@ -8,6 +8,7 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor
 
 use crate::ModelError;
 use crate::config::UNetConfig;
+use crate::options::Norm;
 use crate::unet::{Backend, ConvNorm, Head, Up, forward};
 
 /// What a parameter is for.
@@ -17,9 +18,9 @@ pub enum ParamKind {
     Kernel,
     /// A convolution's bias.
     Bias,
-    /// A batch norm's γ.
+    /// A norm's γ.
     NormScale,
-    /// A batch norm's β.
+    /// A norm's β.
     NormShift,
     /// A batch norm's running mean: not trained.
     RunningMean,
@@ -89,15 +90,34 @@ impl Backend for Listing {
     type Error = std::convert::Infallible;
 
     fn conv_norm_relu(&mut self, l: &ConvNorm, (): ()) -> Result<(), Self::Error> {
-        self.conv(&l.conv, [l.cout, l.cin, 3, 3], l.bias.then_some(l.cout), l.cin * 9);
-        for (name, kind) in [
+        let fan_in = l.cin * l.kernel * l.kernel;
+        self.conv(&l.conv, [l.cout, l.cin, l.kernel, l.kernel], l.bias.then_some(l.cout), fan_in);
+        let all = [
             ("weight", ParamKind::NormScale),
             ("bias", ParamKind::NormShift),
             ("running_mean", ParamKind::RunningMean),
             ("running_var", ParamKind::RunningVar),
-        ] {
+        ];
+        let has = match l.kind {
+            Norm::Batch => 4,
+            Norm::Instance | Norm::Group(_) => 2,
+            Norm::None => 0,
+        };
+        for (name, kind) in all.into_iter().take(has) {
             self.push(format!("{}.{name}", l.norm), &[l.cout], kind, 0);
         }
+        Ok(())
+    }
+
+    fn shortcut(&mut self, layer: Option<&ConvNorm>, (): &()) -> Result<(), Self::Error> {
+        layer.map_or(Ok(()), |l| self.conv_norm_relu(l, ()))
+    }
+
+    fn add(&mut self, _: f32, (): (), (): ()) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn dropout(&mut self, _: f32, (): ()) -> Result<(), Self::Error> {
         Ok(())
     }
 

@@ -3,20 +3,40 @@
 //! there are, what they are called and how they are joined.
 
 use crate::config::{UNetConfig, Upsampling};
+use crate::options::Norm;
 
-/// A 3×3 convolution, batch norm and ReLU. Names are PyTorch's: `{conv}.weight`, `{norm}.running_mean` …
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A convolution, a norm (batch norm where nothing else is said) and a rectifier. Names are PyTorch's: `{conv}.weight`,
+/// `{norm}.running_mean` …
+#[derive(Clone, Debug, PartialEq)]
 pub struct ConvNorm {
-    /// Path of the convolution's `weight` (out, in, 3, 3) and, if it has one, `bias`.
+    /// Path of the convolution's `weight` (out, in, kernel, kernel) and, if it has one, `bias`.
     pub conv: String,
-    /// Path of the batch norm's `weight`, `bias`, `running_mean`, `running_var`.
+    /// Path of the norm's `weight`, `bias`, and of batch norm's `running_mean`, `running_var`.
     pub norm: String,
     /// Channels in.
     pub cin: usize,
     /// Channels out.
     pub cout: usize,
+    /// Side of the kernel: 3, or 1 on the way around a residual block.
+    pub kernel: usize,
     /// Whether the convolution has a bias.
     pub bias: bool,
+    /// What its values are made even by.
+    pub kind: Norm,
+    /// What negative values are multiplied by behind the norm: 0 is ReLU, 1 no rectifier.
+    pub slope: f32,
+}
+
+impl ConvNorm {
+    /// Whether it is the plain U-Net's: batch norm and ReLU.
+    pub fn is_plain(&self) -> bool {
+        self.kind == Norm::Batch && self.slope == 0.0
+    }
+
+    /// Whether its convolution has a bias that changes something.
+    pub fn adds_bias(&self) -> bool {
+        self.bias && !self.kind.cancels_bias()
+    }
 }
 
 /// How a decoder block doubles its map.
@@ -55,11 +75,29 @@ pub trait Backend {
     /// What can go wrong.
     type Error;
 
-    /// Convolution, batch norm, ReLU.
+    /// Convolution, norm, rectifier.
     ///
     /// # Errors
     /// The interpreter's own.
     fn conv_norm_relu(&mut self, layer: &ConvNorm, x: Self::Map) -> Result<Self::Map, Self::Error>;
+
+    /// What goes around a residual block: `x` as it is, or by way of a convolution and a norm. `x` goes on into the block.
+    ///
+    /// # Errors
+    /// The interpreter's own.
+    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &Self::Map) -> Result<Self::Map, Self::Error>;
+
+    /// The end of a residual block: what came through it and what came around it, added and rectified with that slope.
+    ///
+    /// # Errors
+    /// The interpreter's own.
+    fn add(&mut self, slope: f32, x: Self::Map, around: Self::Map) -> Result<Self::Map, Self::Error>;
+
+    /// Dropout with that rate, in training.
+    ///
+    /// # Errors
+    /// The interpreter's own.
+    fn dropout(&mut self, rate: f32, x: Self::Map) -> Result<Self::Map, Self::Error>;
 
     /// 2×2 max-pool; the input goes on as the skip connection.
     ///
@@ -88,13 +126,16 @@ pub trait Backend {
 pub fn forward<B: Backend>(config: &UNetConfig, b: &mut B, x: B::Map) -> Result<B::Logits, B::Error> {
     // Encoder: level 0 at full size, each level below at half of it.
     let mut skips = Vec::with_capacity(config.depth);
-    let block = |name: String, cin, mid, cout| Block { name, cin, mid, cout, bias: config.conv_bias };
+    let block = |name: String, cin, mid, cout| Block { name, cin, mid, cout, config };
     let mut x = double_conv(b, &block("inc".into(), config.in_channels, config.width, config.width), x)?;
     for level in 1..=config.depth {
         let pooled = b.max_pool(&x)?;
         skips.push(std::mem::replace(&mut x, pooled));
         let (cin, cout) = (config.encoder_channels(level - 1), config.encoder_channels(level));
         x = double_conv(b, &block(format!("down{level}.maxpool_conv.1"), cin, cout, cout), x)?;
+    }
+    if config.options.dropout > 0.0 {
+        x = b.dropout(config.options.dropout, x)?;
     }
     // Decoder: back up, joined with what the encoder saw at that size.
     let mut channels = config.encoder_channels(config.depth);
@@ -116,25 +157,39 @@ pub fn forward<B: Backend>(config: &UNetConfig, b: &mut B, x: B::Map) -> Result<
 }
 
 /// Two convolutions in a row.
-struct Block {
+struct Block<'a> {
     name: String,
     cin: usize,
     mid: usize,
     cout: usize,
-    bias: bool,
+    config: &'a UNetConfig,
 }
 
-/// (convolution → batch norm → ReLU) twice.
-fn double_conv<B: Backend>(b: &mut B, block: &Block, x: B::Map) -> Result<B::Map, B::Error> {
-    let layer = |at: usize, cin, cout| ConvNorm {
-        conv: format!("{}.double_conv.{at}", block.name),
-        norm: format!("{}.double_conv.{}", block.name, at + 1),
-        cin,
-        cout,
-        bias: block.bias,
-    };
-    let x = b.conv_norm_relu(&layer(0, block.cin, block.mid), x)?;
-    b.conv_norm_relu(&layer(3, block.mid, block.cout), x)
+impl Block<'_> {
+    /// The layer whose convolution is number `at` of the block, its norm the next.
+    fn layer(&self, at: usize, cin: usize, cout: usize, (kernel, slope): (usize, f32)) -> ConvNorm {
+        let norm = at + 1;
+        let name = format!("{}.{}", self.name, if kernel == 1 { "shortcut" } else { "double_conv" });
+        let kind = self.config.options.norm;
+        let bias = self.config.conv_bias;
+        ConvNorm { conv: format!("{name}.{at}"), norm: format!("{name}.{norm}"), cin, cout, kernel, bias, kind, slope }
+    }
+}
+
+/// (convolution → norm → rectifier) twice; a residual block adds its input ahead of the second rectifier.
+fn double_conv<B: Backend>(b: &mut B, block: &Block<'_>, x: B::Map) -> Result<B::Map, B::Error> {
+    let (slope, residual) = (block.config.options.negative_slope, block.config.options.residual);
+    let first = block.layer(0, block.cin, block.mid, (3, slope));
+    let second = block.layer(3, block.mid, block.cout, (3, if residual { 1.0 } else { slope }));
+    if !residual {
+        let x = b.conv_norm_relu(&first, x)?;
+        return b.conv_norm_relu(&second, x);
+    }
+    let projection = block.layer(0, block.cin, block.cout, (1, 1.0));
+    let around = b.shortcut((block.cin != block.cout).then_some(&projection), &x)?;
+    let x = b.conv_norm_relu(&first, x)?;
+    let x = b.conv_norm_relu(&second, x)?;
+    b.add(slope, x, around)
 }
 
 fn up(kind: Upsampling, name: &str, channels: usize) -> Up {

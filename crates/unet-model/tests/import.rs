@@ -20,6 +20,7 @@ const CONFIG: UNetConfig = UNetConfig {
     depth: 1,
     upsampling: Upsampling::Transposed,
     conv_bias: false,
+    options: unet_model::Options::PLAIN,
 };
 
 fn problem(result: Result<Imported, ModelError>) -> WeightsProblem {
@@ -110,7 +111,8 @@ fn rename(header: &mut Value, old: &str, new: &str) {
 fn the_architecture_is_read_off_the_tensors() {
     for upsampling in [Upsampling::Bilinear, Upsampling::BilinearWide, Upsampling::Transposed] {
         for (conv_bias, depth) in [(true, 4), (false, 2), (true, 3)] {
-            let config = UNetConfig { in_channels: 2, out_channels: 3, width: 2, depth, upsampling, conv_bias };
+            let config =
+                UNetConfig { in_channels: 2, out_channels: 3, width: 2, depth, upsampling, conv_bias, ..CONFIG };
             let (_dir, path) = changed(&config, |_| {});
             assert_eq!(import(&path).unwrap().config, config);
         }

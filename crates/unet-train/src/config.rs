@@ -8,7 +8,7 @@ use unet_data::{
     AugmentConfig, Axes, DataError, Dataset, LoaderConfig, MaskOptions, MaskValue, Normalization, OpenOptions, Sampler,
     ValSpec, WeightMapConfig,
 };
-use unet_model::{UNetConfig, Upsampling};
+use unet_model::{Norm, Options, UNetConfig, Upsampling};
 
 mod text;
 mod train;
@@ -156,7 +156,7 @@ impl std::str::FromStr for NormalizationKind {
 }
 
 /// The network; channels and classes come from the data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
     /// Channels of the first level.
@@ -167,6 +167,18 @@ pub struct ModelSection {
     pub upsampling: Upsampling,
     /// Whether convolutions ahead of batch norm have a bias.
     pub conv_bias: bool,
+    /// Behind each 3×3 convolution: `batch`, `instance`, `group:N`, or `none` (with `conv_bias = true`).
+    #[serde(default)]
+    pub norm: Norm,
+    /// What negative values are multiplied by behind the norm: 0 for ReLU.
+    #[serde(default)]
+    pub negative_slope: f32,
+    /// The probability that a value at the bottleneck is left out in training.
+    #[serde(default)]
+    pub dropout: f32,
+    /// Whether blocks add their input to their output.
+    #[serde(default)]
+    pub residual: bool,
     /// The checkpoint or run whose weights a new run starts from, instead of drawn ones; its network has to be this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
@@ -174,15 +186,18 @@ pub struct ModelSection {
 
 impl From<&UNetConfig> for ModelSection {
     fn from(c: &UNetConfig) -> Self {
-        Self { width: c.width, depth: c.depth, upsampling: c.upsampling, conv_bias: c.conv_bias, init: None }
+        let Options { norm, negative_slope, dropout, residual } = c.options;
+        let (width, depth, upsampling, conv_bias) = (c.width, c.depth, c.upsampling, c.conv_bias);
+        Self { width, depth, upsampling, conv_bias, norm, negative_slope, dropout, residual, init: None }
     }
 }
 
 impl ModelSection {
     /// The network for images of so many channels and so many logits per pixel.
     pub fn network(&self, in_channels: usize, out_channels: usize) -> UNetConfig {
-        let Self { width, depth, upsampling, conv_bias, .. } = *self;
-        UNetConfig { in_channels, out_channels, width, depth, upsampling, conv_bias }
+        let Self { width, depth, upsampling, conv_bias, norm, negative_slope, dropout, residual, .. } = *self;
+        let options = Options { norm, negative_slope, dropout, residual };
+        UNetConfig { in_channels, out_channels, width, depth, upsampling, conv_bias, options }
     }
 }
 

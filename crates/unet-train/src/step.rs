@@ -26,6 +26,7 @@ pub struct Learner {
     pub(crate) settled: bool,
     pub(crate) pending: Pending,
     ema_decay: f64,
+    seed: u64,
     precision: Precision,
     trainer: AnyTrainer,
     loss: Box<dyn Loss>,
@@ -119,6 +120,7 @@ impl Learner {
             settled: true,
             pending: Pending::default(),
             ema_decay: decay,
+            seed: config.train.seed,
             precision,
             trainer: AnyTrainer::new(kernels, precision, config.train.checkpoint_activations),
             loss,
@@ -215,6 +217,7 @@ impl Learner {
     fn gradient_of(&mut self, batch: &Batch) -> Result<LossSum, TrainError> {
         let step = self.optimizer.steps() + 1;
         let dims = Dims::new(batch.n, batch.h, batch.w, batch.c);
+        self.trainer.set_draw(draw(self.seed, step, self.pending.batches));
         let pass = self.trainer.forward(&mut self.model, &batch.images, dims)?;
         self.dlogits.resize(pass.logits().len(), 0.0);
         let shape = (batch.n, batch.h, batch.w);
@@ -333,6 +336,11 @@ impl Learner {
     ) -> Result<LossSum, TrainError> {
         self.loss.evaluate(&self.kernels, logits, &Targets::new(labels, shape), None)
     }
+}
+
+/// What the random choices inside the network derive from: the same step of the same run makes them again.
+fn draw(seed: u64, step: u64, batch: u64) -> u64 {
+    seed ^ step.rotate_left(24) ^ batch.rotate_left(56)
 }
 
 pub(crate) fn check_finite(what: &'static str, value: f64, step: u64, images: &[String]) -> Result<(), TrainError> {

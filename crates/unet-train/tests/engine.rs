@@ -270,3 +270,64 @@ fn recalibrated_statistics_are_the_mean_over_the_batches_of_the_averaged_network
         }
     }
 }
+
+/// A network of every option at once.
+fn with_options() -> RunConfig {
+    let mut config = config();
+    config.model.norm = "group:2".parse().unwrap();
+    config.model.negative_slope = 0.01;
+    config.model.dropout = 0.5;
+    config.model.residual = true;
+    config.train.accumulate = 2;
+    config.data.samples_per_epoch = 12;
+    config
+}
+
+#[test]
+fn dropout_is_drawn_from_seed_and_step_so_that_a_resumed_run_is_exact() {
+    let checkpoint = |dir: &tempfile::TempDir| std::fs::read(dir.path().join("checkpoints/last.safetensors")).unwrap();
+    let [whole, stopped, threads, plain] = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    common::run(with_options(), stack(64), whole.path()).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let observers = vec![common::stop_after(3, &stop)];
+    let summary = Trainer::new(with_options(), stack(64), stopped.path(), observers).unwrap().run(&stop).unwrap();
+    assert!(!summary.finished);
+    assert!(Trainer::resume(stopped.path(), stack(64), vec![]).unwrap().run(&AtomicBool::new(false)).unwrap().finished);
+    assert!(checkpoint(&whole) == checkpoint(&stopped), "resumed");
+    let mut config = with_options();
+    config.train.threads = 2;
+    common::run(config, stack(64), threads.path()).unwrap();
+    assert!(checkpoint(&whole) == checkpoint(&threads), "at two threads");
+    let mut config = with_options();
+    config.model.dropout = 0.0;
+    common::run(config, stack(64), plain.path()).unwrap();
+    assert!(checkpoint(&whole) != checkpoint(&plain), "it leaves something out");
+}
+
+#[test]
+fn accumulated_gradients_are_those_of_the_larger_batch_for_norms_of_single_images() {
+    for (norm, loss) in [("instance", "dice"), ("group:2", "auto"), ("none", "dice"), ("group:4", "dice_ce")] {
+        let mut config = config();
+        config.model.norm = norm.parse().unwrap();
+        config.loss = toml::from_str::<LossConfig>(&format!("kind = '{loss}'")).unwrap();
+        config.train.clip_norm = 0.0;
+        let (mut large, mut small) = (learner(&config), learner(&config));
+        let both = batch(2, 21);
+        let part = |i: usize| Batch {
+            n: 1,
+            images: both.images[i * 256..][..256].to_vec(),
+            labels: both.labels[i * 256..][..256].to_vec(),
+            ids: vec![both.ids[i].clone()],
+            ..both.clone()
+        };
+        large.step(&both).unwrap();
+        small.accumulate(&part(0)).unwrap();
+        small.accumulate(&part(1)).unwrap();
+        small.apply().unwrap();
+        for ((name, a), (_, b)) in large.gradients().iter().zip(small.gradients().iter()) {
+            let norm_of = |v: &mut dyn Iterator<Item = f32>| v.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            let off = norm_of(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm_of(&mut a.iter().copied()).max(1e-12);
+            assert!(off < 1e-4 || a.iter().all(|v| *v == 0.0), "{norm}, {loss}, {name}: {off:.1e}");
+        }
+    }
+}

@@ -92,6 +92,21 @@ pub struct TrainArgs {
     /// Channels of the first level; each level below has twice as many
     #[arg(long, value_name = "N", help_heading = "Network")]
     pub width: Option<usize>,
+    /// Levels below the first, each half as large
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    pub depth: Option<usize>,
+    /// Behind each convolution: batch, instance, group:N (N groups of channels) or none
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub norm: Option<String>,
+    /// Multiply negative values by X behind the norm instead of cutting them off: 0.01 is usual
+    #[arg(long, value_name = "X", help_heading = "Network")]
+    pub negative_slope: Option<f32>,
+    /// Leave out a value at the bottleneck with this probability in training: 0.5 in the paper
+    #[arg(long, value_name = "P", help_heading = "Network")]
+    pub dropout: Option<f32>,
+    /// Blocks that add their input to their output
+    #[arg(long, help_heading = "Network")]
+    pub residual: bool,
 
     /// Train for N epochs
     #[arg(long, value_name = "N", help_heading = "Training")]
@@ -142,7 +157,7 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 31] = [
+const FIXED_BY_A_RUN: [&str; 36] = [
     "config",
     "recipe",
     "out",
@@ -160,6 +175,11 @@ const FIXED_BY_A_RUN: [&str; 31] = [
     "patch",
     "preset",
     "width",
+    "depth",
+    "norm",
+    "negative_slope",
+    "dropout",
+    "residual",
     "epochs",
     "batch_size",
     "accumulate",

@@ -9,6 +9,7 @@ pub mod text;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use unet_model::{Norm, Options};
 use unet_train::observe::{EpochRecord, Event, Observer, RunPlan, StepEvent};
 use unet_train::{RunConfig, TrainError};
 
@@ -232,13 +233,26 @@ pub fn network(model: &unet_model::UNetConfig) -> String {
         unet_model::Upsampling::BilinearWide => "bilinear-wide",
         unet_model::Upsampling::Transposed => "transposed",
     };
+    let options = option_words(&model.options);
     format!(
-        "width {}, {}, {upsampling}, {}, {}",
+        "width {}, {}, {upsampling}{options}, {}, {}",
         model.width,
         text::count(model.depth as u64, "level"),
         text::count(model.in_channels as u64, "channel"),
         text::count(model.out_channels as u64, "logit")
     )
+}
+
+/// What a network has beside the plain one's layers, each behind a comma.
+fn option_words(options: &Options) -> String {
+    let Options { norm, negative_slope, dropout, residual } = options;
+    let words = [
+        (*norm != Norm::Batch).then(|| format!("norm {norm}")),
+        (*negative_slope > 0.0).then(|| format!("leaky {negative_slope}")),
+        (*dropout > 0.0).then(|| format!("dropout {dropout}")),
+        residual.then(|| "residual".to_owned()),
+    ];
+    words.into_iter().flatten().fold(String::new(), |all, word| all + ", " + &word)
 }
 
 /// The learning rate over a run of so many steps an epoch, as a curve and in words.

@@ -3,7 +3,10 @@
 
 mod activate;
 mod backward;
+mod leaky;
 mod stats;
+
+pub use leaky::{NormFold, NormSums};
 
 use crate::Affine;
 

@@ -21,7 +21,10 @@
 
 use candle_core::{DType, Device, Module, Tensor};
 
+use unet_kernels::Dropout;
+
 use crate::geometry::{Padding, Size, output_size};
+use crate::options::Norm;
 use crate::params::Parameters;
 use crate::unet::{Backend, ConvNorm, Head, Up, forward as run};
 use crate::{ModelError, NORM_EPS, NORM_MOMENTUM, UNet};
@@ -32,7 +35,7 @@ use crate::{ModelError, NORM_EPS, NORM_MOMENTUM, UNet};
 /// `x` is not f32, has other channels than the model's or a side below 2^depth; Candle's own.
 pub fn forward(model: &UNet, x: &Tensor) -> Result<Tensor, ModelError> {
     check_input(model, x)?;
-    run(model.config(), &mut Candle::new(model.params(), x, false), x.clone())
+    run(model.config(), &mut Candle::new(model.params(), x, None), x.clone())
 }
 
 /// Training: the logits of `x` with the batch's statistics, towards which the model's running ones move (unbiased variance,
@@ -44,8 +47,16 @@ pub fn forward(model: &UNet, x: &Tensor) -> Result<Tensor, ModelError> {
 /// # Errors
 /// As [`forward`].
 pub fn forward_train(model: &mut UNet, x: &Tensor) -> Result<Tensor, ModelError> {
+    forward_train_drawing(model, x, 0)
+}
+
+/// As [`forward_train`], with the number that dropout's draws derive from.
+///
+/// # Errors
+/// As [`forward`].
+pub fn forward_train_drawing(model: &mut UNet, x: &Tensor, draw: u64) -> Result<Tensor, ModelError> {
     check_input(model, x)?;
-    let mut interpreter = Candle::new(model.params(), x, true);
+    let mut interpreter = Candle::new(model.params(), x, Some(draw));
     let logits = run(model.config(), &mut interpreter, x.clone())?;
     for (name, batch) in interpreter.moved {
         let batch = batch.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
@@ -84,13 +95,14 @@ fn check_input(model: &UNet, x: &Tensor) -> Result<(), ModelError> {
 struct Candle<'a> {
     params: &'a Parameters,
     device: &'a Device,
-    train: bool,
+    /// In training, what dropout derives from.
+    train: Option<u64>,
     /// Names of running statistics, and the batch's values that they move towards.
     moved: Vec<(String, Tensor)>,
 }
 
 impl<'a> Candle<'a> {
-    fn new(params: &'a Parameters, x: &'a Tensor, train: bool) -> Self {
+    fn new(params: &'a Parameters, x: &'a Tensor, train: Option<u64>) -> Self {
         Self { params, device: x.device(), train, moved: Vec::new() }
     }
 
@@ -131,6 +143,34 @@ impl<'a> Candle<'a> {
         Ok(centred.broadcast_mul(&scale)?.broadcast_add(&shift)?)
     }
 
+    /// Norm with the statistics of groups of channels of each image.
+    fn norm_groups(&self, path: &str, x: &Tensor, groups: usize) -> Result<Tensor, ModelError> {
+        let (n, c, h, w) = x.dims4()?;
+        let parted = x.reshape((n, groups, c / groups * h, w))?;
+        let means = |t: &Tensor| t.mean_keepdim(3)?.mean_keepdim(2);
+        let centred = parted.broadcast_sub(&means(&parted)?)?;
+        let std = (means(&centred.sqr()?)? + f64::from(NORM_EPS))?.sqrt()?;
+        let even = centred.broadcast_div(&std)?.reshape((n, c, h, w))?;
+        Ok(even.broadcast_mul(&self.per_channel(path, "weight")?)?.broadcast_add(&self.per_channel(path, "bias")?)?)
+    }
+
+    /// A convolution of the layer's kernel and its norm, not rectified.
+    fn conv_norm(&mut self, layer: &ConvNorm, x: &Tensor) -> Result<Tensor, ModelError> {
+        let mut y = x.conv2d(&self.get(&layer.conv, "weight")?, layer.kernel / 2, 1, 1, 1)?;
+        let batch_train = self.train.is_some() && layer.kind == Norm::Batch;
+        // Running statistics are those of the convolution with its bias; others take it away again.
+        let batch_eval = layer.kind == Norm::Batch && self.train.is_none();
+        if layer.bias && (batch_eval || layer.adds_bias()) {
+            y = y.broadcast_add(&self.per_channel(&layer.conv, "bias")?)?;
+        }
+        match layer.kind {
+            Norm::Batch if batch_train => self.norm_train(layer, &y),
+            Norm::Batch => self.norm_eval(&layer.norm, &y),
+            Norm::Instance | Norm::Group(_) => self.norm_groups(&layer.norm, &y, layer.kind.groups(layer.cout)),
+            Norm::None => Ok(y),
+        }
+    }
+
     fn up(&self, up: &Up, x: &Tensor) -> Result<Tensor, ModelError> {
         match up {
             Up::Bilinear => Ok(upsample(x)?),
@@ -148,13 +188,24 @@ impl Backend for Candle<'_> {
     type Error = ModelError;
 
     fn conv_norm_relu(&mut self, layer: &ConvNorm, x: Tensor) -> Result<Tensor, ModelError> {
-        let y = x.conv2d(&self.get(&layer.conv, "weight")?, 1, 1, 1, 1)?;
-        let y = match (self.train, layer.bias) {
-            (true, _) => self.norm_train(layer, &y)?,
-            (false, true) => self.norm_eval(&layer.norm, &y.broadcast_add(&self.per_channel(&layer.conv, "bias")?)?)?,
-            (false, false) => self.norm_eval(&layer.norm, &y)?,
-        };
-        Ok(relu(&y)?)
+        Ok(leaky(&self.conv_norm(layer, &x)?, layer.slope)?)
+    }
+
+    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &Tensor) -> Result<Tensor, ModelError> {
+        layer.map_or_else(|| Ok(x.clone()), |layer| self.conv_norm_relu(layer, x.clone()))
+    }
+
+    fn add(&mut self, slope: f32, x: Tensor, around: Tensor) -> Result<Tensor, ModelError> {
+        Ok(leaky(&(x + around)?, slope)?)
+    }
+
+    fn dropout(&mut self, rate: f32, x: Tensor) -> Result<Tensor, ModelError> {
+        let Some(key) = self.train else { return Ok(x) };
+        let (n, c, h, w) = x.dims4()?;
+        let drop = Dropout { rate, key };
+        let factors: Vec<f32> = (0..(n * h * w * c) as u64).map(|i| drop.factor(i)).collect();
+        let factors = Tensor::from_vec(factors, (n, h, w, c), x.device())?.permute((0, 3, 1, 2))?.contiguous()?;
+        Ok((x * factors)?)
     }
 
     fn max_pool(&mut self, x: &Tensor) -> Result<Tensor, ModelError> {
@@ -182,6 +233,18 @@ impl Backend for Candle<'_> {
 /// Means over N, H and W: (1, C, 1, 1). One axis after the other, which keeps f32 sums short and so accurate.
 fn channel_means(x: &Tensor) -> candle_core::Result<Tensor> {
     x.mean_keepdim(3)?.mean_keepdim(2)?.mean_keepdim(0)
+}
+
+/// `x` where it is above 0, else `slope·x`; at 0 the derivative is the slope, as in PyTorch.
+fn leaky(x: &Tensor, slope: f32) -> candle_core::Result<Tensor> {
+    match slope {
+        0.0 => relu(x),
+        1.0 => Ok(x.clone()),
+        slope => {
+            let above = x.gt(0.0)?.to_dtype(x.dtype())?;
+            x * (above * f64::from(1.0 - slope))?.affine(1.0, f64::from(slope))?.detach()
+        }
+    }
 }
 
 /// max(x, 0) with derivative 0 at 0, as PyTorch's (Candle's has 1). NaN stays NaN.

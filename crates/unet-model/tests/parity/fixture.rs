@@ -1,4 +1,5 @@
-//! What PyTorch computed, read from `tests/fixtures/parity-*.safetensors`; see `xtask/reference/model_parity.py`.
+//! What PyTorch computed, read from `tests/fixtures/parity-*.safetensors` and `options-*.safetensors`; see `xtask/reference/model_parity.py`
+//! and `model_options.py`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,10 +33,10 @@ pub fn all() -> Vec<Fixture> {
     let mut names: Vec<_> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .filter(|n| n.starts_with("parity-"))
+        .filter(|n| n.starts_with("parity-") || n.starts_with("options-"))
         .collect();
     names.sort();
-    assert_eq!(names.len(), 8, "{names:?}");
+    assert_eq!(names.len(), 8 + 7, "{names:?}");
     names.into_iter().map(|name| Fixture::read(&folder.join(&name), name)).collect()
 }
 

@@ -66,7 +66,7 @@ fn gradients_are_pytorchs() {
             let off = distance(&step.grads[*name], g);
             assert!(off < f.on_tensor(1e-4), "{what}, {name}: {off:.1e}");
         }
-        // A bias ahead of batch norm has no effect, so no gradient or exactly 0.
+        // A bias ahead of batch or instance norm has no effect, so no gradient or exactly 0.
         for spec in model.params().trained().filter(|s| !expected.contains_key(s.name.as_str())) {
             assert!(spec.kind == ParamKind::Bias && f.config.conv_bias, "{what}: PyTorch lacks {}", spec.name);
             assert!(step.grads.get(&spec.name).is_none_or(|g| g.iter().all(|v| *v == 0.0)), "{what}, {}", spec.name);

@@ -76,6 +76,7 @@ pub(crate) fn recalibrate(
         for name in &names {
             model.params_mut().write(name, |v| v.fill(0.0))?;
         }
+        trainer.set_draw(seen as u64);
         drop(trainer.forward(model, &batch.images, Dims::new(batch.n, batch.h, batch.w, batch.c))?);
         for (name, sum) in names.iter().zip(&mut sums) {
             let values = model.params().to_vec(name)?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use unet_model::{UNet, UNetConfig};
+use unet_model::{Options, UNet, UNetConfig};
 
 use super::{Average, Learner};
 use crate::TrainError;
@@ -18,7 +18,9 @@ impl Learner {
     pub fn start_from(&mut self, other: &UNet, path: &Path) -> Result<Vec<String>, TrainError> {
         let (found, expected) = (other.config(), self.model.config());
         let (inputs, outputs) = (expected.in_channels, expected.out_channels);
-        if (UNetConfig { in_channels: inputs, out_channels: outputs, ..found.clone() }) != *expected {
+        // Dropout is a matter of training, not of weights.
+        let options = Options { dropout: expected.options.dropout, ..found.options };
+        if (UNetConfig { in_channels: inputs, out_channels: outputs, options, ..found.clone() }) != *expected {
             let problem = format!(
                 "cannot start from it: its network is {}, this run's is {}; leave out what changes the network",
                 in_words(found),
@@ -64,8 +66,11 @@ impl Learner {
 /// What tells networks apart.
 fn in_words(c: &UNetConfig) -> String {
     let bias = if c.conv_bias { "with" } else { "without" };
+    let Options { norm, negative_slope, residual, .. } = c.options;
+    let residual = if residual { ", residual" } else { "" };
+    let slope = if negative_slope > 0.0 { format!(", slope {negative_slope}") } else { String::new() };
     format!(
-        "{} channel(s) to {} logit(s), width {}, {} level(s), {:?}, {bias} convolution bias",
+        "{} channel(s) to {} logit(s), width {}, {} level(s), {:?}, {bias} convolution bias, norm {norm}{slope}{residual}",
         c.in_channels, c.out_channels, c.width, c.depth, c.upsampling
     )
 }

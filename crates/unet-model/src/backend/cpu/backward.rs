@@ -1,13 +1,14 @@
 //! Training, backward: pops the tape, computes each operation's gradients, and frees its map as soon as no operation still to be
 //! popped reads it.
 
-use unet_kernels::{ConvShape, Dims, Element, Map, MapMut, NormGrads, ShapeError};
+use unet_kernels::{ConvShape, Dims, Dropout, Element, Map, MapMut, NormGrads, ShapeError};
 
-use super::Gradients;
 use super::arena::Buffer;
 use super::ops::{Context, centred};
 use super::train::{INPUT, Op, Tape};
+use super::{Gradients, Stored};
 use crate::ModelError;
+use crate::options::Norm;
 use crate::unet::{ConvNorm, Head, Up};
 
 /// A forward pass whose backward pass is still to come.
@@ -65,11 +66,10 @@ impl<'a, T: Element> Pass<'a, T> {
             Op::ConvNorm { layer, y, .. } if is_bad(*y) => Some(layer.conv.as_str()),
             Op::ConvNorm { layer, y, .. } => {
                 let norm = self.tape.value(*y).ok().and_then(|s| s.norm.as_ref())?;
-                let finite = norm.scale.iter().chain(&norm.shift).all(|v| v.is_finite());
-                (!finite).then_some(layer.norm.as_str())
+                (!norm.is_finite()).then_some(layer.norm.as_str())
             }
             Op::UpConcat { up: Up::Transposed { path, .. }, y, .. } if is_bad(*y) => Some(path.as_str()),
-            Op::MaxPool { .. } | Op::UpConcat { .. } => None,
+            Op::MaxPool { .. } | Op::UpConcat { .. } | Op::Add { .. } | Op::Dropout { .. } => None,
             Op::Head { layer, .. } => (!self.tape.logits.iter().all(|v| v.is_finite())).then_some(layer.path.as_str()),
         })
     }
@@ -92,6 +92,8 @@ impl<'a, T: Element> Pass<'a, T> {
             match op {
                 Op::Head { layer, x } => backward.head(&layer, x, Map::new(dlogits, logits_dims)?)?,
                 Op::ConvNorm { layer, x, y } => backward.conv_norm_relu(&layer, x, y)?,
+                Op::Add { slope, x, around, y } => backward.add(slope, x, around, y)?,
+                Op::Dropout { drop, x, y } => backward.dropout(drop, x, y)?,
                 Op::MaxPool { x, y } => backward.max_pool(x, y)?,
                 Op::UpConcat { up, x, skip, y } => backward.up_concat(&up, x, skip, y)?,
             }
@@ -123,18 +125,32 @@ impl<T: Element> Backward<'_, '_, T> {
         Grad { values: self.context.arena.take(dims.len()), dims, stride: dims.c }
     }
 
+    /// Adds a share of a map's gradient.
+    fn give_grad(&mut self, id: usize, grad: Grad<T>) -> Result<(), ModelError> {
+        let Some(mut sum) = self.grads[id].take() else {
+            self.grads[id] = Some(grad);
+            return Ok(());
+        };
+        self.context.kernels.add_leaky(grad.map()?, 1.0, sum.map_mut()?);
+        self.context.arena.give(grad.values);
+        self.grads[id] = Some(sum);
+        Ok(())
+    }
+
     fn head(&mut self, layer: &Head, x: usize, dlogits: Map<'_, f32>) -> Result<(), ModelError> {
         let shape = ConvShape::same(layer.cin, layer.cout, 1);
         let kernels = self.context.kernels;
         let mut dx = self.dense(self.tape.value(x)?.dims);
-        let source = self.tape.value(x)?.source()?;
+        let input = self.tape.value(x)?;
+        let written = self.context.write_out(input)?;
+        let source = input.source(written.as_ref())?;
         self.out.write_pair(&layer.path, (shape.weight_len(), layer.cout), |dw, db| {
             kernels.conv_grad_weight(source, dlogits, shape, dw);
             kernels.conv_grad_bias(dlogits, db);
         });
+        self.context.free_written(written);
         kernels.conv_grad_input(dlogits, self.context.layers.conv(&layer.path)?, dx.map_mut()?);
-        self.grads[x] = Some(dx);
-        Ok(())
+        self.give_grad(x, dx)
     }
 
     fn conv_norm_relu(&mut self, layer: &ConvNorm, x: usize, y: usize) -> Result<(), ModelError> {
@@ -142,34 +158,95 @@ impl<T: Element> Backward<'_, '_, T> {
         let mut d = self.take_grad(y)?;
         let raw = self.tape.take(y)?;
         let pooled = self.pooled[y].take();
-        if let Some(state) = &raw.norm {
-            let (map, dz, dpool) = (raw.map()?, d.map_mut()?, pooled.as_ref().map(Grad::map).transpose()?);
-            self.out.write_pair(&layer.norm, (layer.cout, layer.cout), |gamma, beta| {
-                kernels.norm_relu_pool_backward(map, state, dpool, dz, NormGrads { gamma, beta });
-            });
-        }
+        self.through_norm(layer, &raw, pooled.as_ref(), &mut d)?;
         self.context.free(raw);
         if let Some(pooled) = pooled {
             self.context.arena.give(pooled.values);
         }
         self.tape.restore(self.context, x)?;
         // From here on `d` is the gradient by the raw convolution output.
-        let shape = ConvShape::same(layer.cin, layer.cout, 3);
+        let shape = ConvShape::same(layer.cin, layer.cout, layer.kernel);
         let (input, dy) = (self.tape.value(x)?, d.map()?);
-        let (source, dims) = (input.source()?, input.dims);
+        let written = self.context.write_out(input)?;
+        let (source, dims) = (input.source(written.as_ref())?, input.dims);
         self.out.write(format!("{}.weight", layer.conv), shape.weight_len(), |dw| {
             kernels.conv_grad_weight(source, dy, shape, dw);
         });
+        self.context.free_written(written);
         if layer.bias {
-            self.out.write(format!("{}.bias", layer.conv), layer.cout, |db| db.fill(0.0));
+            self.out.write(format!("{}.bias", layer.conv), layer.cout, |db| match layer.adds_bias() {
+                true => kernels.conv_grad_bias(dy, db),
+                false => db.fill(0.0),
+            });
         }
         if x != INPUT {
             let mut dx = self.dense(dims);
             kernels.conv_grad_input(d.map()?, self.context.layers.conv(&layer.conv)?, dx.map_mut()?);
-            self.grads[x] = Some(dx);
+            self.give_grad(x, dx)?;
         }
         self.context.arena.give(d.values);
         Ok(())
+    }
+
+    /// From the gradient by an activation, that of its maxima added, to that by the raw map, in place.
+    fn through_norm(
+        &mut self,
+        layer: &ConvNorm,
+        raw: &Stored<T>,
+        pooled: Option<&Grad<T>>,
+        d: &mut Grad<T>,
+    ) -> Result<(), ModelError> {
+        let kernels = self.context.kernels;
+        let Some(finish) = &raw.norm else { return Ok(()) };
+        let (map, dpool) = (raw.map()?, pooled.map(Grad::map).transpose()?);
+        let state = finish.states.first().filter(|_| finish.is_plain());
+        if let (Some(dpool), None) = (dpool, state) {
+            let written = self.context.write_out(raw)?;
+            kernels.max_pool_backward(raw.source(written.as_ref())?, dpool, d.map_mut()?);
+            self.context.free_written(written);
+        }
+        let dz = d.map_mut()?;
+        let (mut none_gamma, mut none_beta) = (Vec::new(), Vec::new());
+        if layer.kind == Norm::None {
+            none_gamma.resize(layer.cout, 0.0);
+            none_beta.resize(layer.cout, 0.0);
+            finish.backward(&kernels, map, dz, NormGrads { gamma: &mut none_gamma, beta: &mut none_beta });
+            return Ok(());
+        }
+        self.out.write_pair(&layer.norm, (layer.cout, layer.cout), |gamma, beta| match state {
+            Some(state) => kernels.norm_relu_pool_backward(map, state, dpool, dz, NormGrads { gamma, beta }),
+            None => finish.backward(&kernels, map, dz, NormGrads { gamma, beta }),
+        });
+        Ok(())
+    }
+
+    /// Both that were added get the gradient behind the rectifier.
+    fn add(&mut self, slope: f32, x: usize, around: usize, y: usize) -> Result<(), ModelError> {
+        let kernels = self.context.kernels;
+        let mut d = self.take_grad(y)?;
+        let sum = self.tape.take(y)?;
+        if let Some(pooled) = self.pooled[y].take() {
+            kernels.max_pool_backward(sum.source(None)?, pooled.map()?, d.map_mut()?);
+            self.context.arena.give(pooled.values);
+        }
+        kernels.leaky_backward(sum.map()?, slope, d.map_mut()?);
+        self.context.free(sum);
+        self.tape.restore(self.context, x)?;
+        self.tape.restore(self.context, around)?;
+        if around != INPUT {
+            let mut copy = self.dense(d.dims);
+            kernels.activate(d.map()?.into(), copy.map_mut()?, None);
+            self.give_grad(around, copy)?;
+        }
+        self.give_grad(x, d)
+    }
+
+    fn dropout(&mut self, drop: Dropout, x: usize, y: usize) -> Result<(), ModelError> {
+        let mut d = self.take_grad(y)?;
+        let left = self.tape.take(y)?;
+        self.context.free(left);
+        self.context.kernels.dropout(drop, d.map_mut()?);
+        self.give_grad(x, d)
     }
 
     /// The gradient waits for the pooled map's own operation, which adds it to the share of the skip connection.
@@ -190,18 +267,20 @@ impl<T: Element> Backward<'_, '_, T> {
         let up_dims = skip_dims.with_channels(dy.dims.c - skip_dims.c);
         let doubled = Map::strided(&dy.values.get()[skip_dims.c..], up_dims, dy.stride)?;
         let place = centred(input.dims, skip_dims);
+        let learned = matches!(up, Up::Transposed { .. });
+        let written = if learned { self.context.write_out(input)? } else { None };
         match up {
             Up::Bilinear => kernels.upsample_backward(doubled, dx.map_mut()?, place),
             Up::Transposed { path, cin, cout } => {
-                let source = input.source()?;
+                let source = input.source(written.as_ref())?;
                 self.out.write_pair(path, (4 * cin * cout, *cout), |dw, db| {
                     kernels.transpose_grad_weight(source, doubled, place, dw, db);
                 });
                 kernels.transpose_grad_input(doubled, self.context.layers.transposed(path)?, dx.map_mut()?, place);
             }
         }
-        self.grads[x] = Some(dx);
-        self.grads[skip] = Some(Grad { dims: skip_dims, ..dy });
-        Ok(())
+        self.context.free_written(written);
+        self.give_grad(x, dx)?;
+        self.give_grad(skip, Grad { dims: skip_dims, ..dy })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use unet_kernels::{Dims, Element, Kernels, NormState};
 
+use super::finish::Finish;
 use super::ops::Context;
 use super::{Stored, check_input};
 use crate::params::Parameters;
@@ -81,16 +82,44 @@ struct Infer<'a, T> {
     logits: &'a mut Vec<f32>,
 }
 
+impl<T: Element> Infer<'_, T> {
+    fn layer(&mut self, layer: &ConvNorm, x: &Stored<T>) -> Result<Stored<T>, ModelError> {
+        let mut y = self.context.conv(layer, x)?;
+        y.norm = Some(match self.norms.get(&layer.norm) {
+            Some(running) => Finish::batch(running.clone(), layer.slope),
+            None => self.context.finish(layer, &y)?,
+        });
+        Ok(y)
+    }
+}
+
 impl<T: Element> Backend for Infer<'_, T> {
     type Map = Stored<T>;
     type Logits = ();
     type Error = ModelError;
 
     fn conv_norm_relu(&mut self, layer: &ConvNorm, x: Stored<T>) -> Result<Stored<T>, ModelError> {
-        let mut y = self.context.conv(&layer.conv, &x)?;
+        let y = self.layer(layer, &x)?;
         self.context.free(x);
-        y.norm = self.norms.get(&layer.norm).cloned();
         Ok(y)
+    }
+
+    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &Stored<T>) -> Result<Stored<T>, ModelError> {
+        match layer {
+            Some(layer) => self.layer(layer, x),
+            None => self.context.written(x),
+        }
+    }
+
+    fn add(&mut self, slope: f32, x: Stored<T>, around: Stored<T>) -> Result<Stored<T>, ModelError> {
+        let y = self.context.add(slope, &x, &around)?;
+        self.context.free(x);
+        self.context.free(around);
+        Ok(y)
+    }
+
+    fn dropout(&mut self, _: f32, x: Stored<T>) -> Result<Stored<T>, ModelError> {
+        Ok(x)
     }
 
     fn max_pool(&mut self, x: &Stored<T>) -> Result<Stored<T>, ModelError> {

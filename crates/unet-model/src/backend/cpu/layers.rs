@@ -13,6 +13,8 @@ pub struct Layers {
     conv: BTreeMap<String, ConvWeights>,
     transposed: BTreeMap<String, TransposeWeights>,
     biases: BTreeMap<String, Vec<f32>>,
+    /// γ and β of each norm.
+    norms: BTreeMap<String, [Vec<f32>; 2]>,
     version: Option<u64>,
 }
 
@@ -26,7 +28,9 @@ impl Layers {
             match spec.kind {
                 ParamKind::Kernel => params.read(&spec.name, |w| self.pack(kernels, spec, w))?,
                 ParamKind::Bias => params.read(&spec.name, |b| self.copy_bias(spec, b))?,
-                _ => {}
+                ParamKind::NormScale => params.read(&spec.name, |g| self.copy_norm(spec, 0, g))?,
+                ParamKind::NormShift => params.read(&spec.name, |b| self.copy_norm(spec, 1, b))?,
+                ParamKind::RunningMean | ParamKind::RunningVar => {}
             }
         }
         self.version = Some(params.version());
@@ -54,6 +58,12 @@ impl Layers {
         bias.extend_from_slice(b);
     }
 
+    fn copy_norm(&mut self, spec: &ParamSpec, which: usize, values: &[f32]) {
+        let norm = self.norms.entry(layer_path(spec).to_owned()).or_default();
+        norm[which].clear();
+        norm[which].extend_from_slice(values);
+    }
+
     /// The convolution at `path`.
     pub fn conv(&self, path: &str) -> Result<&ConvWeights, ModelError> {
         self.conv.get(path).ok_or_else(|| ModelError::UnknownParameter(format!("{path}.weight")))
@@ -67,6 +77,11 @@ impl Layers {
     /// The bias at `path`, if the layer has one.
     pub fn bias(&self, path: &str) -> Option<&[f32]> {
         self.biases.get(path).map(Vec::as_slice)
+    }
+
+    /// γ and β of the norm at `path`, if there is one.
+    pub fn affine(&self, path: &str) -> Option<(&[f32], &[f32])> {
+        self.norms.get(path).map(|[gamma, beta]| (gamma.as_slice(), beta.as_slice()))
     }
 }
 

@@ -2,10 +2,12 @@
 //! backward pass, [`CpuPredictor`] frees what it has read.
 //!
 //! A convolution's output is stored raw. Its batch norm and ReLU are a scale and a shift per channel that whatever reads it
-//! applies on the way in, so that an activation is written out only where the skip connection needs it.
+//! applies on the way in, so that an activation is written out only where the skip connection needs it. Other norms and rectifiers are
+//! written out into a buffer that lives as long as it is read.
 
 mod arena;
 mod backward;
+mod finish;
 mod gradients;
 mod infer;
 mod layers;
@@ -21,17 +23,18 @@ pub use plan::{checkpointed_bytes, inference_bytes, parameter_bytes, training_by
 pub use precision::{AnyPass, AnyTrainer, Precision};
 pub use train::CpuTrainer;
 
-use unet_kernels::{Dims, Element, Map, NormState, ShapeError, Source};
+use unet_kernels::{Dims, Element, Map, ShapeError, Source};
 
 use crate::{ModelError, UNetConfig};
 use arena::Buffer;
+use finish::Finish;
 
-/// A stored feature map: values as they are, or raw ones with the batch norm and ReLU still to be applied.
+/// A stored feature map: values as they are, or raw ones with norm and rectifier still to be applied.
 #[derive(Debug)]
 struct Stored<T> {
     values: Buffer<Vec<T>>,
     dims: Dims,
-    norm: Option<NormState>,
+    norm: Option<Finish>,
 }
 
 impl<T: Element> Stored<T> {
@@ -39,8 +42,14 @@ impl<T: Element> Stored<T> {
         Map::new(self.values.get(), self.dims)
     }
 
-    fn source(&self) -> Result<Source<'_, T>, ShapeError> {
-        Ok(Source { map: self.map()?, norm: self.norm.as_ref().map(NormState::affine) })
+    /// What reads it: the raw map and what to apply, or the activation where that had to be written out (see
+    /// [`Context::write_out`](ops::Context::write_out)).
+    fn source<'a>(&'a self, written: Option<&'a Self>) -> Result<Source<'a, T>, ShapeError> {
+        match (written, &self.norm) {
+            (Some(written), _) => Ok(written.map()?.into()),
+            (None, Some(finish)) => Ok(Source { map: self.map()?, norm: finish.states.first().map(|s| s.affine()) }),
+            (None, None) => Ok(self.map()?.into()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use unet_kernels::Dims;
 
 use super::arena::{Arena, Buffer};
 use super::train::INPUT;
+use crate::options::Norm;
 use crate::params::param_specs;
 use crate::unet::{Backend, ConvNorm, Head, Up, forward};
 use crate::{ModelError, UNetConfig};
@@ -29,11 +30,11 @@ pub fn checkpointed_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Re
 
 fn step_bytes(config: &UNetConfig, dims: Dims, element: usize, checkpointing: bool) -> Result<usize, ModelError> {
     super::check_input(config, dims, dims.len())?;
-    let mut plan = Plan { arena: Arena::new(checkpointing), maps: Vec::new(), ops: Vec::new(), checkpointing };
+    let mut plan = Plan::new(checkpointing);
     let mut logits = 0;
     // What the first step leaves at rest may not suit the second; from then on nothing is added.
     for _ in 0..2 {
-        plan.push(dims, Op::Input);
+        plan.push(dims, Read::Direct, Op::Input);
         let Ok(len) = forward(config, &mut plan, INPUT);
         plan.backward();
         logits = len;
@@ -48,7 +49,7 @@ fn step_bytes(config: &UNetConfig, dims: Dims, element: usize, checkpointing: bo
 pub fn inference_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result<usize, ModelError> {
     super::check_input(config, dims, dims.len())?;
     let mut arena = Arena::new(false);
-    let x = (arena.take(dims.len()), dims);
+    let x = Held { values: arena.take(dims.len()), dims, read: Read::Direct };
     let Ok(logits) = forward(config, &mut InferPlan(&mut arena), x);
     Ok(arena.peak() * element + logits * size_of::<f32>())
 }
@@ -63,16 +64,40 @@ pub fn parameter_bytes(config: &UNetConfig) -> usize {
 enum Op {
     Input,
     Conv { x: usize, y: usize },
+    Add { x: usize, around: usize, y: usize },
+    Dropout { x: usize, y: usize },
     Pool { x: usize, y: usize },
-    UpConcat { x: usize, skip: usize, y: usize },
+    UpConcat { x: usize, skip: usize, y: usize, learned: bool },
+}
+
+/// How a map's readers get at its activation.
+#[derive(Clone, Copy, PartialEq)]
+enum Read {
+    /// It lies as it is, or is made on the way in.
+    Direct,
+    /// It is raw, and made on the way in but for what needs a buffer of its own.
+    Raw,
+    /// It has to be written out.
+    Written,
 }
 
 /// Extents of a map; its buffer while it is stored; those of its gradient and of the gradient of its maxima.
 struct Planned {
     dims: Dims,
+    read: Read,
+    /// Whether one fused kernel goes back through its norm and its maxima.
+    plain: bool,
     value: Option<Buffer<usize>>,
     grad: Option<Buffer<usize>>,
     pooled: Option<Buffer<usize>>,
+}
+
+impl Read {
+    /// That of a layer's output, for so many images: as [`Finish`](super::finish::Finish) has it.
+    fn of(layer: &ConvNorm, images: usize) -> Self {
+        let one = images == 1 || matches!(layer.kind, Norm::Batch | Norm::None);
+        if one && layer.slope == 0.0 { Self::Raw } else { Self::Written }
+    }
 }
 
 struct Plan {
@@ -80,6 +105,7 @@ struct Plan {
     maps: Vec<Planned>,
     ops: Vec<Op>,
     checkpointing: bool,
+    around: Option<usize>,
 }
 
 impl super::arena::Block for usize {
@@ -93,26 +119,67 @@ impl super::arena::Block for usize {
 }
 
 impl Plan {
-    fn push(&mut self, dims: Dims, op: Op) -> usize {
+    fn new(checkpointing: bool) -> Self {
+        Self { arena: Arena::new(checkpointing), maps: Vec::new(), ops: Vec::new(), checkpointing, around: None }
+    }
+
+    fn push(&mut self, dims: Dims, read: Read, op: Op) -> usize {
         let value = Some(self.arena.take(dims.len()));
-        self.maps.push(Planned { dims, value, grad: None, pooled: None });
+        self.maps.push(Planned { dims, read, plain: false, value, grad: None, pooled: None });
         self.ops.push(op);
         self.maps.len() - 1
     }
 
-    fn free_value(&mut self, id: usize) {
-        if let Some(buffer) = self.maps[id].value.take() {
+    /// A buffer for the activation of a map that is read, where it takes one.
+    fn write_out(&mut self, id: usize) -> Option<Buffer<usize>> {
+        let written = self.maps[id].read == Read::Written;
+        written.then(|| self.arena.take(self.maps[id].dims.len()))
+    }
+
+    fn give(&mut self, buffer: Option<Buffer<usize>>) {
+        if let Some(buffer) = buffer {
             self.arena.give(buffer);
         }
     }
 
-    fn take_grad(&mut self, id: usize) {
-        self.maps[id].grad = Some(self.arena.take(self.maps[id].dims.len()));
+    fn free_value(&mut self, id: usize) {
+        let value = self.maps[id].value.take();
+        self.give(value);
     }
 
-    fn free_grad(&mut self, id: usize) {
-        if let Some(buffer) = self.maps[id].grad.take() {
-            self.arena.give(buffer);
+    fn dense(&mut self, id: usize) -> Option<Buffer<usize>> {
+        Some(self.arena.take(self.maps[id].dims.len()))
+    }
+
+    /// A share of a map's gradient: the first is kept, others are added to it.
+    fn give_grad(&mut self, id: usize, grad: Option<Buffer<usize>>) {
+        match self.maps[id].grad {
+            None => self.maps[id].grad = grad,
+            Some(_) => self.give(grad),
+        }
+    }
+
+    /// A layer's convolution: its output is the map of the next number.
+    fn layer(&mut self, layer: &ConvNorm, x: usize) -> usize {
+        let written = self.write_out(x);
+        let (dims, y) = (self.maps[x].dims.with_channels(layer.cout), self.maps.len());
+        let y = self.push(dims, Read::of(layer, dims.n), Op::Conv { x, y });
+        self.maps[y].plain = layer.is_plain();
+        self.give(written);
+        y
+    }
+
+    fn drop_if_checkpointing(&mut self, x: usize) {
+        if self.checkpointing && x != INPUT {
+            self.free_value(x);
+        }
+    }
+
+    /// The buffers of the end of a residual block beside the sum's own.
+    fn around_written(&mut self, around: usize) {
+        if self.maps[around].read != Read::Direct {
+            let written = self.dense(around);
+            self.give(written);
         }
     }
 
@@ -121,47 +188,98 @@ impl Plan {
         if self.maps[id].value.is_some() {
             return;
         }
+        let (mut written, mut around_of) = (None, None);
         match self.ops[id] {
             Op::Input => {}
-            Op::Conv { x, .. } | Op::Pool { x, .. } => self.restore(x),
+            Op::Conv { x, .. } | Op::Pool { x, .. } => {
+                self.restore(x);
+                written = self.write_out(x);
+            }
+            Op::Dropout { x, .. } => self.restore(x),
+            Op::Add { x, around, .. } => {
+                self.restore(x);
+                self.restore(around);
+                around_of = Some(around);
+            }
             Op::UpConcat { x, skip, .. } => {
                 self.restore(x);
                 self.restore(skip);
+                written = self.write_out(x);
             }
         }
-        self.maps[id].value = Some(self.arena.take(self.maps[id].dims.len()));
+        self.maps[id].value = self.dense(id);
+        if let Some(around) = around_of {
+            self.around_written(around);
+        }
+        self.give(written);
     }
 
     /// The same buffers as the backward pass takes and gives back, in its order.
     fn backward(&mut self) {
-        self.take_grad(self.maps.len() - 1);
+        let last = self.maps.len() - 1;
+        let grad = self.dense(last);
+        let written = self.write_out(last);
+        self.give(written);
+        self.give_grad(last, grad);
         for i in (0..self.ops.len()).rev() {
             match self.ops[i] {
-                Op::Conv { x, y } => {
+                Op::Conv { x, y } => self.conv_backward(x, y),
+                Op::Add { x, around, y } => self.add_backward(x, around, y),
+                Op::Dropout { x, y } => {
                     self.free_value(y);
-                    if let Some(buffer) = self.maps[y].pooled.take() {
-                        self.arena.give(buffer);
-                    }
-                    self.restore(x);
-                    if x != INPUT {
-                        self.take_grad(x);
-                    }
-                    self.free_grad(y);
+                    let grad = self.maps[y].grad.take();
+                    self.give_grad(x, grad);
                 }
                 Op::Pool { x, y } => {
                     self.free_value(y);
                     self.maps[x].pooled = self.maps[y].grad.take();
                 }
-                Op::UpConcat { x, skip, y } => {
+                Op::UpConcat { x, skip, y, learned } => {
                     self.free_value(y);
-                    self.take_grad(x);
-                    self.maps[skip].grad = self.maps[y].grad.take();
+                    let (dx, dy) = (self.dense(x), self.maps[y].grad.take());
+                    let written = if learned { self.write_out(x) } else { None };
+                    self.give(written);
+                    self.give_grad(x, dx);
+                    self.give_grad(skip, dy);
                 }
                 Op::Input => self.free_value(INPUT),
             }
         }
         self.maps.clear();
         self.ops.clear();
+    }
+
+    fn conv_backward(&mut self, x: usize, y: usize) {
+        if self.maps[y].pooled.is_some() && !self.maps[y].plain {
+            let written = self.write_out(y);
+            self.give(written);
+        }
+        self.free_value(y);
+        let pooled = self.maps[y].pooled.take();
+        self.give(pooled);
+        self.restore(x);
+        let written = self.write_out(x);
+        self.give(written);
+        if x != INPUT {
+            let grad = self.dense(x);
+            self.give_grad(x, grad);
+        }
+        let grad = self.maps[y].grad.take();
+        self.give(grad);
+    }
+
+    fn add_backward(&mut self, x: usize, around: usize, y: usize) {
+        let pooled = self.maps[y].pooled.take();
+        self.give(pooled);
+        self.free_value(y);
+        self.restore(x);
+        self.restore(around);
+        if around != INPUT {
+            let copy = self.dense(around);
+            self.give_grad(around, copy);
+        }
+        let grad = self.maps[y].grad.take();
+        self.give_grad(x, grad);
     }
 }
 
@@ -179,60 +297,139 @@ impl Backend for Plan {
     type Error = std::convert::Infallible;
 
     fn conv_norm_relu(&mut self, layer: &ConvNorm, x: usize) -> Result<usize, Self::Error> {
-        let y = self.maps.len();
-        let y = self.push(self.maps[x].dims.with_channels(layer.cout), Op::Conv { x, y });
-        if self.checkpointing && x != INPUT {
-            self.free_value(x);
+        let y = self.layer(layer, x);
+        if self.around != Some(x) {
+            self.drop_if_checkpointing(x);
         }
         Ok(y)
     }
 
-    fn max_pool(&mut self, x: &usize) -> Result<usize, Self::Error> {
+    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &usize) -> Result<usize, Self::Error> {
+        if layer.is_none() {
+            self.around = Some(*x);
+        }
+        Ok(layer.map_or(*x, |layer| self.layer(layer, *x)))
+    }
+
+    fn add(&mut self, _: f32, x: usize, around: usize) -> Result<usize, Self::Error> {
         let y = self.maps.len();
-        Ok(self.push(halved(self.maps[*x].dims), Op::Pool { x: *x, y }))
+        let y = self.push(self.maps[x].dims, Read::Direct, Op::Add { x, around, y });
+        self.around_written(around);
+        self.drop_if_checkpointing(x);
+        if self.around.take().is_none() {
+            self.drop_if_checkpointing(around);
+        }
+        Ok(y)
+    }
+
+    fn dropout(&mut self, _: f32, x: usize) -> Result<usize, Self::Error> {
+        let y = self.maps.len();
+        Ok(self.push(self.maps[x].dims, Read::Direct, Op::Dropout { x, y }))
+    }
+
+    fn max_pool(&mut self, x: &usize) -> Result<usize, Self::Error> {
+        let (written, y) = (self.write_out(*x), self.maps.len());
+        let y = self.push(halved(self.maps[*x].dims), Read::Direct, Op::Pool { x: *x, y });
+        self.give(written);
+        Ok(y)
     }
 
     fn up_concat(&mut self, up: &Up, x: usize, skip: usize) -> Result<usize, Self::Error> {
-        let y = self.maps.len();
+        let (written, y) = (self.write_out(x), self.maps.len());
         let dims = joined(up, self.maps[x].dims, self.maps[skip].dims);
-        Ok(self.push(dims, Op::UpConcat { x, skip, y }))
+        let learned = matches!(up, Up::Transposed { .. });
+        let y = self.push(dims, Read::Direct, Op::UpConcat { x, skip, y, learned });
+        self.give(written);
+        Ok(y)
     }
 
     fn head(&mut self, layer: &Head, x: usize) -> Result<usize, Self::Error> {
+        let written = self.write_out(x);
+        self.give(written);
         Ok(self.maps[x].dims.with_channels(layer.cout).len())
     }
 }
 
+/// A map of inference: its buffer, its extents, how it is read.
+struct Held {
+    values: Buffer<usize>,
+    dims: Dims,
+    read: Read,
+}
+
 struct InferPlan<'a>(&'a mut Arena<usize>);
 
+impl InferPlan<'_> {
+    fn write_out(&mut self, x: &Held) -> Option<Buffer<usize>> {
+        (x.read == Read::Written).then(|| self.0.take(x.dims.len()))
+    }
+
+    /// A map that is made of another one.
+    fn made(&mut self, x: &Held, dims: Dims, read: Read) -> Held {
+        let written = self.write_out(x);
+        let values = self.0.take(dims.len());
+        written.into_iter().for_each(|w| self.0.give(w));
+        Held { values, dims, read }
+    }
+
+    fn layer(&mut self, layer: &ConvNorm, x: &Held) -> Held {
+        let dims = x.dims.with_channels(layer.cout);
+        self.made(x, dims, Read::of(layer, dims.n))
+    }
+}
+
 impl Backend for InferPlan<'_> {
-    type Map = (Buffer<usize>, Dims);
+    type Map = Held;
     type Logits = usize;
     type Error = std::convert::Infallible;
 
-    fn conv_norm_relu(&mut self, layer: &ConvNorm, (x, dims): Self::Map) -> Result<Self::Map, Self::Error> {
-        let dims = dims.with_channels(layer.cout);
-        let y = self.0.take(dims.len());
-        self.0.give(x);
-        Ok((y, dims))
+    fn conv_norm_relu(&mut self, layer: &ConvNorm, x: Held) -> Result<Held, Self::Error> {
+        let y = self.layer(layer, &x);
+        self.0.give(x.values);
+        Ok(y)
     }
 
-    fn max_pool(&mut self, (_, dims): &Self::Map) -> Result<Self::Map, Self::Error> {
-        let dims = halved(*dims);
-        Ok((self.0.take(dims.len()), dims))
+    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &Held) -> Result<Held, Self::Error> {
+        let copy =
+            |arena: &mut Arena<usize>| Held { values: arena.take(x.dims.len()), dims: x.dims, read: Read::Direct };
+        Ok(match layer {
+            Some(layer) => self.layer(layer, x),
+            None => copy(self.0),
+        })
     }
 
-    fn up_concat(&mut self, up: &Up, x: Self::Map, skip: Self::Map) -> Result<Self::Map, Self::Error> {
-        let dims = joined(up, x.1, skip.1);
-        let y = self.0.take(dims.len());
-        self.0.give(x.0);
-        self.0.give(skip.0);
-        Ok((y, dims))
+    fn add(&mut self, _: f32, x: Held, around: Held) -> Result<Held, Self::Error> {
+        let values = self.0.take(x.dims.len());
+        if around.read != Read::Direct {
+            let written = self.0.take(around.dims.len());
+            self.0.give(written);
+        }
+        let y = Held { values, dims: x.dims, read: Read::Direct };
+        self.0.give(x.values);
+        self.0.give(around.values);
+        Ok(y)
     }
 
-    fn head(&mut self, layer: &Head, (x, dims): Self::Map) -> Result<usize, Self::Error> {
-        self.0.give(x);
-        Ok(dims.with_channels(layer.cout).len())
+    fn dropout(&mut self, _: f32, x: Held) -> Result<Held, Self::Error> {
+        Ok(x)
+    }
+
+    fn max_pool(&mut self, x: &Held) -> Result<Held, Self::Error> {
+        Ok(self.made(x, halved(x.dims), Read::Direct))
+    }
+
+    fn up_concat(&mut self, up: &Up, x: Held, skip: Held) -> Result<Held, Self::Error> {
+        let y = self.made(&x, joined(up, x.dims, skip.dims), Read::Direct);
+        self.0.give(x.values);
+        self.0.give(skip.values);
+        Ok(y)
+    }
+
+    fn head(&mut self, layer: &Head, x: Held) -> Result<usize, Self::Error> {
+        let written = self.write_out(&x);
+        written.into_iter().for_each(|w| self.0.give(w));
+        self.0.give(x.values);
+        Ok(x.dims.with_channels(layer.cout).len())
     }
 }
 
@@ -242,36 +439,56 @@ mod tests {
 
     use super::*;
     use crate::backend::cpu::{CpuPredictor, CpuTrainer, Gradients};
-    use crate::{Parameters, UNet, Upsampling};
+    use crate::{Options, Parameters, UNet, Upsampling};
 
     #[test]
     fn the_plan_is_what_a_step_takes() -> Result<(), ModelError> {
-        for (upsampling, dims) in
-            [(Upsampling::Bilinear, Dims::new(1, 17, 21, 1)), (Upsampling::Transposed, Dims::new(2, 16, 16, 1))]
-        {
-            let config = UNetConfig { width: 2, depth: 3, upsampling, ..UNetConfig::tutorial() };
-            let params = Parameters::new(&config, |s| vec![0.1; s.len()])?;
-            let mut model = UNet::from_parameters(config.clone(), params)?;
-            let x = vec![0.5; dims.len()];
-            let plans = [training_bytes(&config, dims, 4)?, checkpointed_bytes(&config, dims, 4)?];
-            for (checkpointing, planned) in [false, true].into_iter().zip(plans) {
-                let mut trainer = CpuTrainer::<f32>::new(Kernels::detect()).checkpoint_activations(checkpointing);
-                for _ in 0..3 {
-                    let pass = trainer.forward(&mut model, &x, dims)?;
-                    let d = vec![1.0; pass.logits().len()];
-                    pass.backward(&d, &mut Gradients::new())?;
-                }
-                let logits = 2 * dims.pixels() * size_of::<f32>();
-                assert_eq!(planned, trainer.context.arena.peak() * 4 + logits, "checkpointing: {checkpointing}");
+        let plain = Options::PLAIN;
+        let all = [
+            plain,
+            Options { negative_slope: 0.01, ..plain },
+            Options { norm: Norm::Instance, dropout: 0.3, ..plain },
+            Options { norm: Norm::Group(2), residual: true, ..plain },
+            Options { norm: Norm::None, residual: true, dropout: 0.3, negative_slope: 0.1 },
+            Options { residual: true, ..plain },
+        ];
+        for options in all {
+            for (upsampling, dims) in
+                [(Upsampling::Bilinear, Dims::new(1, 17, 21, 1)), (Upsampling::Transposed, Dims::new(2, 16, 16, 1))]
+            {
+                planned_as_taken(
+                    &UNetConfig { width: 2, depth: 3, upsampling, options, ..UNetConfig::tutorial() },
+                    dims,
+                )?;
             }
-            assert!(plans[1] < plans[0], "{plans:?}");
-
-            let mut predictor = CpuPredictor::<f32>::new(Kernels::detect(), &model)?;
-            predictor.run(&x, dims)?;
-            predictor.run(&x, dims)?;
-            let logits = dims.pixels() * size_of::<f32>();
-            assert_eq!(inference_bytes(&config, dims, 4)?, predictor.context.arena.peak() * 4 + logits);
         }
+        Ok(())
+    }
+
+    fn planned_as_taken(config: &UNetConfig, dims: Dims) -> Result<(), ModelError> {
+        let params = Parameters::new(config, |s| vec![0.1; s.len()])?;
+        let mut model = UNet::from_parameters(config.clone(), params)?;
+        let x = vec![0.5; dims.len()];
+        let plans = [training_bytes(config, dims, 4)?, checkpointed_bytes(config, dims, 4)?];
+        for (checkpointing, planned) in [false, true].into_iter().zip(plans) {
+            let mut trainer = CpuTrainer::<f32>::new(Kernels::detect()).checkpoint_activations(checkpointing);
+            for _ in 0..3 {
+                let pass = trainer.forward(&mut model, &x, dims)?;
+                let d = vec![1.0; pass.logits().len()];
+                pass.backward(&d, &mut Gradients::new())?;
+            }
+            let logits = 2 * dims.pixels() * size_of::<f32>();
+            let taken = trainer.context.arena.peak() * 4 + logits;
+            assert_eq!(planned, taken, "{:?}, checkpointing: {checkpointing}", config.options);
+        }
+        assert!(plans[1] < plans[0], "{:?}: {plans:?}", config.options);
+
+        let mut predictor = CpuPredictor::<f32>::new(Kernels::detect(), &model)?;
+        predictor.run(&x, dims)?;
+        predictor.run(&x, dims)?;
+        let logits = dims.pixels() * size_of::<f32>();
+        let taken = predictor.context.arena.peak() * 4 + logits;
+        assert_eq!(inference_bytes(config, dims, 4)?, taken, "{:?}, inference", config.options);
         Ok(())
     }
 

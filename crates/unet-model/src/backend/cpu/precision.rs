@@ -84,6 +84,14 @@ impl AnyTrainer {
         }
     }
 
+    /// As [`CpuTrainer::set_draw`].
+    pub fn set_draw(&mut self, draw: u64) {
+        match self {
+            Self::F32(trainer) => trainer.set_draw(draw),
+            Self::Bf16(trainer) => trainer.set_draw(draw),
+        }
+    }
+
     /// As [`CpuTrainer::forward`].
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! Training, forward: runs the network with the batch's statistics and writes the tape that the backward pass reads.
 
-use unet_kernels::{BatchStats, Dims, Element, Kernels, NormState};
+use unet_kernels::{BatchStats, Dims, Dropout, Element, Kernels, NormState};
 
 use super::arena::Arena;
 use super::backward::Pass;
+use super::finish::Finish;
 use super::ops::Context;
 use super::{Stored, check_input};
+use crate::options::Norm;
 use crate::params::Parameters;
 use crate::unet::{Backend, ConvNorm, Head, Up, forward};
 use crate::{ModelError, NORM_EPS, NORM_MOMENTUM, UNet};
@@ -15,6 +17,7 @@ use crate::{ModelError, NORM_EPS, NORM_MOMENTUM, UNet};
 pub struct CpuTrainer<T = f32> {
     pub(super) context: Context<T>,
     checkpointing: bool,
+    draw: u64,
 }
 
 /// Maps by their number, and the operations that made them.
@@ -31,8 +34,8 @@ pub struct Tape<T> {
 #[derive(Debug)]
 enum Slot<T> {
     Kept(Stored<T>),
-    /// To be computed again when the backward pass wants it, from kept maps; a convolution's batch norm is kept.
-    Dropped(Option<NormState>),
+    /// To be computed again when the backward pass wants it, from kept maps; a convolution's norm is kept.
+    Dropped(Option<Finish>),
     /// Its last use is over.
     Freed,
 }
@@ -40,8 +43,12 @@ enum Slot<T> {
 /// An operation that ran, with the numbers of the maps that it read and made.
 #[derive(Clone, Debug)]
 pub enum Op {
-    /// Convolution, batch norm, ReLU.
+    /// Convolution, norm, rectifier.
     ConvNorm { layer: ConvNorm, x: usize, y: usize },
+    /// The end of a residual block.
+    Add { slope: f32, x: usize, around: usize, y: usize },
+    /// Values left out.
+    Dropout { drop: Dropout, x: usize, y: usize },
     /// 2×2 max-pool.
     MaxPool { x: usize, y: usize },
     /// Doubling and joining.
@@ -56,7 +63,7 @@ pub const INPUT: usize = 0;
 impl<T: Element> CpuTrainer<T> {
     /// A trainer with no buffers yet.
     pub fn new(kernels: Kernels) -> Self {
-        Self { context: Context::new(kernels), checkpointing: false }
+        Self { context: Context::new(kernels), checkpointing: false, draw: 0 }
     }
 
     /// Whether to keep only each block's output for the backward pass and to compute what lies between again when it is wanted:
@@ -65,6 +72,11 @@ impl<T: Element> CpuTrainer<T> {
         self.checkpointing = yes;
         self.context.arena = Arena::new(yes);
         self
+    }
+
+    /// Sets the number that the next forward passes' dropout derives from: a step's own, for draws that repeat when the step does.
+    pub fn set_draw(&mut self, draw: u64) {
+        self.draw = draw;
     }
 
     /// Runs the network in training mode: batch norm uses the batch's statistics and moves the model's running ones. `x` is
@@ -78,8 +90,8 @@ impl<T: Element> CpuTrainer<T> {
         let input = self.context.input(x, dims);
         let config = model.config().clone();
         let tape = Tape { values: vec![Slot::Kept(input)], ops: Vec::new(), logits: Vec::new() };
-        let (params, checkpointing) = (model.params_mut(), self.checkpointing);
-        let mut recorder = Recorder { context: &mut self.context, params, tape, checkpointing };
+        let (params, checkpointing, draw) = (model.params_mut(), self.checkpointing, self.draw);
+        let mut recorder = Recorder { context: &mut self.context, params, tape, checkpointing, draw, around: None };
         forward(&config, &mut recorder, INPUT)?;
         let tape = recorder.tape;
         Ok(Pass::new(&mut self.context, tape, dims.with_channels(config.out_channels)))
@@ -126,7 +138,16 @@ impl<T: Element> Tape<T> {
         let mut value = match self.ops[id - 1].clone() {
             Op::ConvNorm { layer, x, .. } => {
                 self.restore(context, x)?;
-                context.conv(&layer.conv, self.value(x)?)?
+                context.conv(&layer, self.value(x)?)?
+            }
+            Op::Add { slope, x, around, .. } => {
+                self.restore(context, x)?;
+                self.restore(context, around)?;
+                context.add(slope, self.value(x)?, self.value(around)?)?
+            }
+            Op::Dropout { drop, x, .. } => {
+                self.restore(context, x)?;
+                context.dropout(drop, self.value(x)?)?
             }
             Op::MaxPool { x, .. } => {
                 self.restore(context, x)?;
@@ -154,6 +175,38 @@ struct Recorder<'a, T> {
     params: &'a mut Parameters,
     tape: Tape<T>,
     checkpointing: bool,
+    draw: u64,
+    /// What the residual block at hand begins with, and ends with too.
+    around: Option<usize>,
+}
+
+impl<T: Element> Recorder<'_, T> {
+    /// A layer's raw output, with its norm to be applied.
+    fn layer(&mut self, layer: &ConvNorm, x: usize) -> Result<Stored<T>, ModelError> {
+        if layer.kind != Norm::Batch {
+            let mut y = self.context.conv(layer, self.tape.value(x)?)?;
+            y.norm = Some(self.context.finish(layer, &y)?);
+            return Ok(y);
+        }
+        let (mut y, stats) = self.context.conv_stats(layer, self.tape.value(x)?)?;
+        let bias = self.context.layers.bias(&layer.conv);
+        let params = &mut *self.params;
+        let (gamma, beta) =
+            (params.to_vec(&format!("{}.weight", layer.norm))?, params.to_vec(&format!("{}.bias", layer.norm))?);
+        let state = NormState::new(&stats.mean, &stats.var, &gamma, &beta, NORM_EPS);
+        y.norm = Some(Finish::batch(state, layer.slope));
+        move_running(params, &layer.norm, &stats, bias)?;
+        Ok(y)
+    }
+
+    /// Gives back a map that can be computed again, where memory counts more than time.
+    fn drop_if_checkpointing(&mut self, x: usize) -> Result<(), ModelError> {
+        // The network's input cannot be computed again.
+        match self.checkpointing && x != INPUT {
+            true => self.tape.drop_value(self.context, x),
+            false => Ok(()),
+        }
+    }
 }
 
 impl<T: Element> Backend for Recorder<'_, T> {
@@ -162,18 +215,37 @@ impl<T: Element> Backend for Recorder<'_, T> {
     type Error = ModelError;
 
     fn conv_norm_relu(&mut self, layer: &ConvNorm, x: usize) -> Result<usize, ModelError> {
-        let (mut y, stats) = self.context.conv_stats(&layer.conv, self.tape.value(x)?)?;
-        let bias = self.context.layers.bias(&layer.conv);
-        let params = &mut *self.params;
-        let (gamma, beta) =
-            (params.to_vec(&format!("{}.weight", layer.norm))?, params.to_vec(&format!("{}.bias", layer.norm))?);
-        y.norm = Some(NormState::new(&stats.mean, &stats.var, &gamma, &beta, NORM_EPS));
-        move_running(params, &layer.norm, &stats, bias)?;
-        // What a convolution reads nothing else does, but the network's input, which cannot be computed again.
-        if self.checkpointing && x != INPUT {
-            self.tape.drop_value(self.context, x)?;
+        let y = self.layer(layer, x)?;
+        // What a convolution reads nothing else does, but for what also goes around a residual block.
+        if self.around != Some(x) {
+            self.drop_if_checkpointing(x)?;
         }
         Ok(self.tape.push(y, |y| Op::ConvNorm { layer: layer.clone(), x, y }))
+    }
+
+    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &usize) -> Result<usize, ModelError> {
+        let Some(layer) = layer else {
+            self.around = Some(*x);
+            return Ok(*x);
+        };
+        let y = self.layer(layer, *x)?;
+        Ok(self.tape.push(y, |y| Op::ConvNorm { layer: layer.clone(), x: *x, y }))
+    }
+
+    fn add(&mut self, slope: f32, x: usize, around: usize) -> Result<usize, ModelError> {
+        let y = self.context.add(slope, self.tape.value(x)?, self.tape.value(around)?)?;
+        self.drop_if_checkpointing(x)?;
+        // What the block began with is kept where nothing stands in for it.
+        if self.around.take().is_none() {
+            self.drop_if_checkpointing(around)?;
+        }
+        Ok(self.tape.push(y, |y| Op::Add { slope, x, around, y }))
+    }
+
+    fn dropout(&mut self, rate: f32, x: usize) -> Result<usize, ModelError> {
+        let drop = Dropout { rate, key: self.draw };
+        let y = self.context.dropout(drop, self.tape.value(x)?)?;
+        Ok(self.tape.push(y, |y| Op::Dropout { drop, x, y }))
     }
 
     fn max_pool(&mut self, x: &usize) -> Result<usize, ModelError> {
