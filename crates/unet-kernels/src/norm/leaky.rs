@@ -14,7 +14,7 @@ use crate::simd::{Simd, Vectorized};
 use crate::{Affine, Element, Kernels, Map, MapMut};
 
 /// Passes of all groups that one task makes.
-const PASSES: usize = 32;
+pub(super) const PASSES: usize = 32;
 
 /// Sums over the pixels of a map, per channel.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -179,40 +179,6 @@ impl Kernels {
             self.run(Pass { pixels: 0..0, work: Backward { x, state, slope, fold, dy } });
         });
     }
-
-    /// `y = leaky(y + x)`: the end of a residual block (He et al. 2016).
-    ///
-    /// # Panics
-    /// Sizes do not fit.
-    pub fn add_leaky<T: Element>(&self, x: Map<'_, T>, slope: f32, y: MapMut<'_, T>) {
-        T::add_leaky(self, x, slope, y);
-    }
-
-    pub(crate) fn add_leaky_of<T: Element>(&self, x: Map<'_, T>, slope: f32, y: MapMut<'_, T>) {
-        assert_eq!(x.dims(), y.dims(), "the two that are added");
-        let size = pixels_to_pass(x.dims().c) * PASSES;
-        y.into_pieces(size).enumerate().for_each(|(i, y)| {
-            let x = x.range(i * size..i * size + y.dims().pixels());
-            self.run(Pass { pixels: 0..0, work: Add { x, slope, y } });
-        });
-    }
-
-    /// Backward through a leaky rectifier whose output was `y`: multiplies `dy` by `slope` where `y` is not above zero.
-    ///
-    /// # Panics
-    /// Sizes do not fit.
-    pub fn leaky_backward<T: Element>(&self, y: Map<'_, T>, slope: f32, dy: MapMut<'_, T>) {
-        T::leaky_backward(self, y, slope, dy);
-    }
-
-    pub(crate) fn leaky_backward_of<T: Element>(&self, y: Map<'_, T>, slope: f32, dy: MapMut<'_, T>) {
-        assert_eq!(y.dims(), dy.dims(), "activation and gradient");
-        let size = pixels_to_pass(y.dims().c) * PASSES;
-        dy.into_pieces(size).enumerate().for_each(|(i, dy)| {
-            let y = y.range(i * size..i * size + dy.dims().pixels());
-            self.run(Pass { pixels: 0..0, work: Mask { y, slope, dy } });
-        });
-    }
 }
 
 fn check(per_channel: &[&[f32]], channels: usize) {
@@ -232,12 +198,16 @@ impl NormSums {
 
 /// `v` where it is above zero, else `slope·v`.
 #[inline(always)]
-fn leaky<S: Simd, const G: usize, const PART: bool>(g: Group<S, G, PART>, slope: Vs<S, G>, v: Vs<S, G>) -> Vs<S, G> {
+pub(super) fn leaky<S: Simd, const G: usize, const PART: bool>(
+    g: Group<S, G, PART>,
+    slope: Vs<S, G>,
+    v: Vs<S, G>,
+) -> Vs<S, G> {
     g.select_positive(v, v, g.mul(slope, v))
 }
 
 /// Work on pixels, a few at a time, each group of channels passing over them anew.
-trait Pixelwise {
+pub(super) trait Pixelwise {
     fn dims(&self) -> crate::Dims;
     fn group<S: Simd, const G: usize, const PART: bool>(
         &mut self,
@@ -246,9 +216,9 @@ trait Pixelwise {
     );
 }
 
-struct Pass<W> {
-    pixels: std::ops::Range<usize>,
-    work: W,
+pub(super) struct Pass<W> {
+    pub pixels: std::ops::Range<usize>,
+    pub work: W,
 }
 
 impl<W: Pixelwise> Vectorized for Pass<W> {
@@ -324,56 +294,6 @@ impl<T: Element> Pixelwise for Backward<'_, T> {
             let grad = g.select_positive(g.fma(scale, x, shift), dy, g.mul(leak, dy));
             let rest = g.fma(slope, g.sub(x, mean), offset);
             g.store(&mut self.dy, p, g.fma(scale, grad, rest));
-        }
-    }
-}
-
-struct Add<'a, T> {
-    x: Map<'a, T>,
-    slope: f32,
-    y: MapMut<'a, T>,
-}
-
-impl<T: Element> Pixelwise for Add<'_, T> {
-    fn dims(&self) -> crate::Dims {
-        self.x.dims()
-    }
-
-    #[inline(always)]
-    fn group<S: Simd, const G: usize, const PART: bool>(
-        &mut self,
-        g: Group<S, G, PART>,
-        pixels: std::ops::Range<usize>,
-    ) {
-        let slope = g.splat(self.slope);
-        for p in pixels {
-            let sum = g.add(g.load_mut(&self.y, p), g.load(&self.x, p));
-            g.store(&mut self.y, p, leaky(g, slope, sum));
-        }
-    }
-}
-
-struct Mask<'a, T> {
-    y: Map<'a, T>,
-    slope: f32,
-    dy: MapMut<'a, T>,
-}
-
-impl<T: Element> Pixelwise for Mask<'_, T> {
-    fn dims(&self) -> crate::Dims {
-        self.y.dims()
-    }
-
-    #[inline(always)]
-    fn group<S: Simd, const G: usize, const PART: bool>(
-        &mut self,
-        g: Group<S, G, PART>,
-        pixels: std::ops::Range<usize>,
-    ) {
-        let slope = g.splat(self.slope);
-        for p in pixels {
-            let dy = g.load_mut(&self.dy, p);
-            g.store(&mut self.dy, p, g.select_positive(g.load(&self.y, p), dy, g.mul(slope, dy)));
         }
     }
 }

@@ -4,6 +4,7 @@
 mod activate;
 mod backward;
 mod leaky;
+mod residual;
 mod stats;
 
 pub use leaky::{NormFold, NormSums};

@@ -13,13 +13,15 @@ mod infer;
 mod layers;
 mod ops;
 mod plan;
+mod plan_infer;
 mod precision;
 mod train;
 
 pub use backward::Pass;
 pub use gradients::Gradients;
 pub use infer::CpuPredictor;
-pub use plan::{checkpointed_bytes, inference_bytes, parameter_bytes, training_bytes};
+pub use plan::{checkpointed_bytes, parameter_bytes, training_bytes};
+pub use plan_infer::inference_bytes;
 pub use precision::{AnyPass, AnyTrainer, Precision};
 pub use train::CpuTrainer;
 

@@ -1,5 +1,5 @@
 //! The memory of a step before it is taken: an interpreter that computes nothing and asks an arena of mere lengths for the same
-//! buffers, in the same order, as training and inference do.
+//! buffers, in the same order, as training does.
 
 use unet_kernels::Dims;
 
@@ -42,18 +42,6 @@ fn step_bytes(config: &UNetConfig, dims: Dims, element: usize, checkpointing: bo
     Ok(plan.arena.peak() * element + 2 * logits * size_of::<f32>())
 }
 
-/// Bytes of activations that inference holds at its peak, for `element` bytes a stored value.
-///
-/// # Errors
-/// The network cannot take an input of these extents.
-pub fn inference_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result<usize, ModelError> {
-    super::check_input(config, dims, dims.len())?;
-    let mut arena = Arena::new(false);
-    let x = Held { values: arena.take(dims.len()), dims, read: Read::Direct };
-    let Ok(logits) = forward(config, &mut InferPlan(&mut arena), x);
-    Ok(arena.peak() * element + logits * size_of::<f32>())
-}
-
 /// Bytes of one f32 copy of all parameters.
 pub fn parameter_bytes(config: &UNetConfig) -> usize {
     param_specs(config).iter().map(|s| s.len() * size_of::<f32>()).sum()
@@ -72,7 +60,7 @@ enum Op {
 
 /// How a map's readers get at its activation.
 #[derive(Clone, Copy, PartialEq)]
-enum Read {
+pub(super) enum Read {
     /// It lies as it is, or is made on the way in.
     Direct,
     /// It is raw, and made on the way in but for what needs a buffer of its own.
@@ -94,7 +82,7 @@ struct Planned {
 
 impl Read {
     /// That of a layer's output, for so many images: as [`Finish`](super::finish::Finish) has it.
-    fn of(layer: &ConvNorm, images: usize) -> Self {
+    pub(super) fn of(layer: &ConvNorm, images: usize) -> Self {
         let one = images == 1 || matches!(layer.kind, Norm::Batch | Norm::None);
         if one && layer.slope == 0.0 { Self::Raw } else { Self::Written }
     }
@@ -283,11 +271,11 @@ impl Plan {
     }
 }
 
-fn halved(d: Dims) -> Dims {
+pub(super) fn halved(d: Dims) -> Dims {
     Dims::new(d.n, d.h / 2, d.w / 2, d.c)
 }
 
-fn joined(up: &Up, x: Dims, skip: Dims) -> Dims {
+pub(super) fn joined(up: &Up, x: Dims, skip: Dims) -> Dims {
     skip.with_channels(skip.c + up.out_channels(x.c))
 }
 
@@ -350,95 +338,12 @@ impl Backend for Plan {
     }
 }
 
-/// A map of inference: its buffer, its extents, how it is read.
-struct Held {
-    values: Buffer<usize>,
-    dims: Dims,
-    read: Read,
-}
-
-struct InferPlan<'a>(&'a mut Arena<usize>);
-
-impl InferPlan<'_> {
-    fn write_out(&mut self, x: &Held) -> Option<Buffer<usize>> {
-        (x.read == Read::Written).then(|| self.0.take(x.dims.len()))
-    }
-
-    /// A map that is made of another one.
-    fn made(&mut self, x: &Held, dims: Dims, read: Read) -> Held {
-        let written = self.write_out(x);
-        let values = self.0.take(dims.len());
-        written.into_iter().for_each(|w| self.0.give(w));
-        Held { values, dims, read }
-    }
-
-    fn layer(&mut self, layer: &ConvNorm, x: &Held) -> Held {
-        let dims = x.dims.with_channels(layer.cout);
-        self.made(x, dims, Read::of(layer, dims.n))
-    }
-}
-
-impl Backend for InferPlan<'_> {
-    type Map = Held;
-    type Logits = usize;
-    type Error = std::convert::Infallible;
-
-    fn conv_norm_relu(&mut self, layer: &ConvNorm, x: Held) -> Result<Held, Self::Error> {
-        let y = self.layer(layer, &x);
-        self.0.give(x.values);
-        Ok(y)
-    }
-
-    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &Held) -> Result<Held, Self::Error> {
-        let copy =
-            |arena: &mut Arena<usize>| Held { values: arena.take(x.dims.len()), dims: x.dims, read: Read::Direct };
-        Ok(match layer {
-            Some(layer) => self.layer(layer, x),
-            None => copy(self.0),
-        })
-    }
-
-    fn add(&mut self, _: f32, x: Held, around: Held) -> Result<Held, Self::Error> {
-        let values = self.0.take(x.dims.len());
-        if around.read != Read::Direct {
-            let written = self.0.take(around.dims.len());
-            self.0.give(written);
-        }
-        let y = Held { values, dims: x.dims, read: Read::Direct };
-        self.0.give(x.values);
-        self.0.give(around.values);
-        Ok(y)
-    }
-
-    fn dropout(&mut self, _: f32, x: Held) -> Result<Held, Self::Error> {
-        Ok(x)
-    }
-
-    fn max_pool(&mut self, x: &Held) -> Result<Held, Self::Error> {
-        Ok(self.made(x, halved(x.dims), Read::Direct))
-    }
-
-    fn up_concat(&mut self, up: &Up, x: Held, skip: Held) -> Result<Held, Self::Error> {
-        let y = self.made(&x, joined(up, x.dims, skip.dims), Read::Direct);
-        self.0.give(x.values);
-        self.0.give(skip.values);
-        Ok(y)
-    }
-
-    fn head(&mut self, layer: &Head, x: Held) -> Result<usize, Self::Error> {
-        let written = self.write_out(&x);
-        written.into_iter().for_each(|w| self.0.give(w));
-        self.0.give(x.values);
-        Ok(x.dims.with_channels(layer.cout).len())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use unet_kernels::Kernels;
 
     use super::*;
-    use crate::backend::cpu::{CpuPredictor, CpuTrainer, Gradients};
+    use crate::backend::cpu::{CpuPredictor, CpuTrainer, Gradients, inference_bytes};
     use crate::{Options, Parameters, UNet, Upsampling};
 
     #[test]
