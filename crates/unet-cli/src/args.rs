@@ -41,7 +41,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Use this instruction set, for bug reports: portable, avx2 or avx512 [default: the fastest that the processor has]
+    /// Use this instruction set, for bug reports: portable, avx2, avx512 or amx [default: the fastest that the processor has]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Machine", value_parser = kernels)]
     pub tier: Option<Kernels>,
 }

@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn every_tier_passes_its_own_test() {
-        for tier in Tier::ALL.into_iter().chain([Tier::Emulated16]) {
+        for tier in Tier::ALL.into_iter().chain([Tier::Emulated16, Tier::EmulatedAmx]) {
             let Ok(kernels) = Kernels::with_tier(tier) else {
                 println!("SKIPPED: this processor has no {tier}");
                 continue;

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 #[path = "support/maps.rs"]
 mod maps;
 use maps::*;
-use unet_kernels::{Affine, BatchStats, ConvShape, Dims, Element, Kernels, Map, MapMut, Source, reference};
+use unet_kernels::{Affine, ConvShape, Dims, Element, Kernels, Map, MapMut, Source, reference};
 
 /// Error of a sum in Winograd's domain, in Σ|x·w|.
 const WINOGRAD: f64 = 1.0 / (1 << 16) as f64;
@@ -65,20 +65,6 @@ fn norms(conv: ConvShape, x: Map<'_, f32>, dy: Map<'_, f32>) -> Vec<f32> {
     (0..conv.weight_len()).map(|k| dy[k / 9 / conv.cin] * x[k / 9 % conv.cin]).collect()
 }
 
-/// Compares statistics with those of the map that they are of.
-fn assert_stats<T: Element>(stats: &BatchStats, of: Map<'_, T>, what: &str) {
-    let expected = reference::batch_stats(of);
-    assert_eq!(stats.count, expected.count, "{what}");
-    for c in 0..of.dims().c {
-        let (mean, var) = (expected.mean[c], expected.var[c]);
-        let off = (stats.mean[c] - mean).abs();
-        assert!(off <= 1e-6 * (mean.abs() + var.sqrt()), "{what}: mean {} is not {mean}", stats.mean[c]);
-        // Deviations from a mean of f32 are off by its rounding at most.
-        let off = (stats.var[c] - var).abs();
-        assert!(off <= 1e-5 * var + (1e-7 * mean).powi(2), "{what}: variance {} is not {var}", stats.var[c]);
-    }
-}
-
 /// All three passes of one case on all tiers.
 fn check<T: Element>(case: &Case, storage: f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(case.seed);
@@ -114,7 +100,9 @@ fn check<T: Element>(case: &Case, storage: f64) {
         dx_sums = spread(&dx_sums, xd);
         dw_sums = norms(conv, x_abs, dy_abs);
     }
-    for kernels in tiers() {
+    // What multiplies bf16 rounds the weights too, and has tests of its own.
+    let exact = tiers().into_iter().filter(|k| storage == 0.0 || !k.tier().multiplies_bf16());
+    for kernels in exact {
         let name = |what: &str| format!("{what} on {} of {case:?}", kernels.tier());
         let weights = kernels.conv_weights(conv, &w);
         let mut out: Vec<T> = buffer(&mut rng, yd, case.gaps.1, false);

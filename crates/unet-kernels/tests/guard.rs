@@ -100,7 +100,7 @@ impl<T: Element> Image<T> {
 
 /// Calls `work` for every tier that this processor has and for both fences.
 fn everywhere(work: impl Fn(Kernels, Fence)) {
-    for tier in Tier::ALL.into_iter().chain([Tier::Emulated16]) {
+    for tier in Tier::ALL.into_iter().chain([Tier::Emulated16, Tier::EmulatedAmx]) {
         match Kernels::with_tier(tier) {
             Ok(kernels) => [Fence::Before, Fence::Behind].into_iter().for_each(|fence| work(kernels, fence)),
             Err(e) => println!("SKIPPED: {e}"),

@@ -1,7 +1,7 @@
 //! The CPU interpreters against themselves: gradients by finite differences of the loss, memory reused from step to step.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use unet_kernels::{Dims, Kernels};
+use unet_kernels::{Dims, Kernels, Tier};
 use unet_model::{
     AnyTrainer, CpuPredictor, CpuTrainer, Gradients, ParamKind, Parameters, Precision, UNet, UNetConfig, Upsampling,
 };
@@ -122,10 +122,15 @@ fn computing_activations_again_changes_no_bit() {
 
 #[test]
 fn bf16_follows_f32() {
-    for upsampling in [Upsampling::Bilinear, Upsampling::BilinearWide, Upsampling::Transposed] {
+    // Stored as bf16; and multiplied as bf16 too, on a matrix engine in plain code.
+    for (upsampling, tier) in [Upsampling::Bilinear, Upsampling::BilinearWide, Upsampling::Transposed]
+        .into_iter()
+        .flat_map(|u| [Tier::detect(), Tier::EmulatedAmx].map(|t| (u, t)))
+    {
         let dims = Dims::new(2, 33, 38, 1);
-        let [mut full, mut half] =
-            [Precision::F32, Precision::Bf16].map(|p| AnyTrainer::new(Kernels::detect(), p, false));
+        let kernels = [Tier::detect(), tier].map(|t| Kernels::with_tier(t).unwrap());
+        let mut full = AnyTrainer::new(kernels[0], Precision::F32, false);
+        let mut half = AnyTrainer::new(kernels[1], Precision::Bf16, false);
         let ((logits, grads, _), (near, near_grads, _)) =
             (step(&mut full, upsampling, dims), step(&mut half, upsampling, dims));
         let off = |a: &[f32], b: &[f32]| {
@@ -134,9 +139,9 @@ fn bf16_follows_f32() {
         };
         // A stored value is off by up to 2⁻⁹ of itself; some twenty of them lie on the way, and batch norm widens small differences.
         let distance = off(&near, &logits);
-        assert!(distance > 0.0 && distance < 0.05, "logits of {upsampling:?}: {distance}");
+        assert!(distance > 0.0 && distance < 0.05, "logits of {upsampling:?} on {tier}: {distance}");
         let whole = |g: &Gradients| g.iter().flat_map(|(_, g)| g.to_vec()).collect::<Vec<_>>();
         let distance = off(&whole(&near_grads), &whole(&grads));
-        assert!(distance > 0.0 && distance < 0.1, "gradient of {upsampling:?}: {distance}");
+        assert!(distance > 0.0 && distance < 0.1, "gradient of {upsampling:?} on {tier}: {distance}");
     }
 }

@@ -1,11 +1,13 @@
 //! Convolution with stride 1, 3×3 and 1×1: forward, gradient of the input, gradient of the weights. Where channels are many,
-//! 3×3 runs in Winograd's domain ([`winograd`]); the rest is direct.
+//! 3×3 runs in Winograd's domain ([`winograd`]); the rest is direct. Where the tier multiplies bf16, convolutions between maps that
+//! are stored as bf16 run on its tile engine ([`amx`]) instead.
 
 #![allow(
     clippy::needless_range_loop,
     reason = "arrays of vectors share indices, and closures are not reliably inlined"
 )]
 
+mod amx;
 mod bias;
 mod direct;
 mod direct_weight;
@@ -16,9 +18,14 @@ mod product;
 mod window;
 mod winograd;
 
+pub(crate) use amx::is_supported as amx_is_supported;
 pub(crate) use output::Pixels;
 pub(crate) use product::{Left, Product, Right};
 pub(crate) use window::{Pictures, Window};
+
+use std::sync::OnceLock;
+
+use amx::Engine;
 
 use crate::pack::PanelShape;
 use crate::scratch::{Floats, Scratch};
@@ -78,7 +85,9 @@ pub struct ConvWeights {
     shape: ConvShape,
     tier: Tier,
     oihw: Vec<f32>,
-    forward: Floats,
+    forward: OnceLock<Floats>,
+    /// The same for the tile engine, in bf16.
+    tiles: OnceLock<Floats>,
 }
 
 impl ConvWeights {
@@ -95,7 +104,17 @@ impl Kernels {
     /// `oihw` has not `shape.weight_len()` values.
     pub fn conv_weights(&self, shape: ConvShape, oihw: &[f32]) -> ConvWeights {
         assert!(matches!(shape.kernel, 1 | 3), "a kernel of {0}×{0}: only 1×1 and 3×3 are built", shape.kernel);
-        let mut weights = ConvWeights { shape, tier: self.tier(), oihw: Vec::new(), forward: Floats::default() };
+        let mut weights = ConvWeights {
+            shape,
+            tier: self.tier(),
+            oihw: Vec::new(),
+            forward: OnceLock::new(),
+            tiles: OnceLock::new(),
+        };
+        if Engine::of(self.tier()).is_none() {
+            // Without an engine all convolutions use these panels; with one, the first use shows which are wanted.
+            weights.forward = OnceLock::from(Floats::default());
+        }
         self.conv_repack(&mut weights, oihw);
         weights
     }
@@ -108,9 +127,14 @@ impl Kernels {
         assert_eq!(oihw.len(), weights.shape.weight_len(), "weights of {:?}", weights.shape);
         weights.oihw.clear();
         weights.oihw.extend_from_slice(oihw);
-        let panels = self.panels(weights, Direction::Forward);
-        weights.forward.set_len(panels.len());
-        self.pack(weights.shape, Direction::Forward, oihw, panels, &mut weights.forward);
+        let (conv, panels) = (weights.shape, self.panels(weights, Direction::Forward));
+        if let Some(forward) = weights.forward.get_mut() {
+            forward.set_len(panels.len());
+            self.pack(conv, Direction::Forward, oihw, panels, forward);
+        }
+        if let Some(tiles) = weights.tiles.get_mut() {
+            amx::Panels::new(conv, Direction::Forward).pack(conv, Direction::Forward, oihw, tiles);
+        }
     }
 
     fn panels(&self, weights: &ConvWeights, to: Direction) -> PanelShape {
@@ -129,7 +153,9 @@ impl Kernels {
         }
     }
 
-    /// `y = conv(x) + bias`. The output may have another storage type than the input (logits stay f32).
+    /// `y = conv(x) + bias`. The output may have another storage type than the input (logits stay f32). Where both are stored as bf16 and
+    /// the tier multiplies bf16 ([`Tier::multiplies_bf16`]), weights and the normalised input are rounded to bf16 first; sums are f32. The
+    /// gradients likewise.
     ///
     /// # Panics
     /// The channels or sizes of `x`, `y`, `bias` do not fit the weights.
@@ -167,9 +193,23 @@ impl Kernels {
     ) -> Option<BatchStats> {
         check(weights.shape, x.map.dims(), y.dims());
         assert!(bias.is_none_or(|b| b.len() == weights.shape.cout), "one bias per channel");
-        let (panels, before) = (self.panels(weights, Direction::Forward), weights.shape.pad as isize);
-        let (x, y) = (T::source(x), U::map_mut(y));
-        self.convolve(weights.shape, x, before, (panels, &weights.forward), bias, y, stats)
+        let (conv, panels) = (weights.shape, self.panels(weights, Direction::Forward));
+        let (x, y, before) = (T::source(x), U::map_mut(y), conv.pad as isize);
+        match (Engine::of(self.tier()), x, y) {
+            (Some(engine), StoredSource::Bf16(x), StoredMut::Bf16(y)) => {
+                let panels = amx::Panels::new(conv, Direction::Forward);
+                let tiles = packed(&weights.tiles, panels.floats(), |floats| {
+                    panels.pack(conv, Direction::Forward, &weights.oihw, floats);
+                });
+                amx::apply(self, (engine, panels, tiles), x, (conv.kernel, before), bias, y, stats)
+            }
+            (_, x, y) => {
+                let forward = packed(&weights.forward, panels.len(), |floats| {
+                    self.pack(conv, Direction::Forward, &weights.oihw, panels, floats);
+                });
+                self.convolve(conv, x, before, (panels, forward), bias, y, stats)
+            }
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -194,14 +234,24 @@ impl Kernels {
     /// # Panics
     /// The channels or sizes of `dy`, `dx` do not fit the weights.
     pub fn conv_grad_input<T: Element, U: Element>(&self, dy: Map<'_, T>, weights: &ConvWeights, dx: MapMut<'_, U>) {
-        let conv = weights.shape;
+        let (conv, before) = (weights.shape, weights.shape.kernel as isize - 1 - weights.shape.pad as isize);
         check(conv, dx.dims(), dy.dims());
+        let (dy, dx) = match (Engine::of(self.tier()), T::map(dy), U::map_mut(dx)) {
+            (Some(engine), StoredSource::Bf16(dy), StoredMut::Bf16(dx)) => {
+                assert_eq!(weights.tier, self.tier(), "weights are packed for one tier");
+                let panels = amx::Panels::new(conv, Direction::Backward);
+                let mut tiles = Scratch::take(panels.floats());
+                panels.pack(conv, Direction::Backward, &weights.oihw, &mut tiles);
+                amx::apply(self, (engine, panels, &tiles), dy, (conv.kernel, before), None, dx, false);
+                return;
+            }
+            (_, dy, dx) => (dy, dx),
+        };
         let shape = self.panels(weights, Direction::Backward);
         // Needed once a step: made here, they take no memory between steps.
         let mut panels = Scratch::take(shape.len());
         self.pack(conv, Direction::Backward, &weights.oihw, shape, &mut panels);
-        let before = conv.kernel as isize - 1 - conv.pad as isize;
-        self.convolve(conv, T::map(dy), before, (shape, &panels), None, U::map_mut(dx), false);
+        self.convolve(conv, dy, before, (shape, &panels), None, dx, false);
     }
 
     /// Gradient by the weights, OIHW: the sum over all pixels of all images.
@@ -218,6 +268,9 @@ impl Kernels {
         check(shape, x.map.dims(), dy.dims());
         assert_eq!(dw.len(), shape.weight_len(), "gradient of the weights of {shape:?}");
         let (x, dy) = (T::source(x), U::map(dy));
+        if let (Some(engine), StoredSource::Bf16(x), StoredSource::Bf16(dy)) = (Engine::of(self.tier()), x, dy) {
+            return amx::grad_weight(self, engine, x, dy.map, shape, dw);
+        }
         with_source!(x => with_source!(dy => match winograd::suits(shape) {
             true => winograd::grad_weight(self, x, dy.map, shape, dw),
             false => direct_weight::run(self, x, dy.map, shape, dw),
@@ -232,6 +285,19 @@ impl Kernels {
         let dy = T::map(dy);
         with_source!(dy => bias::channel_sums(self, dy.map, db));
     }
+}
+
+/// What the cell holds, or packs now. Not `get_or_init`: packing is parallel, and a thread that waits for it may be given another
+/// convolution with the same weights, which would wait for itself.
+fn packed(cell: &OnceLock<Floats>, len: usize, pack: impl FnOnce(&mut [f32])) -> &[f32] {
+    if cell.get().is_none() {
+        let mut floats = Floats::default();
+        floats.set_len(len);
+        pack(&mut floats);
+        // Another thread may have been first, with the same values.
+        let _ = cell.set(floats);
+    }
+    cell.get().map_or(&[], |floats| floats)
 }
 
 /// Stops a convolution whose maps do not fit.

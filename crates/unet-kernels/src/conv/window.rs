@@ -1,4 +1,4 @@
-//! Rectangles of a map as dense f32: widened, normalised and rectified on the way, with zeros where they reach over the edge.
+//! Rectangles of a map as dense f32 (or as bf16, for the tile engine): widened, normalised and rectified on the way, with zeros where they reach over the edge.
 
 use crate::simd::{Simd, Vectorized};
 use crate::{Dims, Element, Source};
@@ -22,12 +22,12 @@ pub(crate) struct Window {
 
 impl<T: Element> Pictures<'_, T> {
     /// Copies a window, row by row, pixel by pixel, channel by channel.
-    pub(crate) fn copy<S: Simd>(&self, s: S, window: Window, to: &mut [f32]) {
+    pub(crate) fn copy<S: Simd, U: Element>(&self, s: S, window: Window, to: &mut [U]) {
         s.vectorize(Copy { from: *self, window, to });
     }
 
     #[inline(always)]
-    fn copy_rows<S: Simd>(&self, s: S, window: Window, to: &mut [f32]) {
+    fn copy_rows<S: Simd, U: Element>(&self, s: S, window: Window, to: &mut [U]) {
         let d = self.dims;
         let len = window.cols * d.c;
         assert!(to.len() >= window.rows * len, "no room for {window:?}");
@@ -40,11 +40,11 @@ impl<T: Element> Pictures<'_, T> {
             let to = &mut to[r * len..(r + 1) * len];
             let y = window.top + r as isize;
             if y < 0 || y >= d.h as isize || inside == 0 {
-                to.fill(0.0);
+                to.fill(U::default());
                 continue;
             }
-            to[..before * d.c].fill(0.0);
-            to[(before + inside) * d.c..].fill(0.0);
+            to[..before * d.c].fill(U::default());
+            to[(before + inside) * d.c..].fill(U::default());
             let first = (window.image * d.h + y as usize) * d.w + from as usize;
             self.copy_row(s, first, &mut to[before * d.c..(before + inside) * d.c]);
         }
@@ -52,7 +52,7 @@ impl<T: Element> Pictures<'_, T> {
 
     /// Copies consecutive pixels.
     #[inline(always)]
-    fn copy_row<S: Simd>(&self, s: S, first: usize, to: &mut [f32]) {
+    fn copy_row<S: Simd, U: Element>(&self, s: S, first: usize, to: &mut [U]) {
         let (map, c) = (self.source.map, self.dims.c);
         match self.source.norm {
             None if map.stride() == c => {
@@ -83,13 +83,13 @@ impl<T: Element> Pictures<'_, T> {
 }
 
 /// [`Pictures::copy`], compiled once whatever is done with the window.
-struct Copy<'a, T> {
+struct Copy<'a, T, U> {
     from: Pictures<'a, T>,
     window: Window,
-    to: &'a mut [f32],
+    to: &'a mut [U],
 }
 
-impl<T: Element> Vectorized for Copy<'_, T> {
+impl<T: Element, U: Element> Vectorized for Copy<'_, T, U> {
     type Output = ();
 
     #[inline(always)]

@@ -176,10 +176,12 @@ impl Kernels {
             Tier::Avx2 => unsafe { Avx2::assume() }.vectorize(work),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Tier::Avx512 => unsafe { Avx512::assume() }.vectorize(work),
+            Tier::Avx512 | Tier::Amx => unsafe { Avx512::assume() }.vectorize(work),
             #[cfg(not(target_arch = "x86_64"))]
-            Tier::Avx2 | Tier::Avx512 => unreachable!("`Kernels` are only made of a tier that the processor supports"),
-            Tier::Emulated16 => Lanes::<16>.vectorize(work),
+            Tier::Avx2 | Tier::Avx512 | Tier::Amx => {
+                unreachable!("`Kernels` are only made of a tier that the processor supports")
+            }
+            Tier::Emulated16 | Tier::EmulatedAmx => Lanes::<16>.vectorize(work),
         }
     }
 }

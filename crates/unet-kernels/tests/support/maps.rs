@@ -4,7 +4,7 @@
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use unet_kernels::{Dims, Element, Kernels, Map, MapMut, Source, Tier};
+use unet_kernels::{BatchStats, Dims, Element, Kernels, Map, MapMut, Source, Tier, reference};
 
 /// Error of a direct sum, in Σ|x·w|.
 pub const DIRECT: f64 = 1.0 / (1 << 20) as f64;
@@ -12,7 +12,7 @@ pub const DIRECT: f64 = 1.0 / (1 << 20) as f64;
 pub const CANARY: f32 = -1234.5;
 
 pub fn tiers() -> Vec<Kernels> {
-    let all = Tier::ALL.into_iter().chain([Tier::Emulated16]);
+    let all = Tier::ALL.into_iter().chain([Tier::Emulated16, Tier::EmulatedAmx]);
     all.filter_map(|tier| Kernels::with_tier(tier).map_err(|e| eprintln!("skipped: {e}")).ok()).collect()
 }
 
@@ -83,4 +83,18 @@ pub fn assert_close(
 
 pub fn values<T: Element>(map: Map<'_, T>) -> impl Iterator<Item = f32> {
     (0..map.dims().pixels()).flat_map(move |p| map.pixel(p).iter().map(|v| v.to_f32()))
+}
+
+/// Compares statistics with those of the map that they are of.
+pub fn assert_stats<T: Element>(stats: &BatchStats, of: Map<'_, T>, what: &str) {
+    let expected = reference::batch_stats(of);
+    assert_eq!(stats.count, expected.count, "{what}");
+    for c in 0..of.dims().c {
+        let (mean, var) = (expected.mean[c], expected.var[c]);
+        let off = (stats.mean[c] - mean).abs();
+        assert!(off <= 1e-6 * (mean.abs() + var.sqrt()), "{what}: mean {} is not {mean}", stats.mean[c]);
+        // Deviations from a mean of f32 are off by its rounding at most.
+        let off = (stats.var[c] - var).abs();
+        assert!(off <= 1e-5 * var + (1e-7 * mean).powi(2), "{what}: variance {} is not {var}", stats.var[c]);
+    }
 }

@@ -35,7 +35,7 @@ pub fn report(as_json: bool) -> Result<()> {
         for (tier, trials) in &tested {
             facts.add(tier.to_string(), state(*tier, trials, used));
         }
-        facts.add("", "--tier portable (or avx2, avx512), or UNET_TIER in the environment, forces another one");
+        facts.add("", "--tier portable (or avx2, avx512, amx), or UNET_TIER in the environment, forces another one");
         output::print(&facts.to_string())?;
     }
     match wrong.is_empty() {
