@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod consumers;
 mod fetch;
+mod memcheck;
 mod oracle;
 mod process;
 mod python;
@@ -39,6 +40,8 @@ enum Command {
     Reference(reference::Args),
     /// Let other people's programs read our files: tensorboard
     Oracle(oracle::Args),
+    /// Run the kernels' tests under valgrind
+    Memcheck(memcheck::Args),
     /// Measure speed and memory beside a peer's
     Bench(bench::Args),
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Reference(args) => reference::run(&args),
         Command::Oracle(args) => oracle::run(&args),
+        Command::Memcheck(args) => memcheck::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match outcome {
