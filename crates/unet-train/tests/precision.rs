@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use common::{config, recorder, run, stack, stop_after};
+use unet_data::Dataset;
 use unet_kernels::Kernels;
 use unet_model::Precision;
 use unet_train::checkpoint::RunDir;
@@ -79,4 +80,39 @@ fn a_run_records_what_auto_came_to() {
     assert_eq!(trainer.config().train.precision, PrecisionChoice::Fixed(expected));
     let text = std::fs::read_to_string(RunDir::new(dir.path()).config()).unwrap();
     assert!(text.contains(&format!("precision = \"{expected}\"")), "{text}");
+}
+
+/// The mean loss of each epoch of the tutorial's recipe at width 16 on patches of 256×256 of the challenge's slices 0–23.
+fn epoch_means(data: &Arc<dyn Dataset>, seed: u64, precision: Precision) -> Vec<f64> {
+    let text = format!(
+        "data.val = '24..30'\ndata.patch = 256\nmodel.width = 16\ntrain.epochs = 10\ntrain.seed = {seed}\n\
+         train.precision = '{precision}'"
+    );
+    let config = RunConfig::from_toml(&text, "test", Some("tutorial")).unwrap();
+    let (dir, (records, observer)) = (tempfile::tempdir().unwrap(), recorder());
+    Trainer::new(config, data.clone(), dir.path(), vec![observer]).unwrap().run(&AtomicBool::new(false)).unwrap();
+    let records = records.lock().unwrap();
+    records.iter().map(|r| r.train_loss).collect()
+}
+
+#[test]
+#[ignore = "trains for a minute: cargo test -p unet-train --test precision -- --ignored --nocapture"]
+fn ten_epochs_in_bf16_lie_within_the_spread_of_three_seeds_in_f32() {
+    let root = std::env::var_os("UNET_ISBI2012").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/isbi2012"));
+    if !root.exists() {
+        eprintln!("skipped: no ISBI-2012 slices (set UNET_ISBI2012, or fetch them into data/isbi2012)");
+        return;
+    }
+    let data: Arc<dyn Dataset> = unet_data::open(&root).unwrap();
+    let f32 = [0, 1, 2].map(|seed| epoch_means(&data, seed, Precision::F32));
+    let bf16 = epoch_means(&data, 0, Precision::Bf16);
+    assert_eq!(bf16.len(), 10);
+    for (epoch, &loss) in bf16.iter().enumerate() {
+        let spread = [0, 1, 2].map(|seed| f32[seed][epoch]);
+        eprintln!("epoch {}: f32 {spread:.4?}, bf16 (first seed) {loss:.4}", epoch + 1);
+        let (least, most) =
+            (spread.iter().copied().fold(f64::MAX, f64::min), spread.iter().copied().fold(0.0, f64::max));
+        assert!((least..=most).contains(&loss), "epoch {}: {loss} is not within {least}..{most}", epoch + 1);
+    }
 }
