@@ -39,7 +39,9 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("memcheck: {test}");
         let mut valgrind = Command::new("valgrind");
         // Threads run one at a time under valgrind anyway. Blocks that live until the end, such as the thread pool's, are no error.
-        valgrind.args(["--quiet", "--error-exitcode=1", "--leak-check=no"]).arg(program).arg("--test-threads=1");
+        valgrind.args(["--quiet", "--error-exitcode=1", "--leak-check=no"]).arg(program);
+        // The layers of a whole network would take hours.
+        valgrind.args(["--test-threads=1", "--skip", "layers_of_a_network"]);
         valgrind.env("PROPTEST_CASES", args.shapes.to_string()).env("RAYON_NUM_THREADS", "2");
         process::run(&mut valgrind).with_context(|| format!("valgrind objects to the test {test}, see above"))?;
     }

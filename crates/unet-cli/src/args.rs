@@ -105,6 +105,9 @@ pub struct MachineArgs {
     /// Compute with N threads [default: one per core]
     #[arg(long, value_name = "N", help_heading = "Machine", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// Number format that activations are stored in: auto, f32 or bf16 (half the memory) [default: bf16 where the hardware multiplies it]
+    #[arg(long, value_name = "NAME", help_heading = "Machine")]
+    pub precision: Option<String>,
 }
 
 /// What `unet evaluate` takes.

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use unet_model::config::PRESETS;
 use unet_model::{Norm, UNetConfig};
 use unet_train::config::{ModelSection, NonFinite, RunConfig};
-use unet_train::device::Device;
-use unet_train::{Checkpoint, RunDir};
+use unet_train::device::{Device, PrecisionChoice};
+use unet_train::{Checkpoint, PredictOptions, RunDir};
 
 use crate::args::{FreezeArg, MachineArgs, NonFiniteArg, TrainArgs};
 use crate::data;
@@ -103,7 +103,7 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     if let Some(lr) = args.lr {
         config.optimizer.set_lr(lr);
     }
-    if let Some(precision) = &args.precision {
+    if let Some(precision) = &args.machine.precision {
         config.train.precision = precision.parse()?;
     }
     config.train.checkpoint_activations |= args.checkpoint_activations;
@@ -161,6 +161,15 @@ pub fn threads(machine: &MachineArgs) -> Result<usize> {
         let Device::Cpu = device.parse()? else { bail!("device '{device}': this version computes on the CPU") };
     }
     Ok(machine.threads.map_or(0, usize::from))
+}
+
+/// What to predict on and with.
+///
+/// # Errors
+/// There is no such device or precision.
+pub fn predicting(machine: &MachineArgs) -> Result<PredictOptions> {
+    let precision = machine.precision.as_deref().map_or(Ok(PrecisionChoice::Auto), str::parse)?;
+    Ok(PredictOptions { threads: threads(machine)?, precision, ..PredictOptions::default() })
 }
 
 fn set<T>(to: &mut T, typed: Option<T>) {

@@ -44,7 +44,7 @@ pub(crate) fn validate(
     tell: &mut dyn FnMut(&Event<'_>) -> Result<(), TrainError>,
 ) -> Result<Option<ValidationRecord>, TrainError> {
     learner.settle()?;
-    let mut segmenter = Segmenter::new(job.kernels, learner.result(), Tiling::default())?;
+    let mut segmenter = Segmenter::new(job.kernels, learner.precision(), learner.result(), Tiling::default())?;
     let classes = job.dataset.classes().len();
     let mut counts = Confusion::new(classes);
     let (mut thresholds, mut challenge) = (ThresholdCounts::new(), Vec::new());

@@ -13,7 +13,7 @@ use unet_kernels::Kernels;
 use unet_model::Precision;
 use unet_train::checkpoint::RunDir;
 use unet_train::device::PrecisionChoice;
-use unet_train::{RunConfig, Trainer};
+use unet_train::{PredictOptions, Predictor, RunConfig, Trainer};
 
 fn last(dir: &Path) -> Vec<u8> {
     std::fs::read(RunDir::new(dir).last()).unwrap()
@@ -115,4 +115,19 @@ fn ten_epochs_in_bf16_lie_within_the_spread_of_three_seeds_in_f32() {
             (spread.iter().copied().fold(f64::MAX, f64::min), spread.iter().copied().fold(0.0, f64::max));
         assert!((least..=most).contains(&loss), "epoch {}: {loss} is not within {least}..{most}", epoch + 1);
     }
+}
+
+#[test]
+fn predictions_are_made_in_the_precision_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    run(stored_as(Precision::F32), stack(64), dir.path()).unwrap();
+    let sample = stack(64).load(3).unwrap();
+    let [full, half] = [Precision::F32, Precision::Bf16].map(|precision| {
+        let options = PredictOptions { precision: PrecisionChoice::Fixed(precision), ..PredictOptions::default() };
+        let mut predictor = Predictor::open(dir.path(), options).unwrap();
+        predictor.predict(&sample.image, Path::new("slice 3")).unwrap().probabilities
+    });
+    assert_ne!(full, half, "bf16 was not used");
+    let largest = full.iter().zip(&half).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(largest < 0.02, "{largest}");
 }

@@ -148,9 +148,6 @@ pub struct TrainArgs {
     /// What to compute on and with.
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// Number format that activations are stored in: auto, f32 or bf16 (half the memory) [default: bf16 where the hardware multiplies it]
-    #[arg(long, value_name = "NAME", help_heading = "Machine")]
-    pub precision: Option<String>,
     /// Compute activations again in the backward pass instead of keeping them: half the memory, a third more time, the same bits
     #[arg(long, help_heading = "Machine")]
     pub checkpoint_activations: bool,

@@ -109,8 +109,8 @@ fn all_folds(
 fn finish(summary: &RunSummary, dataset: &Arc<dyn Dataset>, args: &TrainArgs, terminal: &Terminal) -> Result<ExitCode> {
     let mut lines = closing_lines(summary);
     if summary.finished && !args.no_report {
-        let threads = resolve::threads(&args.machine)?;
-        let report = report::write(&summary.run, Some(dataset), threads, terminal)?;
+        let options = resolve::predicting(&args.machine)?;
+        let report = report::write(&summary.run, Some(dataset), options, terminal)?;
         lines.push(format!("  report   {}", report.display()));
     }
     lines.into_iter().for_each(|line| terminal.line(line));

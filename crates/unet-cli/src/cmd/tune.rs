@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use unet_train::objects::Separation;
 use unet_train::tune::{Tuned, store, tune};
-use unet_train::{PredictOptions, Predictor, RunConfig, RunDir};
+use unet_train::{Predictor, RunConfig, RunDir};
 
 use crate::args::TuneArgs;
 use crate::output::Facts;
@@ -25,8 +25,7 @@ pub fn run(args: &TuneArgs, terminal: &Terminal) -> Result<ExitCode> {
         (None, Some(own)) => own.clone(),
         (None, None) => bail!("{}: names no data; say which: unet tune RUN DATA", run.display()),
     };
-    let options = PredictOptions { threads: resolve::threads(&args.machine)?, ..PredictOptions::default() };
-    let mut predictor = Predictor::open(&args.run, options)?;
+    let mut predictor = Predictor::open(&args.run, resolve::predicting(&args.machine)?)?;
     let dataset = data::open_with_classes(&path, &predictor.meta().classes, &config.data.open_options())
         .with_context(|| format!("the run needs its data; if it has moved: unet tune {} DATA", run.display()))?;
     let held_out = config.data.val.split(dataset.len())?.val;

@@ -52,14 +52,14 @@ impl Scored {
         run: &Path,
         config: &RunConfig,
         data: &dyn Dataset,
-        threads: usize,
+        options: PredictOptions,
         terminal: &Terminal,
     ) -> Result<Option<Self>> {
         let val = config.data.val.split_of(data)?.val;
         if val.is_empty() {
             return Ok(None);
         }
-        let mut predictor = Predictor::open(run, PredictOptions { threads, ..PredictOptions::default() })?;
+        let mut predictor = Predictor::open(run, options)?;
         let classes = predictor.meta().classes.clone();
         let mut scored = Self {
             counts: Confusion::new(classes.len()),

@@ -10,17 +10,22 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use unet_data::Dataset;
-use unet_train::{RunConfig, RunDir};
+use unet_train::{PredictOptions, RunConfig, RunDir};
 
 pub use self::examples::Scored;
 use crate::terminal::Terminal;
 
 /// Writes the run's report. Without its data, which may have moved, it says so where the examples would stand.
-pub fn write(run: &Path, dataset: Option<&Arc<dyn Dataset>>, threads: usize, terminal: &Terminal) -> Result<PathBuf> {
+pub fn write(
+    run: &Path,
+    dataset: Option<&Arc<dyn Dataset>>,
+    options: PredictOptions,
+    terminal: &Terminal,
+) -> Result<PathBuf> {
     let files = RunDir::new(run);
     let config = RunConfig::load(&files.config(), None)?;
     let records = crate::cmd::inspect::run_records(&files)?;
-    let scored = dataset.map(|data| Scored::of(run, &config, data.as_ref(), threads, terminal)).transpose()?.flatten();
+    let scored = dataset.map(|data| Scored::of(run, &config, data.as_ref(), options, terminal)).transpose()?.flatten();
     let text = std::fs::read_to_string(files.config())
         .with_context(|| format!("{}: cannot read", files.config().display()))?;
     let page = page::Page { run, config: &config, config_text: &text, records: &records, scored: scored.as_ref() };

@@ -16,7 +16,7 @@ use super::tiling::{Span, TileSize, Tiling};
 use super::view::{Augmentation, View};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, CheckpointMeta, resolve};
-use crate::device::compute_pool;
+use crate::device::{PrecisionChoice, compute_pool};
 use crate::objects::InstanceConfig;
 
 /// How to predict.
@@ -32,6 +32,8 @@ pub struct PredictOptions {
     pub augmentation: Augmentation,
     /// Whether to say where the views and networks disagree.
     pub uncertainty: bool,
+    /// The number format that activations are stored in.
+    pub precision: PrecisionChoice,
 }
 
 /// Checkpoints at work.
@@ -74,7 +76,7 @@ impl Predictor {
         if !(0.0..=1.0).contains(&meta.threshold) {
             return Err(TrainError::config("threshold", meta.threshold, "0 to 1"));
         }
-        let member = Member::new(&model, meta.normalization.clone(), options.tiling)?;
+        let member = Member::new(&model, meta.normalization.clone(), &options)?;
         let (views, pool) = (options.augmentation.views(), compute_pool(options.threads)?);
         let weights = format!("{:016x}", fingerprint(&model)?).into();
         Ok(Self { path: path.to_owned(), meta, members: vec![member], views, options, pool, weights })
@@ -105,7 +107,7 @@ impl Predictor {
             return Err(TrainError::checkpoint(&file, problem));
         }
         self.weights = format!("{}+{:016x}", self.weights, fingerprint(&model)?).into();
-        self.members.push(Member::new(&model, meta.normalization, self.options.tiling)?);
+        self.members.push(Member::new(&model, meta.normalization, &self.options)?);
         Ok(())
     }
 
@@ -267,9 +269,10 @@ impl TileWork for InMemory<'_> {
 }
 
 impl Member {
-    fn new(model: &UNet, normalization: Normalization, tiling: Tiling) -> Result<Self, TrainError> {
+    fn new(model: &UNet, normalization: Normalization, options: &PredictOptions) -> Result<Self, TrainError> {
         let kernels = Kernels::from_env().map_err(unet_model::ModelError::from)?;
-        Ok(Self { segmenter: Segmenter::new(kernels, model, tiling)?, normalization })
+        let precision = options.precision.on(&kernels);
+        Ok(Self { segmenter: Segmenter::new(kernels, precision, model, options.tiling)?, normalization })
     }
 }
 

@@ -2,7 +2,7 @@
 //! here takes.
 
 use unet_kernels::{Dims, Kernels};
-use unet_model::{CpuPredictor, ModelError, UNet, UNetConfig};
+use unet_model::{AnyPredictor, ModelError, Precision, UNet, UNetConfig};
 
 use super::blend::Canvas;
 use super::tiling::{Span, TileSize, Tiles, Tiling, mirrored};
@@ -11,14 +11,20 @@ use super::tiling::{Span, TileSize, Tiles, Tiling, mirrored};
 #[derive(Debug)]
 pub(crate) struct Segmenter {
     config: UNetConfig,
-    network: CpuPredictor,
+    network: AnyPredictor,
     size: TileSize,
 }
 
 impl Segmenter {
-    pub(crate) fn new(kernels: Kernels, model: &UNet, tiling: Tiling) -> Result<Self, ModelError> {
+    pub(crate) fn new(
+        kernels: Kernels,
+        precision: Precision,
+        model: &UNet,
+        tiling: Tiling,
+    ) -> Result<Self, ModelError> {
         let config = model.config().clone();
-        Ok(Self { size: tiling.for_network(&config), config, network: CpuPredictor::new(kernels, model)? })
+        let network = AnyPredictor::new(kernels, precision, model)?;
+        Ok(Self { size: tiling.for_network(&config, precision), config, network })
     }
 
     /// The network.
@@ -165,10 +171,13 @@ mod tests {
         let (h, w) = (60, 150);
         // So bright that the logits vary by more than one: fresh weights are small.
         let image: Vec<f32> = image(h, w).iter().map(|v| 1000.0 * v).collect();
-        let whole = |tiling| Segmenter::new(Kernels::detect(), &model, tiling).unwrap().logits(&image, (h, w)).unwrap();
+        let whole = |tiling| {
+            let segmenter = Segmenter::new(Kernels::detect(), Precision::F32, &model, tiling);
+            segmenter.unwrap().logits(&image, (h, w)).unwrap()
+        };
         let tiling = Tiling::new(64, 32).unwrap();
         let (tiled, whole) = (whole(tiling), whole(Tiling::whole()));
-        let tiles = tiling.for_network(model.config()).cut(h, w);
+        let tiles = tiling.for_network(model.config(), Precision::F32).cut(h, w);
         assert!(tiles.rows.len() == 1 && tiles.columns.len() > 2);
         // Also the image's own ends, where the tiles see its mirror image and the whole sees zeros.
         let ends: Vec<isize> = tiles.columns.iter().flat_map(|s| [s.start, s.start + s.len as isize]).collect();

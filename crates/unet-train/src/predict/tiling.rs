@@ -4,7 +4,7 @@
 
 use unet_kernels::Dims;
 use unet_model::backend::cpu::inference_bytes;
-use unet_model::{UNetConfig, geometry};
+use unet_model::{Precision, UNetConfig, geometry};
 
 use crate::TrainError;
 
@@ -82,12 +82,12 @@ impl Tiling {
     }
 
     /// The tiles of this network.
-    pub(crate) fn for_network(self, config: &UNetConfig) -> TileSize {
+    pub(crate) fn for_network(self, config: &UNetConfig, precision: Precision) -> TileSize {
         let grid = geometry::even_multiple(config);
         let side = match self.side {
             Side::Whole => return TileSize { side: 0, overlap: 0, grid },
             Side::Pixels(side) => side.next_multiple_of(grid),
-            Side::Within(bytes) => largest_within(config, grid, bytes),
+            Side::Within(bytes) => largest_within(config, grid, bytes, precision),
         };
         let seen = geometry::reach(config).next_multiple_of(grid).min(side / 4);
         TileSize { side, overlap: self.overlap.unwrap_or(seen).min(side / 2), grid }
@@ -95,11 +95,11 @@ impl Tiling {
 }
 
 /// The largest square whose inference fits in so many bytes; the smallest sensible one where none does.
-fn largest_within(config: &UNetConfig, grid: usize, bytes: usize) -> usize {
+fn largest_within(config: &UNetConfig, grid: usize, bytes: usize, precision: Precision) -> usize {
     let step = STEP.next_multiple_of(grid);
     let fits = |side: &usize| {
         let dims = Dims::new(1, *side, *side, config.in_channels);
-        inference_bytes(config, dims, size_of::<f32>()).is_ok_and(|needed| needed <= bytes)
+        inference_bytes(config, dims, precision.bytes()).is_ok_and(|needed| needed <= bytes)
     };
     (1..=LARGEST / step).rev().map(|n| n * step).find(fits).unwrap_or(step)
 }
@@ -221,7 +221,7 @@ mod tests {
     fn the_tile_is_chosen_for_the_network_and_the_memory() {
         let wide = UNetConfig::tutorial();
         let narrow = UNetConfig { width: 8, ..UNetConfig::tutorial() };
-        let of = |config: &UNetConfig, mib: usize| Tiling::within(mib << 20).for_network(config);
+        let of = |config: &UNetConfig, mib: usize| Tiling::within(mib << 20).for_network(config, Precision::F32);
         assert_eq!(of(&narrow, 1024).side, LARGEST);
         let tile = of(&wide, 300);
         assert!((320..640).contains(&tile.side) && tile.side % 16 == 0, "{tile:?}");
@@ -230,7 +230,7 @@ mod tests {
         let shallow = UNetConfig { depth: 1, upsampling: Upsampling::Transposed, ..narrow };
         let tile = of(&shallow, 1024);
         assert_eq!(tile.overlap, geometry::reach(&shallow).next_multiple_of(2), "as far as it sees");
-        assert_eq!(Tiling::of(100).for_network(&wide), TileSize { side: 112, overlap: 28, grid: 16 });
+        assert_eq!(Tiling::of(100).for_network(&wide, Precision::F32), TileSize { side: 112, overlap: 28, grid: 16 });
         assert!(Tiling::new(100, 51).is_err() && Tiling::new(0, 51).is_ok());
     }
 

@@ -80,11 +80,11 @@ fn options(args: &PredictArgs) -> Result<PredictOptions> {
         None => Tiling::within(args.memory << 20),
     };
     Ok(PredictOptions {
-        threads: resolve::threads(&args.machine)?,
         tiling: args.overlap.map_or(Ok(tiling), |overlap| tiling.with_overlap(overlap))?,
         threshold: args.threshold,
         augmentation: args.tta,
         uncertainty: args.save.0.contains(&Output::Uncertainty),
+        ..resolve::predicting(&args.machine)?
     })
 }
 

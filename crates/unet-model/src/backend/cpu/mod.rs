@@ -22,7 +22,7 @@ pub use gradients::Gradients;
 pub use infer::CpuPredictor;
 pub use plan::{checkpointed_bytes, parameter_bytes, training_bytes};
 pub use plan_infer::inference_bytes;
-pub use precision::{AnyPass, AnyTrainer, Precision};
+pub use precision::{AnyPass, AnyPredictor, AnyTrainer, Precision};
 pub use train::CpuTrainer;
 
 use unet_kernels::{Dims, Element, Map, ShapeError, Source};

@@ -1,4 +1,5 @@
-//! The precision that activations are stored in, as a value: [`AnyTrainer`] is a [`CpuTrainer`] of either.
+//! The precision that activations are stored in, as a value: [`AnyTrainer`] is a [`CpuTrainer`] of either, [`AnyPredictor`] a
+//! [`CpuPredictor`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use unet_kernels::{Dims, Kernels, bf16};
 
-use super::{CpuTrainer, Gradients, Pass};
+use super::{CpuPredictor, CpuTrainer, Gradients, Pass};
 use crate::{ModelError, UNet};
 
 /// The number format that activations and their gradients are stored in. Arithmetic is in f32, as are parameters, statistics,
@@ -64,6 +65,39 @@ pub enum AnyTrainer {
     F32(CpuTrainer<f32>),
     /// In bf16.
     Bf16(CpuTrainer<bf16>),
+}
+
+/// A predictor whose precision is chosen at run time.
+#[derive(Debug)]
+pub enum AnyPredictor {
+    /// In f32.
+    F32(CpuPredictor<f32>),
+    /// In bf16.
+    Bf16(CpuPredictor<bf16>),
+}
+
+impl AnyPredictor {
+    /// As [`CpuPredictor::new`].
+    ///
+    /// # Errors
+    /// The model's parameters are not f32 on the CPU.
+    pub fn new(kernels: Kernels, precision: Precision, model: &UNet) -> Result<Self, ModelError> {
+        Ok(match precision {
+            Precision::F32 => Self::F32(CpuPredictor::new(kernels, model)?),
+            Precision::Bf16 => Self::Bf16(CpuPredictor::new(kernels, model)?),
+        })
+    }
+
+    /// As [`CpuPredictor::run`].
+    ///
+    /// # Errors
+    /// Other channels than the model's, or a height or width below 2^depth.
+    pub fn run(&mut self, x: &[f32], dims: Dims) -> Result<&[f32], ModelError> {
+        match self {
+            Self::F32(predictor) => predictor.run(x, dims),
+            Self::Bf16(predictor) => predictor.run(x, dims),
+        }
+    }
 }
 
 /// A forward pass of [`AnyTrainer`] whose backward pass is still to come.
