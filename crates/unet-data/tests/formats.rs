@@ -8,7 +8,9 @@ use std::fs;
 use common::{gray, mask, pairs};
 use tempfile::tempdir;
 use unet_data::codec::{self, Format};
-use unet_data::{ClassTable, Image, OpenOptions, Pixels, ValSpec, open, open_images, open_with, open_with_classes};
+use unet_data::{
+    ClassTable, Image, OpenOptions, PixelSize, Pixels, ValSpec, open, open_images, open_with, open_with_classes,
+};
 
 fn ramp16(w: usize, h: usize, c: usize) -> Image {
     Image::new(w, h, c, Pixels::U16((0..w * h * c).map(|i| (i * 641 % 65536) as u16).collect())).unwrap()
@@ -42,6 +44,25 @@ fn tiff_keeps_every_type_page_by_page() {
     }
     let e = codec::read_page(&path, 3).unwrap_err();
     assert!(e.to_string().contains("the file has 3"), "{e}");
+}
+
+#[test]
+fn labels_take_16_bits_where_they_fit_and_32_where_one_does_not() {
+    let dir = tempdir().expect("a folder");
+    let size = PixelSize { x: 0.5, y: 0.25, unit: "µm".to_owned() };
+    for (largest, bits) in [(65_535, 16), (65_536, 32), (1 << 24, 32)] {
+        let path = dir.path().join(format!("{largest}.tif"));
+        let labels: Vec<u32> = (0..20 * 7).map(|i| if i == 33 { largest } else { i * 400 }).collect();
+        let mut writer = codec::TiffWriter::create(&path, 4 * 140).expect("created");
+        writer.labels(&labels, (20, 7), Some(&size)).expect("written");
+        assert!(writer.labels(&labels, (20, 6), None).is_err(), "they do not cover the page");
+        writer.finish().expect("finished");
+        let mut decoder = tiff::decoder::Decoder::new(fs::File::open(&path).expect("a file")).expect("a TIFF");
+        assert_eq!(decoder.colortype().expect("a type"), tiff::ColorType::Gray(bits));
+        let found = codec::read(&path).expect("read");
+        assert!(labels.iter().enumerate().all(|(i, &label)| found.pixels().get(i) == Some(label as f32)), "{bits}");
+        assert_eq!(found.pixel_size(), Some(&size));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A large image in tiles: ours (`crates/unet-train/examples/bench_predict.rs`, built for release) beside MONAI's sliding window
+//! A large image in tiles: ours (`crates/unet-train/examples/bench_predict.rs`, built as `cargo run` builds it) beside MONAI's sliding window
 //! (`xtask/reference/bench/predict_worker.py`), on the same weights, with the same tiles. Takes the arguments; yields rows.
 
 use super::Args;
@@ -61,10 +61,10 @@ struct Programs {
 impl Programs {
     fn prepare(root: &Path) -> Result<Self> {
         let target = workspace::target_dir(root)?;
-        let build = ["build", "--release", "--locked", "--package", "unet-train", "--example", "bench_predict"];
+        let build = ["build", "--locked", "--package", "unet-train", "--example", "bench_predict"];
         process::run(workspace::cargo(root).args(build))?;
         let name = format!("bench_predict{}", std::env::consts::EXE_SUFFIX);
-        let ours = target.join("release").join("examples").join(name);
+        let ours = target.join("debug").join("examples").join(name);
         let folder = root.join("xtask/reference/bench");
         let python = Python::with_requirements(&target, "bench-predict", &folder.join("predict_requirements.txt"))?;
         Ok(Self { ours, python, script: folder.join("predict_worker.py"), files: target.join("bench-predict") })
