@@ -135,6 +135,12 @@ pub struct EvaluateArgs {
     /// The true masks: a folder or a stack
     #[arg(long, value_name = "TRUTH", requires = "pred")]
     pub truth: Option<PathBuf>,
+    /// With --pred: leave pixels of this true mask value out of all scores: 255, or a colour such as #e0e0c0
+    #[arg(long, value_name = "VALUE", requires = "pred", value_parser = parse_mask_value)]
+    pub ignore: Option<MaskValue>,
+    /// With --pred: call mask values from T on class 1, all others class 0: for masks that were smoothed or saved as JPEG
+    #[arg(long, value_name = "T", requires = "pred")]
+    pub mask_threshold: Option<f64>,
     /// Call a pixel class 1 from this probability on, for two classes [default: the model's, or 0.5]
     #[arg(long, value_name = "T", value_parser = parse_threshold)]
     pub threshold: Option<f64>,

@@ -34,9 +34,27 @@ pub fn open(data: &Path, options: &OpenOptions<'_>, terminal: &Terminal) -> Resu
         return Ok(Arc::new(Synthetic::new(SyntheticConfig::default())?));
     }
     with_counter(terminal, ("look", "looked at"), |progress| {
-        let options = OpenOptions { progress: Some(progress), ..options.clone() };
+        let options = OpenOptions { progress: Some(progress), cache: cache_folder(), ..options.clone() };
         Ok(unet_data::open_with(&folder(data)?, &options)?)
     })
+}
+
+/// Where what masks hold is remembered: the folder that `UNET_CACHE` names (nowhere, where that is empty), else the one that the system
+/// has for such files.
+fn cache_folder() -> Option<PathBuf> {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if std::env::var_os("UNET_CACHE").is_some() {
+        return named("UNET_CACHE");
+    }
+    let home = || named("HOME");
+    if cfg!(windows) {
+        return Some(named("LOCALAPPDATA")?.join("unet").join("cache"));
+    }
+    if cfg!(target_os = "macos") {
+        return Some(home()?.join("Library").join("Caches").join("unet"));
+    }
+    let base = named("XDG_CACHE_HOME").filter(|p| p.is_absolute()).or_else(|| Some(home()?.join(".cache")))?;
+    Some(base.join("unet"))
 }
 
 /// Lets `work` tell how far it is, from any thread: a bar, or lines. The names are those of [`Counter::new`].

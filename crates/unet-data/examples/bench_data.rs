@@ -60,14 +60,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `flips`, `elastic` or `full`.
+/// `flips`, `elastic`, `full` or `dense`.
 fn augmentation(name: &str) -> Result<AugmentConfig, Box<dyn Error>> {
     let flips = AugmentConfig::flips();
     match name {
         "flips" => Ok(flips),
         "elastic" => Ok(AugmentConfig { warp_probability: 1.0, elastic_sigma: 5.0, elastic_spacing: 64.0, ..flips }),
         "full" => Ok(AugmentConfig::full()),
-        other => Err(format!("--set {other}: expected flips, elastic or full").into()),
+        // As strong as albumentations' and torchvision's alpha 50, sigma 7.
+        "dense" => {
+            Ok(AugmentConfig { elastic_sigma: 0.0, dense_sigma: 1.2, dense_smoothing: 7.0, ..AugmentConfig::full() })
+        }
+        other => Err(format!("--set {other}: expected flips, elastic, full or dense").into()),
     }
 }
 

@@ -48,6 +48,14 @@ pub struct Finding {
     pub files: Vec<String>,
 }
 
+impl Finding {
+    /// A pair that was left out, for this reason.
+    pub(crate) fn left_out(e: &DataError) -> Self {
+        let remedy = "mend or remove the pair".to_owned();
+        Self { severity: Severity::Error, what: e.to_string(), remedy, files: Vec::new() }
+    }
+}
+
 /// What looking at everything gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkup {
@@ -106,7 +114,7 @@ pub fn checkup(
         all.depth_findings(),
         all.class_findings(dataset),
     ];
-    all.findings = findings.into_iter().flatten().collect();
+    all.findings = dataset.findings().into_iter().chain(findings.into_iter().flatten()).collect();
     all.findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
     Ok(all)
 }

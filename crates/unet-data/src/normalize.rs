@@ -124,6 +124,10 @@ fn shift_and_divide(values: &mut [f32], channels: usize, shift: &[f32], divisor:
         return Err(DataError::NormalizationChannels { found: channels, expected: shift.len() });
     }
     let scale: Vec<f32> = divisor.iter().map(|s| 1.0 / s).collect();
+    if let ([shift], [scale]) = (shift, &scale[..]) {
+        values.iter_mut().for_each(|v| *v = (*v - shift) * scale);
+        return Ok(());
+    }
     for pixel in values.chunks_exact_mut(channels) {
         for ((v, m), s) in pixel.iter_mut().zip(shift).zip(&scale) {
             *v = (*v - m) * s;

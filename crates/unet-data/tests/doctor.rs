@@ -3,13 +3,14 @@
 
 mod common;
 
+use std::fs;
 use std::path::Path;
 
 use common::{gray, mask, pairs};
 use tempfile::tempdir;
 use unet_data::{
-    AugmentConfig, Checkup, Finding, Image, LoaderConfig, Pixels, Severity, ValSpec, checkup, codec, contact_sheet,
-    open,
+    AugmentConfig, Checkup, DataError, Finding, Image, LoaderConfig, OpenOptions, Pixels, Severity, Split, ValSpec,
+    checkup, codec, contact_sheet, open, open_with,
 };
 
 fn examined(root: &Path) -> Checkup {
@@ -61,9 +62,9 @@ fn empty_inverted_flat_and_repeated_samples_are_named() {
     let flipped = (0..320).map(|p| if p % 20 >= 13 { 0 } else { 255 }).collect();
     codec::write_png(&label.join("2.png"), &Image::new(20, 16, 1, Pixels::U8(flipped)).unwrap()).unwrap();
     codec::write_png(&image.join("3.png"), &Image::new(20, 16, 1, Pixels::U8(vec![9; 320])).unwrap()).unwrap();
-    std::fs::copy(image.join("4.png"), image.join("11.png")).unwrap();
-    let whole = std::fs::read(image.join("5.png")).unwrap();
-    std::fs::write(image.join("5.png"), &whole[..whole.len() - 20]).unwrap();
+    fs::copy(image.join("4.png"), image.join("11.png")).unwrap();
+    let whole = fs::read(image.join("5.png")).unwrap();
+    fs::write(image.join("5.png"), &whole[..whole.len() - 20]).unwrap();
     let all = examined(dir.path());
     let names = |f: &Finding| f.files.iter().map(|p| p.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(names(found(&all, "nothing but 0")), ["1.png"]);
@@ -114,4 +115,39 @@ fn the_contact_sheet_shows_patches_beside_their_masks() {
     let plain = at(4 + 19, 4 + 15);
     assert!((masked - (plain + 0.45 * (86.0 - plain))).abs() < 2.0, "the colour of class 1 over the image");
     assert_eq!(at(0, 0), 32.0, "paper");
+}
+
+#[test]
+fn pairs_that_cannot_be_used_are_findings_where_one_only_looks() {
+    // A doctor that stops at the first broken pair says nothing of the others.
+    let dir = tempdir().unwrap();
+    let (image, label) = pairs(dir.path(), 8);
+    fs::remove_file(label.join("1.png")).unwrap();
+    fs::remove_file(image.join("2.png")).unwrap();
+    fs::write(image.join("3.png"), []).unwrap();
+    codec::write_png(&label.join("4.png"), &mask(20, 15, 255)).unwrap();
+    codec::write_png(&image.join("5.png"), &Image::new(20, 16, 3, Pixels::U8(vec![9; 960])).unwrap()).unwrap();
+    codec::write_tiff(&label.join("6.tif"), &[mask(20, 16, 255), mask(20, 16, 255)]).unwrap();
+    fs::remove_file(label.join("6.png")).unwrap();
+    assert!(matches!(open(dir.path()), Err(DataError::Unpaired { .. })), "training goes on with no part of the data");
+    let data = open_with(dir.path(), &OpenOptions { lenient: true, ..OpenOptions::default() }).unwrap();
+    assert_eq!((0..data.len()).map(|i| data.id(i)).collect::<Vec<_>>(), ["0", "7"]);
+    let split = Split { train: vec![0], val: vec![1] };
+    let found = checkup(data.as_ref(), &split, &|_, _| ()).unwrap().findings;
+    let errors: Vec<_> = found.iter().filter(|f| f.severity == Severity::Error).collect();
+    let about = |file: &str| {
+        let mut of = errors.iter().filter(|f| f.what.contains(file) || f.files.iter().any(|p| p.contains(file)));
+        assert!(of.next().is_some_and(|f| !f.remedy.is_empty()) && of.next().is_none(), "{file}: {errors:#?}");
+    };
+    for file in ["image/1.png", "label/2.png", "image/3.png", "label/4.png", "image/5.png", "label/6.tif"] {
+        about(file);
+    }
+    assert_eq!(errors.len(), 6, "{errors:#?}");
+    // Nothing left is an error again.
+    fs::remove_file(label.join("0.png")).unwrap();
+    fs::remove_file(label.join("7.png")).unwrap();
+    for i in 3..7 {
+        fs::remove_file(image.join(format!("{i}.png"))).unwrap();
+    }
+    assert!(open_with(dir.path(), &OpenOptions { lenient: true, ..OpenOptions::default() }).is_err());
 }

@@ -25,6 +25,7 @@ mod conv;
 mod dropout;
 mod element;
 mod loss;
+mod magnify;
 mod norm;
 mod pack;
 mod passes;
@@ -37,9 +38,11 @@ mod shape;
 mod simd;
 mod stored;
 mod tier;
+mod tone;
 mod transpose;
 mod update;
 mod upsample;
+mod warp;
 
 pub use conv::{ConvShape, ConvWeights};
 pub use dropout::Dropout;
@@ -50,9 +53,11 @@ pub use resample::{Filter, Grid};
 pub use selftest::Trial;
 pub use shape::{Affine, Dims, Map, MapMut, ShapeError, Source};
 pub use tier::{Tier, TierError};
+pub use tone::Tone;
 pub use transpose::TransposeWeights;
 pub use update::{Adam, AdamW, Muon, RmsProp, ScheduleFree, Sgd};
 pub use upsample::Placement;
+pub use warp::{Bend, Line, PixelValue, Raster};
 
 /// What [`Kernels::force`] was called on.
 static FORCED: std::sync::OnceLock<Kernels> = std::sync::OnceLock::new();

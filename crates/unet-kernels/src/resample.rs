@@ -182,7 +182,7 @@ fn taps<const TAPS: usize>(places: &[f32], side: usize, step: usize) -> Taps<TAP
 
 /// The weight of tap `k` for a place that lies `t` of a pixel behind tap `TAPS`/2 − 1.
 #[inline(always)]
-fn weight<const TAPS: usize>(k: usize, t: f32) -> f32 {
+pub(crate) fn weight<const TAPS: usize>(k: usize, t: f32) -> f32 {
     match (TAPS, k) {
         (2, 0) => 1.0 - t,
         (2, _) => t,

@@ -63,7 +63,7 @@ mod validate;
 pub use checkpoint::{Checkpoint, CheckpointMeta, RunDir};
 pub use config::RunConfig;
 pub use error::TrainError;
-pub use evaluate::{Report, evaluate_model, evaluate_predictions};
+pub use evaluate::{Report, evaluate_model, evaluate_predictions, evaluate_predictions_as};
 pub use hooks::{Hooks, Metric, Scored};
 pub use memory::{MemoryEstimate, estimate as estimate_memory};
 pub use predict::{PredictOptions, Prediction, Predictor};

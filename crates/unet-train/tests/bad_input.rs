@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use common::{config, run, stack, stop_after};
-use unet_data::{ClassTable, DataError, Dataset, Image, Pixels, Sample, open_images};
+use unet_data::{ClassTable, DataError, Dataset, Image, MaskOptions, Pixels, Sample, open_images};
 use unet_train::checkpoint::RunDir;
 use unet_train::predict::{Existing, OutputOptions, parse_outputs, predict_files};
-use unet_train::{Checkpoint, PredictOptions, Predictor, TrainError, Trainer, evaluate_predictions};
+use unet_train::{
+    Checkpoint, PredictOptions, Predictor, TrainError, Trainer, evaluate_predictions, evaluate_predictions_as,
+};
 
 /// A finished run of one epoch.
 fn trained() -> tempfile::TempDir {
@@ -335,4 +337,29 @@ fn predictions_that_do_not_go_with_the_truth() {
     unet_data::codec::write_tiff(&pred.join("1_prob.tif"), &[prob]).unwrap();
     let report = evaluate_predictions(&pred, &truth, 0.5).unwrap();
     assert_eq!((report.threshold, report.pixels.pixel_accuracy), (Some(0.5), Some(0.75)));
+}
+
+#[test]
+fn ignored_and_smoothed_masks_are_scored_as_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pred, truth) = (dir.path().join("pred.png"), dir.path().join("truth.png"));
+    let write = |path: &Path, values: &[u8]| {
+        unet_data::codec::write_png(path, &Image::new(4, 2, 1, Pixels::U8(values.to_vec())).unwrap()).unwrap();
+    };
+    let score = |ignore, threshold| {
+        let masks = MaskOptions { ignore, threshold };
+        evaluate_predictions_as(&pred, &truth, 0.5, masks).map(|r| r.pixels.pixel_accuracy)
+    };
+    // Wrong in one of six pixels that count.
+    write(&truth, &[0, 0, 1, 1, 99, 99, 1, 0]);
+    write(&pred, &[0, 0, 1, 1, 1, 0, 0, 0]);
+    assert_eq!(score("99".parse().ok(), None).unwrap(), Some(5.0 / 6.0));
+    // A prediction may leave out what the truth does, and nothing else.
+    write(&pred, &[0, 0, 1, 1, 99, 0, 1, 0]);
+    assert_eq!(score("99".parse().ok(), None).unwrap(), Some(1.0));
+    write(&pred, &[99, 0, 1, 1, 99, 0, 1, 0]);
+    assert_says(&score("99".parse().ok(), None).unwrap_err().to_string(), &["pred.png", "1 pixel(s)", "truth.png"]);
+    write(&truth, &[3, 40, 220, 255, 0, 127, 128, 9]);
+    write(&pred, &[0, 0, 255, 255, 0, 0, 0, 0]);
+    assert_eq!(score(None, Some(128.0)).unwrap(), Some(7.0 / 8.0));
 }

@@ -101,15 +101,16 @@ class Patches(Dataset):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--library", choices=["albumentations", "torchvision"], required=True)
-    parser.add_argument("--set", choices=["flips", "elastic", "full"], required=True)
+    parser.add_argument("--set", choices=["flips", "elastic", "full", "dense"], required=True)
     parser.add_argument("--data", required=True)
     for name in ["patch", "patches", "threads"]:
         parser.add_argument(f"--{name}", type=int, required=True)
     args = parser.parse_args()
     torch.manual_seed(0)
     module = __import__(args.library)
+    which = "full" if args.set == "dense" else args.set  # elastic deformation is dense in both libraries
     steps = albumentations_steps if args.library == "albumentations" else torchvision_steps
-    data = Patches(args.data, args.patches, steps(args.patch, args.set))
+    data = Patches(args.data, args.patches, steps(args.patch, which))
     loader = DataLoader(data, batch_size=BATCH, shuffle=True, num_workers=args.threads, persistent_workers=True)
 
     def epoch():

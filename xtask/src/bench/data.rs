@@ -16,8 +16,9 @@ use std::process::Command;
 
 /// Patches in one measurement.
 pub const PATCHES: usize = 96;
-/// Sets of augmentations, from few to all.
-const SETS: [&str; 3] = ["flips", "elastic", "full"];
+/// Sets of augmentations, from few to all. `dense` is the full set with a displacement drawn for every pixel, which is the one elastic
+/// deformation that the peers have: theirs is the same in both.
+const SETS: [&str; 4] = ["flips", "elastic", "full", "dense"];
 /// Sides of the patches in pixels.
 const SIDES: [usize; 2] = [256, 512];
 /// The peers that each case is measured against.
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn cases_are_chosen_by_name() {
-        assert_eq!(cases(None).expect("all").len(), 6);
+        assert_eq!(cases(None).expect("all").len(), 8);
         assert_eq!(cases(Some("full")).expect("two"), [("full", 256), ("full", 512)]);
         let error = cases(Some("1024")).expect_err("none").to_string();
         assert!(error.contains("elastic/512x512"), "{error}");

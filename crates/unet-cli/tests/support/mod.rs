@@ -113,7 +113,7 @@ impl Desk {
     /// The binary, about to run here.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_unet"));
-        command.current_dir(self.0.path()).args(arguments).env_remove("UNET_TIER");
+        command.current_dir(self.0.path()).args(arguments).env_remove("UNET_TIER").env("UNET_CACHE", "");
         command
     }
 

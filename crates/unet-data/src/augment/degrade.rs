@@ -1,7 +1,7 @@
 //! Blur, low resolution and coarse dropout: what a worse microscope would have made of a patch, never of its mask.
 
 use rand::Rng;
-use unet_kernels::{Dims, Filter, Grid, Kernels, Map, MapMut, ShapeError};
+use unet_kernels::{Dims, Kernels, Map, MapMut, ShapeError};
 
 /// Gaussian blur of `sigma` pixels, mirrored at the borders.
 pub(super) fn blur(kernels: Kernels, values: &mut [f32], dims: Dims, sigma: f32) -> Result<(), ShapeError> {
@@ -16,29 +16,27 @@ pub(super) fn reduce(kernels: Kernels, values: &mut [f32], dims: Dims, factor: f
     let reduced = Dims::new(1, small(dims.h), small(dims.w), dims.c);
     // Pixel i of the small image is the one in the middle of those that it stands for.
     let middle = |i: usize, side: usize, of: usize| ((2 * i + 1) * side / (2 * of)).min(side - 1);
+    let columns: Vec<usize> = (0..reduced.w).map(|x| middle(x, dims.w, reduced.w) * dims.c).collect();
     let mut few = Vec::with_capacity(reduced.len());
     for y in 0..reduced.h {
-        for x in 0..reduced.w {
-            let at = (middle(y, dims.h, reduced.h) * dims.w + middle(x, dims.w, reduced.w)) * dims.c;
-            few.extend_from_slice(&values[at..at + dims.c]);
+        let row = &values[middle(y, dims.h, reduced.h) * dims.w * dims.c..];
+        match dims.c {
+            1 => few.extend(columns.iter().map(|&x| row[x])),
+            c => columns.iter().for_each(|&x| few.extend_from_slice(&row[x..x + c])),
         }
     }
-    let place = |i: usize, side: usize, of: usize| (i as f32 + 0.5) * of as f32 / side as f32 - 0.5;
-    let columns: Vec<f32> = (0..dims.w).map(|x| place(x, dims.w, reduced.w)).collect();
-    let x: Vec<f32> = (0..dims.h).flat_map(|_| columns.iter().copied()).collect();
-    let y: Vec<f32> = (0..dims.h).flat_map(|y| std::iter::repeat_n(place(y, dims.h, reduced.h), dims.w)).collect();
-    let (low, high) = few.iter().fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v)));
-    let grid = Grid { y: &y, x: &x };
-    kernels.resample(Map::new(&few, reduced)?, Filter::Bicubic, grid, MapMut::new(values, dims)?);
-    values.iter_mut().for_each(|v| *v = v.clamp(low, high));
+    kernels.magnify(Map::new(&few, reduced)?, MapMut::new(values, dims)?);
     Ok(())
 }
 
 /// 1 to `most` rectangles with sides of up to `size` of the patch's take the mean of each channel.
-pub(super) fn drop_out(values: &mut [f32], dims: Dims, most: u32, size: f32, rng: &mut impl Rng) {
+pub(super) fn drop_out(kernels: Kernels, values: &mut [f32], dims: Dims, most: u32, size: f32, rng: &mut impl Rng) {
     let pixels = dims.pixels().max(1) as f64;
     let mean = |c: usize| values.iter().skip(c).step_by(dims.c).map(|&v| f64::from(v)).sum::<f64>() / pixels;
-    let means: Vec<f32> = (0..dims.c).map(|c| mean(c) as f32).collect();
+    let means: Vec<f32> = match dims.c {
+        1 => vec![kernels.mean(values) as f32],
+        c => (0..c).map(|c| mean(c) as f32).collect(),
+    };
     for _ in 0..rng.random_range(1..=most) {
         let mut span = |side: usize| {
             let length = ((rng.random::<f32>() * size * side as f32).ceil() as usize).clamp(1, side);
@@ -92,7 +90,7 @@ mod tests {
         let values: Vec<f32> = (0..2500).map(|i| (i % 2) as f32).collect();
         for seed in 0..30 {
             let mut dropped = values.clone();
-            drop_out(&mut dropped, dims, 3, 0.2, &mut rng(seed, 0, 0, Purpose::Augment));
+            drop_out(Kernels::detect(), &mut dropped, dims, 3, 0.2, &mut rng(seed, 0, 0, Purpose::Augment));
             let holes = dropped.iter().filter(|&&v| v == 0.5).count();
             assert!((1..=300).contains(&holes), "{holes}");
             assert!(dropped.iter().zip(&values).all(|(d, v)| *d == 0.5 || d == v));

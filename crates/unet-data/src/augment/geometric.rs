@@ -2,7 +2,7 @@
 //! one resampling.
 
 use rand::Rng;
-use unet_kernels::{Kernels, ShapeError};
+use unet_kernels::{Grid, Kernels, Line, PixelValue, Raster, ShapeError};
 
 use super::Source;
 use super::config::{AugmentConfig, Symmetry};
@@ -94,85 +94,107 @@ impl Geometry {
     }
 
     /// All that belongs to an image under this map: raw values (H, W, C) bilinear, labels of the nearest pixels, weights bilinear.
-    pub(super) fn apply(&self, source: Source<'_>) -> Mapped {
+    pub(super) fn apply(&self, kernels: Kernels, source: Source<'_>) -> Mapped {
         let image = source.image;
         match image.pixels() {
-            Pixels::U8(v) => self.map(v, f32::from, source),
-            Pixels::U16(v) => self.map(v, f32::from, source),
-            Pixels::F32(v) => self.map(v, |v| v, source),
+            Pixels::U8(v) => self.map(kernels, v, source),
+            Pixels::U16(v) => self.map(kernels, v, source),
+            Pixels::F32(v) => self.map(kernels, v, source),
         }
     }
 
-    fn map<T: Copy>(&self, v: &[T], to_f32: impl Fn(T) -> f32 + Copy, source: Source<'_>) -> Mapped {
-        let (size, c) = ((source.image.width(), source.image.height()), source.image.channels());
-        let pixels = self.out.0 * self.out.1;
+    fn map<T: PixelValue>(&self, kernels: Kernels, v: &[T], source: Source<'_>) -> Mapped {
+        let (w, h, c) = (source.image.width(), source.image.height(), source.image.channels());
         let Some(warp) = &self.warp else {
-            let mut mapped = Mapped { image: Vec::with_capacity(pixels * c), labels: None, weights: None };
-            self.each_source(size, |i| mapped.image.extend(v[i * c..(i + 1) * c].iter().map(|&v| to_f32(v))));
-            mapped.labels = source.labels.map(|mask| {
-                let mut out = Vec::with_capacity(pixels);
-                self.each_source(size, |i| out.push(mask.labels[i]));
-                out
-            });
-            mapped.weights = source.weights.map(|weights| {
-                let mut out = Vec::with_capacity(pixels);
-                self.each_source(size, |i| out.push(weights[i]));
-                out
-            });
-            return mapped;
+            let turned = Turned::new(self, (w, h));
+            return Mapped {
+                image: turned.copy(v, c, T::to_f32),
+                labels: source.labels.map(|mask| turned.copy(&mask.labels, 1, |l| l)),
+                weights: source.weights.map(|weights| turned.copy(weights, 1, |v| v)),
+            };
         };
+        let (width, pixels) = (self.out.0, self.out.0 * self.out.1);
         let mut image = vec![0.0; pixels * c];
         let mut labels = source.labels.map(|_| vec![0; pixels]);
         let mut weights = source.weights.map(|_| vec![0.0; pixels]);
-        let w = self.out.0;
-        self.each_row(warp, |y, places| {
-            let row = y * w..(y + 1) * w;
-            bilinear(v, size, c, places, to_f32, &mut image[row.start * c..row.end * c]);
-            if let (Some(out), Some(mask)) = (&mut labels, source.labels) {
-                nearest(&mask.labels, size, places, &mut out[row.clone()]);
+        let values = Raster::new(v, (h, w), c);
+        let mask = source.labels.map(|mask| Raster::new(&mask.labels[..], (h, w), 1));
+        let map = source.weights.map(|map| Raster::new(map, (h, w), 1));
+        self.each_row(kernels, warp, |y, grid| {
+            let row = y * width..(y + 1) * width;
+            kernels.warp_row(values, grid, &mut image[row.start * c..row.end * c]);
+            if let (Some(out), Some(mask)) = (&mut labels, mask) {
+                kernels.warp_labels_row(mask, grid, &mut out[row.clone()]);
             }
-            if let (Some(out), Some(map)) = (&mut weights, source.weights) {
-                bilinear(map, size, 1, places, |v| v, &mut out[row]);
+            if let (Some(out), Some(map)) = (&mut weights, map) {
+                kernels.warp_row(map, grid, &mut out[row]);
             }
         });
         Mapped { image, labels, weights }
     }
 
-    /// Calls `f` with the source pixel index of each output pixel, row by row; exact maps only.
-    fn each_source(&self, (w, h): (usize, usize), mut f: impl FnMut(usize)) {
-        let (ow, oh) = self.out;
-        let Turn { transpose, flip_x, flip_y } = self.turn;
-        let (us, vs) = if transpose { (oh, ow) } else { (ow, oh) };
-        let xs: Vec<usize> = (0..us as i64).map(|u| mirror(self.origin.0 + u, w)).collect();
-        let ys: Vec<usize> = (0..vs as i64).map(|v| mirror(self.origin.1 + v, h)).collect();
-        for y in 0..oh {
-            let y = if flip_y { oh - 1 - y } else { y };
-            for x in 0..ow {
-                let x = if flip_x { ow - 1 - x } else { x };
-                f(if transpose { ys[x] * w + xs[y] } else { ys[y] * w + xs[x] });
-            }
-        }
-    }
-
-    /// Calls `f` with each output row's number and the source places (x, y) of its pixels.
-    fn each_row(&self, warp: &Warp, mut f: impl FnMut(usize, &[(f32, f32)])) {
+    /// Calls `f` with each output row's number and the source places of its pixels.
+    fn each_row(&self, kernels: Kernels, warp: &Warp, mut f: impl FnMut(usize, Grid<'_>)) {
         let (ow, oh) = self.out;
         let centre = ((ow as f32 - 1.0) / 2.0, (oh as f32 - 1.0) / 2.0);
-        let source = (self.origin.0 as f32 + centre.0, self.origin.1 as f32 + centre.1);
+        let source = (self.origin.0 as f32 + centre.0 + warp.shift.0, self.origin.1 as f32 + centre.1 + warp.shift.1);
         let [xx, xy, yx, yy] = warp.matrix;
-        let mut places = vec![(0.0f32, 0.0f32); ow];
+        let (mut xs, mut ys) = (vec![0.0f32; ow], vec![0.0f32; ow]);
+        let mut bends = Vec::with_capacity(2);
         for y in 0..oh {
-            places.fill(warp.shift);
-            for field in [&warp.elastic, &warp.dense].into_iter().flatten() {
-                field.row(y, &mut places);
-            }
+            bends.clear();
+            bends.extend([&warp.elastic, &warp.dense].into_iter().flatten().map(|field| field.row(y)));
             let dy = y as f32 - centre.1;
-            for (x, place) in places.iter_mut().enumerate() {
-                let dx = x as f32 - centre.0;
-                *place = (source.0 + xx * dx + xy * dy + place.0, source.1 + yx * dx + yy * dy + place.1);
-            }
-            f(y, &places);
+            let start = (source.0 - xx * centre.0 + xy * dy, source.1 - yx * centre.0 + yy * dy);
+            kernels.place_row(Line { start, step: (xx, yx) }, &bends, &mut xs, &mut ys);
+            f(y, Grid { x: &xs, y: &ys });
         }
+    }
+}
+
+/// A map that copies pixels: source columns and rows along the output's axes.
+struct Turned {
+    /// Whether the output's x runs along the source's y.
+    transpose: bool,
+    /// What the source index of an output pixel is the sum of, by its column.
+    across: Vec<usize>,
+    /// And by its row.
+    down: Vec<usize>,
+}
+
+impl Turned {
+    fn new(geometry: &Geometry, (w, h): (usize, usize)) -> Self {
+        let ((ow, oh), Turn { transpose, flip_x, flip_y }) = (geometry.out, geometry.turn);
+        let places = |count: usize, flip: bool, (origin, side): (i64, usize), step: usize| -> Vec<usize> {
+            let at = |i: usize| mirror(origin + if flip { count - 1 - i } else { i } as i64, side) * step;
+            (0..count).map(at).collect()
+        };
+        let (x, y) = ((geometry.origin.0, w), (geometry.origin.1, h));
+        let (across, down) = match transpose {
+            false => (places(ow, flip_x, x, 1), places(oh, flip_y, y, w)),
+            true => (places(ow, flip_x, y, w), places(oh, flip_y, x, 1)),
+        };
+        Self { transpose, across, down }
+    }
+
+    /// The pixels of `c` values each, converted.
+    fn copy<T: Copy, U: Copy>(&self, v: &[T], c: usize, convert: impl Fn(T) -> U + Copy) -> Vec<U> {
+        let mut out = Vec::with_capacity(self.across.len() * self.down.len() * c);
+        let run = |step: usize| self.across.windows(2).all(|p| p[1] == p[0].wrapping_add(step));
+        let (forward, backward) = (!self.transpose && run(1), !self.transpose && run(usize::MAX));
+        let (first, last) = (self.across.first().copied().unwrap_or(0), self.across.last().copied().unwrap_or(0));
+        for &row in &self.down {
+            if forward {
+                out.extend(v[(row + first) * c..(row + last + 1) * c].iter().map(|&v| convert(v)));
+            } else if backward && c == 1 {
+                out.extend(v[row + last..row + first + 1].iter().rev().map(|&v| convert(v)));
+            } else if c == 1 {
+                out.extend(self.across.iter().map(|&x| convert(v[row + x])));
+            } else {
+                out.extend(self.across.iter().flat_map(|&x| &v[(row + x) * c..(row + x + 1) * c]).map(|&v| convert(v)));
+            }
+        }
+        out
     }
 }
 
@@ -243,61 +265,6 @@ fn mirror(i: i64, n: usize) -> usize {
     (if i < n { i } else { period - i }) as usize
 }
 
-/// The largest whole number that is not above `x`, and what is left. A cast and a comparison: `f32::floor` is a call on processors without
-/// SSE 4.1, which is what a plain build supports.
-#[inline(always)]
-fn floor(x: f32) -> (i32, f32) {
-    let toward_zero = x as i32;
-    let floor = toward_zero - i32::from(toward_zero as f32 > x);
-    (floor, x - floor as f32)
-}
-
-/// Whether a whole place and the one behind it lie inside.
-#[inline(always)]
-fn inside(i: i32, n: usize) -> bool {
-    (i as u32 as usize) < n.saturating_sub(1)
-}
-
-/// Writes the `c` bilinearly interpolated values at each of the places.
-#[inline(always)]
-fn bilinear<T: Copy>(
-    v: &[T],
-    (w, h): (usize, usize),
-    c: usize,
-    places: &[(f32, f32)],
-    to_f32: impl Fn(T) -> f32,
-    out: &mut [f32],
-) {
-    for (&(x, y), out) in places.iter().zip(out.chunks_exact_mut(c)) {
-        let ((x0, fx), (y0, fy)) = (floor(x), floor(y));
-        let (xa, xb, ya, yb) = if inside(x0, w) && inside(y0, h) {
-            (x0 as usize, x0 as usize + 1, y0 as usize, y0 as usize + 1)
-        } else {
-            let (x0, y0) = (i64::from(x0), i64::from(y0));
-            (mirror(x0, w), mirror(x0 + 1, w), mirror(y0, h), mirror(y0 + 1, h))
-        };
-        let corners = [(ya * w + xa) * c, (ya * w + xb) * c, (yb * w + xa) * c, (yb * w + xb) * c];
-        for (k, out) in out.iter_mut().enumerate() {
-            let [a, b, d, e] = corners.map(|i| to_f32(v[i + k]));
-            let (top, bottom) = (a + fx * (b - a), d + fx * (e - d));
-            *out = top + fy * (bottom - top);
-        }
-    }
-}
-
-/// Writes the label of the pixel nearest to each of the places.
-fn nearest(labels: &[u8], (w, h): (usize, usize), places: &[(f32, f32)], out: &mut [u8]) {
-    for (&(x, y), out) in places.iter().zip(out) {
-        let (x, y) = (floor(x + 0.5).0, floor(y + 0.5).0);
-        let (x, y) = if inside(x, w) && inside(y, h) {
-            (x as usize, y as usize)
-        } else {
-            (mirror(x.into(), w), mirror(y.into(), h))
-        };
-        *out = labels[y * w + x];
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -314,7 +281,7 @@ mod tests {
     }
 
     fn mapped(geometry: &Geometry, image: &Image) -> Vec<f32> {
-        geometry.apply(Source { image, labels: None, weights: None }).image
+        geometry.apply(Kernels::detect(), Source { image, labels: None, weights: None }).image
     }
 
     fn random_image(side: usize) -> Image {
@@ -353,7 +320,7 @@ mod tests {
                 cut(8, turn, Some(Warp { matrix: turn.matrix(), shift: (0.0, 0.0), elastic: None, dense: None }));
             let weights = image.to_f32();
             let source = Source { image: &image, labels: Some(&mask), weights: Some(&weights) };
-            let (exact, warped) = (exact.apply(source), warped.apply(source));
+            let (exact, warped) = (exact.apply(Kernels::detect(), source), warped.apply(Kernels::detect(), source));
             assert_eq!((&exact.image, &exact.labels), (&warped.image, &warped.labels), "{turn:?}");
             assert_eq!((&exact.weights, exact.weights.as_ref()), (&warped.weights, Some(&exact.image)), "{turn:?}");
         }

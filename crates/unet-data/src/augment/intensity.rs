@@ -1,7 +1,7 @@
 //! Brightness, contrast, gamma and noise (and, first and last, what degrades), on values scaled to 0–1 and back: what a microscope's settings change, never the mask.
 
 use rand::{Rng, RngCore};
-use unet_kernels::{Dims, Kernels, ShapeError};
+use unet_kernels::{Dims, Kernels, ShapeError, Tone};
 
 use super::config::AugmentConfig;
 use super::degrade;
@@ -28,47 +28,45 @@ pub(super) fn apply(
         degrade::reduce(kernels, values, dims, 1.0 + (c.low_resolution - 1.0) * rng.random::<f32>())?;
     }
     if brightness || contrast || gamma || noise {
-        relight(c, [brightness, contrast, gamma, noise], values, source, rng);
+        relight(c, kernels, [brightness, contrast, gamma, noise], values, source, rng);
     }
     if drop_out {
-        degrade::drop_out(values, dims, c.dropout_holes, c.dropout_size, rng);
+        degrade::drop_out(kernels, values, dims, c.dropout_holes, c.dropout_size, rng);
     }
     Ok(())
 }
 
 /// Brightness, contrast, gamma and noise, those of them that came up, in one pass.
-fn relight(c: &AugmentConfig, which: [bool; 4], values: &mut [f32], source: &Image, rng: &mut impl Rng) {
+fn relight(
+    c: &AugmentConfig,
+    kernels: Kernels,
+    which: [bool; 4],
+    values: &mut [f32],
+    source: &Image,
+    rng: &mut impl Rng,
+) {
     let [brightness, contrast, gamma, noise] = which;
     let mut within = |limit: f32| limit * (2.0 * rng.random::<f32>() - 1.0);
     let shift = if brightness { within(c.brightness) } else { 0.0 };
     let factor = if contrast { within(c.contrast).exp() } else { 1.0 };
     let exponent = if gamma { within(c.gamma).exp() } else { 1.0 };
-    let sigma = if noise { c.noise * rng.random::<f32>() } else { 0.0 };
+    let noise = if noise { c.noise * rng.random::<f32>() } else { 0.0 };
     let inverted = gamma && c.gamma_inverted > 0.0 && rng.random::<f32>() < c.gamma_inverted;
-    let Some((low, high)) = range(values, source) else {
+    let key = if noise > 0.0 { [rng.next_u32(), rng.next_u32()] } else { [0; 2] };
+    let Some((low, high)) = range(kernels, values, source) else {
         return;
     };
-
     let scale = 1.0 / (high - low);
-    let mean = (values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64) as f32;
-    let mean = (mean - low) * scale;
-    for v in values.iter_mut() {
-        let mut u = (*v - low) * scale;
-        u = ((u - mean) * factor + mean + shift).clamp(0.0, 1.0);
-        if exponent != 1.0 {
-            u = if inverted { 1.0 - (1.0 - u).powf(exponent) } else { u.powf(exponent) };
-        }
-        if sigma > 0.0 {
-            u = (u + sigma * quick_normal(rng)).clamp(0.0, 1.0);
-        }
-        *v = low + u * (high - low);
-    }
+    let mean = if contrast { (kernels.mean(values) as f32 - low) * scale } else { 0.0 };
+    // ((v − low)·scale − mean)·factor + mean + shift
+    let (gain, offset) = (scale * factor, (1.0 - factor) * mean + shift - low * scale * factor);
+    kernels.retone(values, &Tone { gain, offset, exponent, inverted, noise, key, low, span: high - low });
 }
 
 /// Smallest and largest possible value; `None` where there is no range to speak of.
-fn range(values: &[f32], source: &Image) -> Option<(f32, f32)> {
+fn range(kernels: Kernels, values: &[f32], source: &Image) -> Option<(f32, f32)> {
     let (low, high) = match source.pixels() {
-        Pixels::F32(_) => values.iter().fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v))),
+        Pixels::F32(_) => kernels.extent(values)?,
         _ => (0.0, source.max_value()),
     };
     (low < high).then_some((low, high))

@@ -91,7 +91,7 @@ impl Augmenter {
         }
         let impossible = |e: ShapeError| DataError::config("patch", format!("{patch:?} of {size:?}"), e.to_string());
         let geometry = Geometry::draw(&self.config, self.kernels, size, (patch, place), rng).map_err(impossible)?;
-        let Mapped { image: mut values, labels, weights } = geometry.apply(source);
+        let Mapped { image: mut values, labels, weights } = geometry.apply(self.kernels, source);
         let (width, height) = geometry.size();
         let dims = Dims::new(1, height, width, image.channels());
         intensity::apply(&self.config, self.kernels, &mut values, dims, image, rng).map_err(impossible)?;

@@ -118,7 +118,10 @@ pub fn read(path: &Path) -> Result<Image, DataError> {
 pub fn read_page(path: &Path, page: usize) -> Result<Image, DataError> {
     let format = format_of(path)?;
     guarded(path, format, || match format {
-        Format::Tiff => tiff::decode(path, &mut tiff::open_at(path, page)?),
+        Format::Tiff => match stack_behind_one_directory(path, page)? {
+            Some(header) => npy::read(path, &header, page),
+            None => tiff::decode(path, &mut tiff::open_at(path, page)?),
+        },
         Format::Npy => npy::read(path, &npy::header(path)?, page),
         _ if page > 0 => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 }),
         format => raster::read(path, format),
@@ -131,7 +134,13 @@ pub fn read_page(path: &Path, page: usize) -> Result<Image, DataError> {
 /// As [`read`].
 pub fn page_count(path: &Path) -> Result<usize, DataError> {
     match format_of(path)? {
-        Format::Tiff => guarded(path, Format::Tiff, || tiff::count(path, &mut tiff::open(path)?)),
+        Format::Tiff => guarded(path, Format::Tiff, || {
+            let mut reader = tiff::open(path)?;
+            match tiff::contiguous(path, &mut reader)? {
+                Some(header) => Ok(header.pages),
+                None => tiff::count(path, &mut reader),
+            }
+        }),
         Format::Npy => Ok(npy::header(path)?.pages),
         _ => Ok(1),
     }
@@ -153,7 +162,10 @@ pub fn probe(path: &Path) -> Result<Probe, DataError> {
 pub fn probe_page(path: &Path, page: usize) -> Result<Probe, DataError> {
     let format = format_of(path)?;
     guarded(path, format, || match format {
-        Format::Tiff => tiff::header(path, &mut tiff::open_at(path, page)?, page + 1),
+        Format::Tiff => match stack_behind_one_directory(path, page)? {
+            Some(header) => Ok(npy::probe(&header)),
+            None => tiff::header(path, &mut tiff::open_at(path, page)?, page + 1),
+        },
         Format::Npy => match npy::header(path)? {
             h if page < h.pages => Ok(npy::probe(&h)),
             h => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: h.pages }),
@@ -161,6 +173,14 @@ pub fn probe_page(path: &Path, page: usize) -> Result<Probe, DataError> {
         _ if page > 0 => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 }),
         format => raster::probe(path, format),
     })
+}
+
+/// What a page beyond the first is one of, where the file has a single directory for all of them.
+fn stack_behind_one_directory(path: &Path, page: usize) -> Result<Option<npy::Header>, DataError> {
+    match page {
+        0 => Ok(None),
+        _ => tiff::contiguous(path, &mut tiff::open(path)?).map(|found| found.filter(|h| page < h.pages)),
+    }
 }
 
 /// Whether a listing takes this file for an image, by its ending (case ignored); hidden files (`.name`) never are.

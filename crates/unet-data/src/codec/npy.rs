@@ -18,18 +18,20 @@ const MOST_HEADER: usize = 1 << 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) pages: usize,
-    height: usize,
-    width: usize,
-    channels: usize,
-    kind: Kind,
-    big_endian: bool,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) kind: Kind,
+    pub(super) big_endian: bool,
     /// Where the first value begins.
-    data: u64,
+    pub(super) data: u64,
+    /// What the file is: other formats may hold such a row of arrays too.
+    pub(super) format: Format,
 }
 
 /// Type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Bool,
     Unsigned(u8),
     Signed(u8),
@@ -37,7 +39,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn bytes(self) -> usize {
+    pub(super) fn bytes(self) -> usize {
         match self {
             Self::Bool => 1,
             Self::Unsigned(n) | Self::Signed(n) | Self::Float(n) => n.into(),
@@ -123,13 +125,14 @@ fn parse(path: &Path, text: &str, data: u64) -> Result<Header, DataError> {
     if pages == 0 || height == 0 || width == 0 || channels == 0 {
         return Err(unsupported(format!("none: the shape is ({inside})")));
     }
-    Ok(Header { pages, height, width, channels, kind, big_endian: descr.starts_with('>'), data })
+    let big_endian = descr.starts_with('>');
+    Ok(Header { pages, height, width, channels, kind, big_endian, data, format: Format::Npy })
 }
 
 /// What the header says, as of an image file.
 pub(super) fn probe(h: &Header) -> Probe {
     Probe {
-        format: Format::Npy,
+        format: h.format,
         width: h.width,
         height: h.height,
         channels: h.channels,
@@ -148,7 +151,7 @@ pub(super) fn read(path: &Path, h: &Header, page: usize) -> Result<Image, DataEr
     let mut raw = vec![0u8; values * h.kind.bytes()];
     let mut file = File::open(path).map_err(|e| DataError::io(path, "open", e))?;
     file.seek(SeekFrom::Start(h.data + page as u64 * raw.len() as u64)).map_err(|e| DataError::io(path, "read", e))?;
-    file.read_exact(&mut raw).map_err(|e| DataError::decode(path, Format::Npy.name(), e))?;
+    file.read_exact(&mut raw).map_err(|e| DataError::decode(path, h.format.name(), e))?;
     if h.big_endian {
         raw.chunks_exact_mut(h.kind.bytes()).for_each(<[u8]>::reverse);
     }

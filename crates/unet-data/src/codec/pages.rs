@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stack_info::StackInfo;
 use super::{Format, Probe, format_of, guarded, npy, tiff};
-use crate::{DataError, Image, Pixels, codec};
+use crate::{DataError, Image, PixelSize, Pixels, codec};
 
 /// Readers kept open per file.
 const READERS: usize = 8;
@@ -59,7 +59,8 @@ enum Kind {
     Single,
     /// Idle readers that know all pages.
     Tiff(Mutex<Vec<tiff::Reader>>),
-    Npy(npy::Header),
+    /// Arrays one after the other: NumPy's, or ImageJ's behind a single directory, with what that says of a pixel's size.
+    Raw(npy::Header, Option<PixelSize>),
 }
 
 impl std::fmt::Debug for Pages {
@@ -85,15 +86,25 @@ impl Pages {
         let mut info = StackInfo::of(None);
         let (kind, pages) = match format_of(path)? {
             Format::Tiff => {
-                let (reader, count, found) = guarded(path, Format::Tiff, || counted(path))?;
+                let ((mut reader, count, found), raw) = guarded(path, Format::Tiff, || {
+                    let mut counted = counted(path)?;
+                    let raw = if counted.1 == 1 { tiff::contiguous(path, &mut counted.0)? } else { None };
+                    Ok((counted, raw))
+                })?;
                 info = found;
-                let kind = if count > 1 { Kind::Tiff(Mutex::new(vec![reader])) } else { Kind::Single };
-                (kind, count)
+                match raw {
+                    Some(header) => {
+                        let (pages, size) = (header.pages, tiff::pixel_size(&mut reader));
+                        (Kind::Raw(header, size), pages)
+                    }
+                    None if count > 1 => (Kind::Tiff(Mutex::new(vec![reader])), count),
+                    None => (Kind::Single, 1),
+                }
             }
             Format::Npy => {
                 let header = npy::header(path)?;
                 let pages = header.pages;
-                (Kind::Npy(header), pages)
+                (Kind::Raw(header, None), pages)
             }
             _ => (Kind::Single, 1),
         };
@@ -160,7 +171,7 @@ impl Pages {
         self.check(index)?;
         let probe = match &self.kind {
             Kind::Single => codec::probe_page(&self.path, 0)?,
-            Kind::Npy(header) => npy::probe(header),
+            Kind::Raw(header, _) => npy::probe(header),
             Kind::Tiff(_) => {
                 let page = self.info.page(index, 0);
                 self.with_reader(page, |reader| tiff::header(&self.path, reader, self.pages))?
@@ -179,7 +190,9 @@ impl Pages {
     fn read_page(&self, page: usize) -> Result<Image, DataError> {
         match &self.kind {
             Kind::Single => codec::read_page(&self.path, page),
-            Kind::Npy(header) => npy::read(&self.path, header, page),
+            Kind::Raw(header, size) => {
+                npy::read(&self.path, header, page).map(|image| image.with_pixel_size(size.clone()))
+            }
             Kind::Tiff(_) => self.with_reader(page, |reader| tiff::decode(&self.path, reader)),
         }
     }

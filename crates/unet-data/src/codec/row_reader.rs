@@ -43,6 +43,9 @@ impl RowReader {
         let mut source = Source::Whole(None);
         if format_of(path)? == Format::Tiff {
             let found = guarded(path, Format::Tiff, || {
+                if super::stack_behind_one_directory(path, page)?.is_some() {
+                    return Ok(None);
+                }
                 let mut reader = pages::open_at(path, page)?;
                 Ok(chunks(&mut reader, &probe).map(|chunk| (reader, chunk)))
             })?;

@@ -70,6 +70,48 @@ pub(super) fn info(reader: &mut Reader) -> StackInfo {
     StackInfo::of(text.as_deref())
 }
 
+/// The images of a stack that ImageJ wrote behind a single directory, one after the other and uncompressed, as it does beyond 4 GB; `None`
+/// for any other file. The reader is positioned at the directory.
+pub(super) fn contiguous(path: &Path, reader: &mut Reader) -> Result<Option<npy::Header>, DataError> {
+    let info = info(reader);
+    let pages = info.images.saturating_mul(info.channels);
+    if info.writer != "ImageJ" || pages < 2 || reader.more_images() {
+        return Ok(None);
+    }
+    let number = |reader: &mut Reader, tag| reader.find_tag_unsigned::<u16>(tag).map_err(|e| fail(path, e));
+    let plain = number(reader, Tag::Compression)?.unwrap_or(1) == 1;
+    let meaning = number(reader, Tag::PhotometricInterpretation)?;
+    let layout = layout(path, reader)?;
+    let offsets = reader.find_tag_unsigned_vec::<u64>(Tag::StripOffsets).map_err(|e| fail(path, e))?;
+    let (true, Some(&data)) = (plain, offsets.as_ref().and_then(|o| o.first())) else { return Ok(None) };
+    let kind = match (layout.depth, layout.decoded_depth) {
+        (8, 8) => npy::Kind::Unsigned(1),
+        (16, 16) => npy::Kind::Unsigned(2),
+        (32, 32) => npy::Kind::Float(4),
+        _ => return Ok(None),
+    };
+    let page = (layout.width * layout.height * layout.samples * kind.bytes()) as u64;
+    let size = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?.len();
+    if page.saturating_mul(pages as u64).saturating_add(data) > size {
+        return Ok(None); // the description was kept by a program that took images out
+    }
+    if !matches!(meaning, Some(1 | 2)) || layout.alpha {
+        let found = format!("{pages} images behind one directory with colours or an inverted scale of their own");
+        let expected = "a gray or RGB stack: in ImageJ, Image > Lookup Tables > Grays, then save it again";
+        return Err(DataError::Pixels { path: path.to_owned(), found, expected });
+    }
+    Ok(Some(npy::Header {
+        pages,
+        height: layout.height,
+        width: layout.width,
+        channels: layout.samples,
+        kind,
+        big_endian: reader.byte_order() == tiff::tags::ByteOrder::BigEndian,
+        data,
+        format: Format::Tiff,
+    }))
+}
+
 /// Decodes the page that the file is positioned at.
 pub(super) fn decode(path: &Path, reader: &mut Reader) -> Result<Image, DataError> {
     let layout = layout(path, reader)?;

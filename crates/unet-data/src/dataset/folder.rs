@@ -13,10 +13,17 @@ use super::outline::{Drawing, Shape};
 use super::paired::{Pair, Pairs, pages, with_mask};
 use super::{annotations, roi};
 use crate::codec::Axes;
-use crate::{ClassTable, DataError};
+use crate::{ClassTable, DataError, Finding, Severity};
 
 /// The pairs below `root`, where it has an image folder and a mask folder; an image folder alone is an error.
-pub(super) fn find(root: &Path, axes: Axes, classes: Option<&ClassTable>) -> Result<Option<Pairs>, DataError> {
+///
+/// With `lenient`, files without a partner and pairs that do not open are findings.
+pub(super) fn find(
+    root: &Path,
+    axes: Axes,
+    classes: Option<&ClassTable>,
+    lenient: bool,
+) -> Result<Option<Pairs>, DataError> {
     let folder = |names: &'static [&'static str]| {
         listing::only(root, |p| listing::is_one_of(&listing::name(p), names) && p.is_dir())
     };
@@ -40,8 +47,8 @@ pub(super) fn find(root: &Path, axes: Axes, classes: Option<&ClassTable>) -> Res
     let names: BTreeSet<String> = names.into_iter().flatten().collect();
     let values = annotations::values_of(root, &names.into_iter().collect::<Vec<_>>(), classes)?;
     let names = if values.is_empty() { BTreeMap::new() } else { annotations::names_of(&values) };
-    let pairs = match_up(root, (&images, &masks), axes, &values)?;
-    Ok(Some(Pairs { names, ..Pairs::new(root, pairs) }))
+    let (pairs, findings) = match_up(root, (&images, &masks), axes, &values, lenient)?;
+    Ok(Some(Pairs { names, findings, ..Pairs::new(root, pairs) }))
 }
 
 /// Files by stem (after `rename`); two files of one stem are an error.
@@ -67,21 +74,50 @@ fn match_up(
     (images, masks): (&BTreeMap<String, PathBuf>, &BTreeMap<String, PathBuf>),
     axes: Axes,
     values: &BTreeMap<String, u32>,
-) -> Result<Vec<Pair>, DataError> {
+    lenient: bool,
+) -> Result<(Vec<Pair>, Vec<Finding>), DataError> {
     let lonely = |a: &BTreeMap<String, PathBuf>, b: &BTreeMap<String, PathBuf>| -> Vec<PathBuf> {
         let mut paths: Vec<_> = a.iter().filter(|(stem, _)| !b.contains_key(*stem)).map(|(_, p)| p.clone()).collect();
         paths.sort_by(|a, b| listing::natural_order(&listing::name(a), &listing::name(b)));
         paths
     };
     let (without_mask, without_image) = (lonely(images, masks), lonely(masks, images));
-    if !without_mask.is_empty() || !without_image.is_empty() {
+    let is_partly = images.len() > without_mask.len();
+    if (!without_mask.is_empty() || !without_image.is_empty()) && !(lenient && is_partly) {
         return Err(DataError::Unpaired { path: root.to_owned(), images: without_mask, masks: without_image });
     }
     let mut stems: Vec<&String> = images.keys().collect();
     stems.sort_by(|a, b| listing::natural_order(a, b));
     let files: Vec<_> = stems.into_iter().filter_map(|s| Some((s, images.get(s)?, masks.get(s)?))).collect();
     let opened: Vec<_> = files.par_iter().map(|(stem, image, mask)| paired(stem, image, mask, axes, values)).collect();
-    Ok(opened.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    let mut findings = alone(&without_mask, &without_image);
+    let mut pairs = Vec::new();
+    for one in opened {
+        match one {
+            Ok(some) => pairs.extend(some),
+            Err(e) if lenient => findings.push(Finding::left_out(&e)),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok((pairs, findings))
+}
+
+/// What there is to say of files without a partner.
+fn alone(images: &[PathBuf], masks: &[PathBuf]) -> Vec<Finding> {
+    let finding = |files: &[PathBuf], what: &str, remedy: &str| {
+        (!files.is_empty()).then(|| Finding {
+            severity: Severity::Error,
+            what: format!("{} {what}", files.len()),
+            remedy: remedy.to_owned(),
+            files: files.iter().map(|f| f.display().to_string()).collect(),
+        })
+    };
+    let rule =
+        "a mask has its image's name, NAME.* or NAME_mask.*: rename it, add the missing file, or move this one away";
+    [finding(images, "image(s) without a mask", rule), finding(masks, "mask(s) without an image", rule)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// One image file with its mask file: pages, regions or outlines.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Dataset;
-use crate::{ClassTable, DataError, Sample};
+use crate::{ClassTable, DataError, Finding, Sample};
 
 /// Samples to train on, followed by those of a separate validation folder; both with the classes of the first.
 pub struct Joined {
@@ -81,6 +81,10 @@ impl Dataset for Joined {
 
     fn validation_from(&self) -> Option<usize> {
         Some(self.train.len())
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        [self.train.findings(), self.val.findings()].concat()
     }
 
     fn notes(&self) -> Vec<String> {

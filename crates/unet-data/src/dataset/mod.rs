@@ -4,6 +4,7 @@
 //! image, and a folder that has any of them in its `train/`. [`open_images`] lists images without masks, for prediction.
 
 mod annotations;
+mod census_cache;
 mod folder;
 mod inputs;
 mod instances;
@@ -24,7 +25,7 @@ pub use self::joined::Joined;
 pub use self::listing::natural_order;
 pub use self::paired::PairedFiles;
 use crate::codec::Axes;
-use crate::{ClassTable, DataError, MaskOptions, Sample};
+use crate::{ClassTable, DataError, Finding, MaskOptions, Sample};
 
 /// A numbered collection of images with masks: all of the same number of channels, sizes may differ.
 pub trait Dataset: Send + Sync {
@@ -77,6 +78,11 @@ pub trait Dataset: Send + Sync {
         None
     }
 
+    /// What was left out when the dataset was opened as [`OpenOptions::lenient`].
+    fn findings(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
     /// What the user may want to know: alpha channels left out, files skipped. A sentence each.
     fn notes(&self) -> Vec<String> {
         Vec::new()
@@ -95,6 +101,12 @@ pub struct OpenOptions<'a> {
     pub axes: Axes,
     /// A separate folder to validate on, laid out like a dataset; see [`Dataset::validation_from`].
     pub validation: Option<PathBuf>,
+    /// Whether pairs that cannot be used (a file without its partner, a damaged header, sizes or channels that differ) are left out and
+    /// reported by [`Dataset::findings`], rather than an error: for looking, not for training.
+    pub lenient: bool,
+    /// A folder to keep what masks hold in, so that masks whose bytes are known need not be decoded at the next opening; `None` keeps
+    /// nothing. What is kept is a few kilobytes a dataset, for the 64 datasets opened last.
+    pub cache: Option<PathBuf>,
     /// Told how many masks have been looked at, and of how many; called from several threads.
     pub progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
 }
@@ -135,7 +147,7 @@ fn find_pairs(path: &Path, options: &OpenOptions<'_>) -> Result<paired::Pairs, D
     let (axes, classes) = (options.axes, options.classes.as_ref());
     let roots = || [path.to_owned(), path.join("train")].into_iter().filter(|root| root.is_dir());
     for root in roots() {
-        if let Some(pairs) = folder::find(&root, axes, classes)? {
+        if let Some(pairs) = folder::find(&root, axes, classes, options.lenient)? {
             return Ok(pairs);
         }
         if let Some(pairs) = stack::find(&root, axes)? {

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use super::census_cache::CensusCache;
 use super::mask::Mask;
 use super::{Dataset, OpenOptions, out_of_range};
 use crate::codec::{Axes, Pages};
 use crate::labels::ValueCensus;
-use crate::{ClassTable, DataError, Image, Sample};
+use crate::{ClassTable, DataError, Finding, Image, Sample};
 
 /// Files whose pages are channels are noted one by one, up to so many.
 const MOST_NOTES: usize = 3;
@@ -35,12 +36,14 @@ pub(super) struct Pairs {
     pub(super) is_stack: bool,
     /// Names of mask values, where the masks' files have them.
     pub(super) names: BTreeMap<u32, String>,
+    /// What was left out.
+    pub(super) findings: Vec<Finding>,
 }
 
 impl Pairs {
     /// Pairs of a folder, whose mask values have no names.
     pub(super) fn new(root: &Path, pairs: Vec<Pair>) -> Self {
-        Self { root: root.to_owned(), pairs, is_stack: false, names: BTreeMap::new() }
+        Self { root: root.to_owned(), pairs, is_stack: false, names: BTreeMap::new(), findings: Vec::new() }
     }
 }
 
@@ -82,6 +85,7 @@ pub struct PairedFiles {
     /// Number of its file, per sample; per sample its own where there is one file.
     groups: Vec<usize>,
     notes: Vec<String>,
+    findings: Vec<Finding>,
 }
 
 /// What one pair's headers (and mask) say.
@@ -94,18 +98,18 @@ struct Look {
 
 impl PairedFiles {
     /// Looks at all headers and, where the classes are not given, at all masks.
-    pub(super) fn build(found: Pairs, options: &OpenOptions<'_>) -> Result<Self, DataError> {
-        let with_values = options.classes.is_none();
+    pub(super) fn build(mut found: Pairs, options: &OpenOptions<'_>) -> Result<Self, DataError> {
+        let values = options.classes.is_none().then(|| CensusCache::open(options.cache.as_deref(), &found.root));
         let (done, total) = (AtomicUsize::new(0), found.pairs.len());
         let looked = |pair| {
-            let look = look(pair, with_values);
+            let look = look(pair, values.as_ref());
             if let Some(progress) = options.progress {
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             }
             look
         };
-        let looks: Vec<Look> =
-            found.pairs.par_iter().map(looked).collect::<Vec<_>>().into_iter().collect::<Result<_, _>>()?;
+        let looked: Vec<_> = found.pairs.par_iter().map(looked).collect();
+        let looks = usable(&mut found, looked, options.lenient)?;
         let (first, pair) = match (looks.first(), found.pairs.first()) {
             (Some(look), Some(pair)) => (look, pair),
             _ => return Err(DataError::NoImages { path: found.root }),
@@ -125,7 +129,7 @@ impl PairedFiles {
             Some(classes) => classes.clone(),
             None => ClassTable::from_census_with(&found.root, &merged(looks), options.masks)?.named(&found.names),
         };
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = values.and_then(CensusCache::close).into_iter().collect();
         if alpha > 0 {
             notes.push(format!("{alpha} of {} images have an alpha channel, which is left out", found.pairs.len()));
         }
@@ -142,6 +146,7 @@ impl PairedFiles {
             is_stack: found.is_stack,
             groups,
             notes,
+            findings: found.findings,
         })
     }
 
@@ -205,6 +210,10 @@ impl Dataset for PairedFiles {
         self.groups.get(index).copied().unwrap_or(index)
     }
 
+    fn findings(&self) -> Vec<Finding> {
+        self.findings.clone()
+    }
+
     fn notes(&self) -> Vec<String> {
         self.notes.clone()
     }
@@ -222,16 +231,12 @@ fn groups(pairs: &[Pair]) -> Vec<usize> {
 }
 
 /// Image headers, the mask's too; the mask's pixels where the classes are still to be found.
-fn look(pair: &Pair, with_values: bool) -> Result<Look, DataError> {
+fn look(pair: &Pair, values: Option<&CensusCache>) -> Result<Look, DataError> {
     let image = pair.image.probe(pair.page)?;
     let size = (image.width, image.height);
-    let mut census = ValueCensus::default();
-    let mask_size = if with_values {
-        let mask = pair.mask.read(pair.page, size)?;
-        census.add(&mask, pair.mask.path())?;
-        (mask.width(), mask.height())
-    } else {
-        pair.mask.size(pair.page, size)?
+    let (mask_size, census) = match values {
+        Some(values) => values.census(&pair.mask, pair.page, size)?,
+        None => (pair.mask.size(pair.page, size)?, ValueCensus::default()),
     };
     if size != mask_size {
         return Err(DataError::PairSize {
@@ -242,6 +247,43 @@ fn look(pair: &Pair, with_values: bool) -> Result<Look, DataError> {
         });
     }
     Ok(Look { size, channels: image.channels, alpha: image.alpha, census })
+}
+
+/// What was seen of each pair. With `lenient`, pairs that could not be looked at, or that have another number of channels than most, are
+/// taken out of `found` and become its findings.
+fn usable(found: &mut Pairs, looked: Vec<Result<Look, DataError>>, lenient: bool) -> Result<Vec<Look>, DataError> {
+    if !lenient || looked.iter().all(Result::is_err) {
+        return looked.into_iter().collect();
+    }
+    let mut counts = BTreeMap::new();
+    looked.iter().flatten().for_each(|look| *counts.entry(look.channels).or_insert(0usize) += 1);
+    let most = counts.into_iter().max_by_key(|&(channels, n)| (n, std::cmp::Reverse(channels))).map(|(c, _)| c);
+    let is_usual = |look: &Look| Some(look.channels) == most;
+    let all = std::mem::take(&mut found.pairs);
+    let first = looked
+        .iter()
+        .zip(&all)
+        .find(|(look, _)| look.as_ref().is_ok_and(is_usual))
+        .map(|(_, pair)| pair.image.path().to_owned());
+    let mut looks = Vec::new();
+    for (look, pair) in looked.into_iter().zip(all) {
+        let odd = match look {
+            Ok(look) if is_usual(&look) => {
+                looks.push(look);
+                found.pairs.push(pair);
+                continue;
+            }
+            Ok(look) => DataError::Channels {
+                path: pair.image.path().to_owned(),
+                found: look.channels,
+                first: first.clone().unwrap_or_default(),
+                expected: most.unwrap_or_default(),
+            },
+            Err(e) => e,
+        };
+        found.findings.push(Finding::left_out(&odd));
+    }
+    Ok(looks)
 }
 
 fn merged(looks: Vec<Look>) -> ValueCensus {

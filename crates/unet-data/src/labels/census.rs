@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{MaskKind, MaskValue};
 use crate::{DataError, Image, Pixels};
 
@@ -36,7 +38,40 @@ pub(super) struct Found {
     pub(super) pixels: u64,
 }
 
+/// What one mask holds, in a form to be kept: few values, all of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tallied {
+    /// Width and height in pixels.
+    pub(crate) size: (usize, usize),
+    /// Gray values with their pixels, ascending.
+    gray: Vec<(f64, u64)>,
+    /// 0xRRGGBB with its pixels, ascending.
+    colours: Vec<(u32, u64)>,
+}
+
 impl ValueCensus {
+    /// The census of a single mask of that size to be kept; `None` for one of more than `most` values.
+    pub(crate) fn tallied(&self, size: (usize, usize), most: usize) -> Option<Tallied> {
+        if self.is_overfull() || self.gray.len() + self.colours.len() > most {
+            return None;
+        }
+        let gray = self.gray.values().map(|e| (e.value, e.pixels)).collect();
+        Some(Tallied { size, gray, colours: self.colours.iter().map(|(&k, e)| (k, e.pixels)).collect() })
+    }
+
+    /// The census of a mask that was kept.
+    pub(crate) fn of_tallied(kept: &Tallied, path: &Path) -> Self {
+        let mut census = Self::default();
+        kept.gray.iter().for_each(|&(value, pixels)| census.count(value, pixels, path));
+        for &(colour, pixels) in &kept.colours {
+            let mut entry = Entry { value: mean(colour), ..Entry::default() };
+            entry.count(pixels, path);
+            census.colours.insert(colour, entry);
+        }
+        census
+    }
+
     /// Counts one mask's values in; a mask of three 8-bit channels that differ is one in colour.
     ///
     /// # Errors

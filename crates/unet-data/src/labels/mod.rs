@@ -14,6 +14,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::census::Tallied;
 pub use self::census::ValueCensus;
 pub use self::value::MaskValue;
 use crate::DataError;

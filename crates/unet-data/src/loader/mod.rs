@@ -172,6 +172,11 @@ impl Loader {
         &self.shared.labels
     }
 
+    /// Bytes that decoded images, masks and weight maps take now; never more than [`LoaderConfig::cache_bytes`].
+    pub fn cached_bytes(&self) -> usize {
+        self.shared.cached_bytes.load(Ordering::Relaxed)
+    }
+
     /// Samples drawn in an epoch: patches, where there are several of an image.
     pub fn samples_per_epoch(&self) -> usize {
         self.shared.config.samples_per_epoch.unwrap_or(self.shared.places.len())

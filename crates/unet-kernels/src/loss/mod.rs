@@ -4,7 +4,7 @@
 //! scale·weight) and summed in f64 in an order that depends on the length alone: the same bits at any thread count and tier.
 
 mod bce;
-mod math;
+pub(crate) mod math;
 mod softmax;
 
 /// Pixels that are worked on side by side, and partial sums kept.

@@ -7,7 +7,7 @@ mod tally;
 
 use unet_data::{DataError, Dataset};
 
-pub use predictions::evaluate_predictions;
+pub use predictions::{evaluate_predictions, evaluate_predictions_as};
 pub use report::{
     ClassReport, ImageObjects, ImageReport, IsbiSection, ObjectSection, PixelReport, Report, ShapeScores,
 };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use unet_data::codec::{Pages, is_image_path};
 use unet_data::dataset::natural_order;
-use unet_data::{ClassTable, Image, ValueCensus};
+use unet_data::{ClassTable, IGNORE, Image, MaskOptions, ValueCensus};
 
 use super::image::{Scored, Segmented};
 use super::report::Report;
@@ -22,11 +22,25 @@ use crate::predict::labels_of;
 /// # Errors
 /// Something is missing in `pred`, or differs in size or pages; mask values are not understood; a file cannot be read.
 pub fn evaluate_predictions(pred: &Path, truth: &Path, threshold: f64) -> Result<Report, TrainError> {
+    evaluate_predictions_as(pred, truth, threshold, MaskOptions::default())
+}
+
+/// [`evaluate_predictions`] with mask values, true and predicted ones, understood as the options say: true pixels of the ignored value take
+/// part in no score, and a mask threshold makes two classes of any values.
+///
+/// # Errors
+/// As [`evaluate_predictions`].
+pub fn evaluate_predictions_as(
+    pred: &Path,
+    truth: &Path,
+    threshold: f64,
+    masks: MaskOptions,
+) -> Result<Report, TrainError> {
     if !(0.0..=1.0).contains(&threshold) {
         return Err(TrainError::config("threshold", threshold, "0 to 1"));
     }
     let pairs = pair(pred, truth)?;
-    let classes = classes_of(truth, &pairs)?;
+    let classes = classes_of(truth, &pairs, masks)?;
     let mut tally = Tally::new(&classes);
     let mut thresholded = false;
     for p in &pairs {
@@ -114,7 +128,7 @@ fn stem(path: &Path) -> String {
 }
 
 /// The classes that the true masks hold.
-fn classes_of(truth: &Path, pairs: &[Pair]) -> Result<ClassTable, TrainError> {
+fn classes_of(truth: &Path, pairs: &[Pair], masks: MaskOptions) -> Result<ClassTable, TrainError> {
     let mut census = ValueCensus::default();
     for p in pairs {
         let pages = Pages::open(&p.truth)?;
@@ -122,7 +136,7 @@ fn classes_of(truth: &Path, pairs: &[Pair]) -> Result<ClassTable, TrainError> {
             census.add(&pages.read(page)?, &p.truth)?;
         }
     }
-    Ok(ClassTable::from_census(truth, &census)?)
+    Ok(ClassTable::from_census_with(truth, &census, masks)?)
 }
 
 /// Both files of a pair, open.
@@ -158,6 +172,15 @@ impl<'a> Files<'a> {
             None => self.mask(page, &mask, classes)?,
         };
         let objects = InstanceConfig::at(threshold);
+        let lost =
+            labels.iter().zip(&truth).filter(|&(&label, &true_one)| label == IGNORE && true_one != IGNORE).count();
+        if lost > 0 {
+            let problem = format!(
+                "{lost} pixel(s) have the ignored value where {} has a class: predict one there, or ignore another value",
+                self.pair.truth.display()
+            );
+            return Err(TrainError::Pairing { path: self.pair.pred.clone(), problem });
+        }
         let image = Segmented {
             grid: Grid::new(mask.width(), mask.height()),
             truth: &truth,

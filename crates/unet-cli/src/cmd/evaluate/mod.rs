@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use unet_data::{Dataset, OpenOptions};
+use unet_data::{Dataset, MaskOptions, OpenOptions};
 use unet_train::evaluate::Report;
-use unet_train::{PredictOptions, Predictor, RunConfig, RunDir, evaluate_model, evaluate_predictions};
+use unet_train::{PredictOptions, Predictor, RunConfig, RunDir, evaluate_model, evaluate_predictions_as};
 
 use crate::args::{EvaluateArgs, OnArg};
 use crate::progress::Counter;
@@ -25,7 +25,8 @@ pub fn run(args: &EvaluateArgs, terminal: &Terminal) -> Result<ExitCode> {
     let (title, report) = match (&args.model, &args.data, &args.pred, &args.truth) {
         (Some(model), Some(data), _, _) => score_model(args, model, Path::new(data), terminal)?,
         (_, _, Some(pred), Some(truth)) => {
-            let report = evaluate_predictions(pred, truth, args.threshold.unwrap_or(THRESHOLD))?;
+            let masks = MaskOptions { ignore: args.ignore, threshold: args.mask_threshold };
+            let report = evaluate_predictions_as(pred, truth, args.threshold.unwrap_or(THRESHOLD), masks)?;
             (format!("{} against {}", pred.display(), truth.display()), report)
         }
         _ => bail!("give MODEL and DATA, or --pred and --truth"),

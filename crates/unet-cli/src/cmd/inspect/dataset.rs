@@ -21,6 +21,7 @@ const PREVIEWED: usize = 16;
 pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()> {
     let config = config(args)?;
     let mut options = args.read.options();
+    options.lenient = true;
     options.validation = config.data.open_options().validation;
     let dataset = data::open(path, &options, terminal)?;
     let split = config.data.val.split_of(dataset.as_ref())?;
