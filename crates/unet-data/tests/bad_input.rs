@@ -284,3 +284,55 @@ fn writing_into_a_missing_folder_or_what_png_cannot_hold() {
     assert!(codec::write_tiff(&dir.path().join("b.tif"), &[]).is_err());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "failed writes leave nothing behind");
 }
+
+#[test]
+fn gray_masks_beside_coloured_ones_are_colours_or_named() {
+    // Found by mutated masks: a gray mask of 16 bits opened with the others and could not be loaded, and fractions became whole numbers.
+    let dir = tempdir().unwrap();
+    let (_, labels) = pairs(dir.path(), 3);
+    let colours = Image::new(20, 16, 3, Pixels::U8([[0, 0, 0], [255, 0, 0]].concat().repeat(160))).unwrap();
+    codec::write_png(&labels.join("0.png"), &colours).unwrap();
+    let gray = |value: u16| Image::new(20, 16, 1, Pixels::U16([0, value].repeat(160))).unwrap();
+    codec::write_png(&labels.join("1.png"), &gray(7)).unwrap();
+    let data = open(dir.path()).unwrap();
+    assert_eq!(
+        data.classes().classes().iter().map(|c| c.value).collect::<Vec<_>>(),
+        [0, 0x07_0707, 0xFF_0000, 0xFF_FFFF]
+    );
+    assert_eq!(data.load(1).unwrap().mask.unwrap().labels[..4], [0, 1, 0, 1]);
+    codec::write_png(&labels.join("1.png"), &gray(300)).unwrap();
+    let e = fails(dir.path(), &["1.png", "300", "0 to 255"]);
+    assert!(!e.to_string().contains("2.png"), "{e}");
+    fs::remove_file(labels.join("1.png")).unwrap();
+    let halves = Image::new(20, 16, 1, Pixels::F32([0.0, 0.5].repeat(160))).unwrap();
+    codec::write_tiff(&labels.join("1.tif"), &[halves]).unwrap();
+    fails(dir.path(), &["1.tif", "0.5", "0 to 255"]);
+}
+
+#[test]
+fn an_ignored_value_beyond_8_bits_is_none_of_8_bit_masks() {
+    // Found by random masks: the value was made a colour, whether or not it is one, and the product overflowed.
+    let dir = tempdir().unwrap();
+    pairs(dir.path(), 2);
+    for threshold in [None, Some(128.0)] {
+        let options = OpenOptions {
+            masks: MaskOptions { ignore: Some(unet_data::MaskValue::Gray(65535)), threshold },
+            ..OpenOptions::default()
+        };
+        let data = open_with(dir.path(), &options).unwrap();
+        assert_eq!((data.classes().len(), data.load(0).unwrap().mask.unwrap().labels[19]), (2, 1));
+    }
+}
+
+#[test]
+fn an_image_of_no_pixels_is_named() {
+    // Found by mutated files: the error of a PNM with a width of 0 named no file.
+    let dir = tempdir().unwrap();
+    for (name, bytes) in [("a.pgm", &b"P5\n0 23\n255\n"[..]), ("b.pgm", b"P2\n3 0\n255\n"), ("c.pbm", b"P4\n0 0\n")] {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        for e in [codec::read(&path).unwrap_err(), codec::probe(&path).unwrap_err()] {
+            assert!(e.to_string().contains(name), "{e}");
+        }
+    }
+}

@@ -210,9 +210,13 @@ fn guarded<T>(path: &Path, format: Format, decode: impl FnOnce() -> Result<T, Da
     outcome.unwrap_or_else(|_| Err(DataError::decode(path, format.name(), "the decoder cannot make sense of it")))
 }
 
-/// Refuses dimensions beyond the limit, and such as the file's size cannot hold; gives the number of values.
+/// Refuses images of no pixels, dimensions beyond the limit, and such as the file's size cannot hold; gives the number of values.
 fn check_dimensions(path: &Path, (width, height): (u64, u64), samples: u64, depth: u64) -> Result<usize, DataError> {
     let values = width.saturating_mul(height).saturating_mul(samples);
+    if values == 0 {
+        let found = format!("none: it is said to have {width}×{height}");
+        return Err(DataError::Pixels { path: path.to_owned(), found, expected: "at least one pixel" });
+    }
     let bytes = values.saturating_mul(depth.div_ceil(8));
     if bytes > MAX_IMAGE_BYTES {
         return Err(DataError::TooLarge { path: path.to_owned(), width, height, bytes, limit: MAX_IMAGE_BYTES });

@@ -38,6 +38,15 @@ pub(super) struct Found {
     pub(super) pixels: u64,
 }
 
+/// Stands for gray values beside colours that are none: fractions, and what 8 bits do not hold.
+pub(super) const NO_COLOUR: u32 = u32::MAX;
+
+/// The colour that a gray value is, where it is a whole one of 8 bits.
+pub(super) fn gray_colour(value: f64) -> Option<u32> {
+    let whole = value as u8;
+    (f64::from(whole) == value).then(|| u32::from(whole) * 0x01_0101)
+}
+
 /// What one mask holds, in a form to be kept: few values, all of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,8 +143,7 @@ impl ValueCensus {
         }
         let mut all: BTreeMap<u32, u64> = self.colours.iter().map(|(&k, e)| (k, e.pixels)).collect();
         for found in gray {
-            // A gray value beyond 8 bits is no colour: kept as a value that no colour has, it is refused when it is met.
-            let key = if found.value < 256.0 { found.value as u32 * 0x01_0101 } else { u32::MAX };
+            let key = gray_colour(found.value).unwrap_or(NO_COLOUR);
             *all.entry(key).or_default() += found.pixels;
         }
         let ignored = ignore.and_then(MaskValue::as_rgb);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::census::first_colour;
+use super::census::{first_colour, gray_colour};
 use super::{ClassTable, IGNORE, MaskKind, MaskValue, ValueCensus, palette};
 use crate::{DataError, Image, LabelMap, Pixels};
 
@@ -119,6 +119,12 @@ impl ClassTable {
             (Pixels::U8(v), 3) => {
                 let colours = v.as_chunks::<3>().0.iter().map(|&[r, g, b]| u32::from_be_bytes([0, r, g, b]));
                 mapped(colours, u32::MAX, find)
+            }
+            // Any other mask without a colour is a gray one.
+            _ if first_colour(mask).is_none() => {
+                let gray = |i: usize| mask.pixels().get(i).map_or(f64::NAN, f64::from);
+                let values = (0..mask.pixels().len()).step_by(mask.channels()).map(gray);
+                mapped(values, f64::NAN, |v| find(gray_colour(v)?))
             }
             _ => None,
         };

@@ -130,6 +130,10 @@ impl ClassTable {
             let wanted = "whole numbers from 0 to 65535; or call all from a threshold on class 1: --mask-threshold 0.5";
             return Err(census.error(path, |v| !value::is_label(v), wanted));
         }
+        if kind == MaskKind::Colours && found.iter().any(|f| f.value == f64::from(census::NO_COLOUR)) {
+            let wanted = "whole numbers from 0 to 255 in gray masks, since others are in 8-bit colours";
+            return Err(census.error(path, |v| census::gray_colour(v).is_none(), wanted));
+        }
         if found.len() < 2 {
             let ignored = if ignore.is_some() { " (beside the ignored one)" } else { "" };
             let wanted = format!("two values or more{ignored}: with one alone there is nothing to learn");

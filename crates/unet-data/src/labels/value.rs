@@ -29,7 +29,7 @@ impl MaskValue {
     /// 0xRRGGBB; a gray value of 8 bits is that gray.
     pub(super) fn as_rgb(self) -> Option<u32> {
         match self {
-            Self::Gray(v) => (v < 256).then_some(v * 0x01_0101),
+            Self::Gray(v) => (v < 256).then(|| v * 0x01_0101),
             Self::Rgb([r, g, b]) => Some(u32::from_be_bytes([0, r, g, b])),
         }
     }
