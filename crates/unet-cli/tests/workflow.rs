@@ -4,6 +4,7 @@ mod support;
 
 use serde_json::Value;
 use support::{Desk, SIZE, values_of};
+use unet_data::{Image, Pixels};
 
 #[test]
 fn train_predict_evaluate() {
@@ -198,4 +199,75 @@ fn a_tier_is_forced_tried_and_refused() {
     let ended = desk.unet(&["inspect", "--cpu", "--tier", "sse9"]);
     assert_eq!(ended.code, Some(2));
     assert!(ended.err.contains("sse9") && ended.err.contains("portable"), "{}", ended.err);
+}
+
+#[test]
+fn an_examination_goes_on_where_training_stops() {
+    let desk = Desk::with_data();
+    std::fs::remove_file(desk.path("data/label/2.png")).expect("removed");
+    desk.fails(&["train", "data", "--config", "tiny.toml", "--out", "run"], &["without a mask", "2.png"]);
+    let ended = desk.unet(&["inspect", "data"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    for part in ["1 image(s) without a mask", "image/2.png", "NAME_mask", "class 255"] {
+        assert!(ended.out.contains(part), "no '{part}' in\n{}", ended.out);
+    }
+}
+
+#[test]
+fn what_masks_hold_is_remembered_where_the_environment_says() {
+    let desk = Desk::with_data();
+    let inspect = |cache: &str| {
+        let ended = desk.command(&["inspect", "data"]).env("UNET_CACHE", cache).output().expect("it runs");
+        assert!(ended.status.success());
+        ended.stdout
+    };
+    let nowhere = inspect("");
+    assert!(!desk.path("cache").exists());
+    assert_eq!([inspect("cache"), inspect("cache")], [nowhere.clone(), nowhere]);
+    assert_eq!(desk.list("cache").len(), 1);
+    assert_eq!(desk.list("data"), ["image", "label"], "nothing is written beside the data");
+}
+
+#[test]
+fn finished_masks_are_scored_without_ignored_pixels() {
+    let desk = Desk::new();
+    let write = |name: &str, values: &[u8]| {
+        desk.png(name, &Image::new(4, 2, 1, Pixels::U8(values.to_vec())).expect("an image"));
+    };
+    write("truth/0.png", &[0, 0, 1, 1, 99, 99, 1, 0]);
+    write("pred/0.png", &[0, 0, 1, 1, 1, 0, 0, 0]);
+    let accuracy = |flags: &[&str]| {
+        let ended = desk.unet(&[&["evaluate", "--pred", "pred", "--truth", "truth", "--json"], flags].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        serde_json::from_str::<Value>(&ended.out).expect("JSON")["pixel_accuracy"].as_f64()
+    };
+    assert_eq!(accuracy(&["--ignore", "99"]), Some(5.0 / 6.0));
+    assert_eq!(accuracy(&["--mask-threshold", "1"]), Some(0.75));
+    let ended = desk.unet(&["evaluate", "run", "data", "--ignore", "99"]);
+    assert_eq!(ended.code, Some(2), "a model brings its own");
+}
+
+#[test]
+fn training_gives_the_same_bits_on_one_thread_and_on_two() {
+    let desk = Desk::with_data();
+    let settings = support::TINY.replace("threads = 1\n", "").replace("patch = 16", "patch = 16\nshuffle = true");
+    desk.write("free.toml", settings);
+    for threads in ["1", "2"] {
+        let run = format!("run{threads}");
+        let ended = desk.unet(&[
+            "train",
+            "data",
+            "--config",
+            "free.toml",
+            "--val",
+            "3..4",
+            "--threads",
+            threads,
+            "--out",
+            &run,
+        ]);
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+    }
+    let read = |run: &str| std::fs::read(desk.path(run).join("checkpoints/last.safetensors")).expect("a checkpoint");
+    assert!(read("run1") == read("run2"), "the weights depend on the number of threads");
 }

@@ -1,7 +1,8 @@
 //! Mutated files: whatever bytes a file has, reading it gives an image or an error that names the file, never a panic; and whatever a
 //! mask holds, its values become classes of the table or an error.
 //!
-//! `UNET_FUZZ_CASES` sets the number of mutants of each decoder (10,000 unless set; a million is a run by hand). The seeds are files of a
+//! `UNET_FUZZ_CASES` sets the number of mutants of each decoder (10,000 unless set; a million is a run by hand), `UNET_FUZZ_FIRST` the number of
+//! the first, so that such a run may be made in parts. The seeds are files of a
 //! few kilobytes, since what a reader may allocate is bounded by a file's size: ten thousand take seconds. `fuzz/` in the workspace's root has the
 //! same decoders as targets of cargo-fuzz, which finds its own way into them.
 #![allow(clippy::unwrap_used)]
@@ -27,8 +28,12 @@ const LARGEST: usize = 4096;
 /// However busy the machine, no mutant of a few kilobytes may take so long.
 const LONGEST: Duration = Duration::from_secs(20);
 
+fn number(variable: &str) -> Option<usize> {
+    std::env::var(variable).ok().and_then(|n| n.parse().ok())
+}
+
 fn cases() -> usize {
-    std::env::var("UNET_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000)
+    number("UNET_FUZZ_CASES").unwrap_or(10_000)
 }
 
 /// One to five random edits: bits flipped, bytes set, a piece removed, doubled or filled.
@@ -72,7 +77,8 @@ fn hammer(seeds: &[Vec<u8>], path: &Path, read: impl Fn() -> bool + std::panic::
     });
     assert!(!seeds.is_empty());
     let (start, mut understood) = (Instant::now(), 0);
-    for case in 0..cases() {
+    let first = number("UNET_FUZZ_FIRST").unwrap_or(0);
+    for case in first..first + cases() {
         let mut bytes = seeds[case % seeds.len()].clone();
         mutate(&mut bytes, &mut ChaCha8Rng::seed_from_u64(case as u64));
         std::fs::write(path, &bytes).unwrap();

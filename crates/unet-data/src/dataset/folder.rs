@@ -82,8 +82,9 @@ fn match_up(
         paths
     };
     let (without_mask, without_image) = (lonely(images, masks), lonely(masks, images));
-    let is_partly = images.len() > without_mask.len();
-    if (!without_mask.is_empty() || !without_image.is_empty()) && !(lenient && is_partly) {
+    let all_paired = without_mask.is_empty() && without_image.is_empty();
+    let goes_on = all_paired || (lenient && images.len() > without_mask.len());
+    if !goes_on {
         return Err(DataError::Unpaired { path: root.to_owned(), images: without_mask, masks: without_image });
     }
     let mut stems: Vec<&String> = images.keys().collect();
