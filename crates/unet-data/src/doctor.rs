@@ -48,14 +48,6 @@ pub struct Finding {
     pub files: Vec<String>,
 }
 
-impl Finding {
-    /// A pair that was left out, for this reason.
-    pub(crate) fn left_out(e: &DataError) -> Self {
-        let remedy = "mend or remove the pair".to_owned();
-        Self { severity: Severity::Error, what: e.to_string(), remedy, files: Vec::new() }
-    }
-}
-
 /// What looking at everything gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkup {

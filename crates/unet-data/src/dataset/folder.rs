@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::listing::{self, IMAGE_NAMES, MASK_NAMES};
 use super::mask::Mask;
 use super::outline::{Drawing, Shape};
-use super::paired::{Pair, Pairs, pages, with_mask};
+use super::paired::{Pair, Pairs, left_out, pages, with_mask};
 use super::{annotations, roi};
 use crate::codec::Axes;
 use crate::{ClassTable, DataError, Finding, Severity};
@@ -96,7 +96,7 @@ fn match_up(
     for one in opened {
         match one {
             Ok(some) => pairs.extend(some),
-            Err(e) if lenient => findings.push(Finding::left_out(&e)),
+            Err(e) if lenient => findings.push(left_out(&e)),
             Err(e) => return Err(e),
         }
     }

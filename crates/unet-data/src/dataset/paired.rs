@@ -14,7 +14,7 @@ use super::mask::Mask;
 use super::{Dataset, OpenOptions, out_of_range};
 use crate::codec::{Axes, Pages};
 use crate::labels::ValueCensus;
-use crate::{ClassTable, DataError, Finding, Image, Sample};
+use crate::{ClassTable, DataError, Finding, Image, Sample, Severity};
 
 /// Files whose pages are channels are noted one by one, up to so many.
 const MOST_NOTES: usize = 3;
@@ -249,6 +249,12 @@ fn look(pair: &Pair, values: Option<&CensusCache>) -> Result<Look, DataError> {
     Ok(Look { size, channels: image.channels, alpha: image.alpha, census })
 }
 
+/// What there is to say of a pair that was left out, for this reason.
+pub(super) fn left_out(e: &DataError) -> Finding {
+    let remedy = "mend or remove the pair".to_owned();
+    Finding { severity: Severity::Error, what: e.to_string(), remedy, files: Vec::new() }
+}
+
 /// What was seen of each pair. With `lenient`, pairs that could not be looked at, or that have another number of channels than most, are
 /// taken out of `found` and become its findings.
 fn usable(found: &mut Pairs, looked: Vec<Result<Look, DataError>>, lenient: bool) -> Result<Vec<Look>, DataError> {
@@ -281,7 +287,7 @@ fn usable(found: &mut Pairs, looked: Vec<Result<Look, DataError>>, lenient: bool
             },
             Err(e) => e,
         };
-        found.findings.push(Finding::left_out(&odd));
+        found.findings.push(left_out(&odd));
     }
     Ok(looks)
 }
