@@ -44,6 +44,8 @@ enum Command {
     Memcheck(memcheck::Args),
     /// Measure speed and memory beside a peer's
     Bench(bench::Args),
+    /// Make the tables and the plot of docs/performance/*.json: README.md, docs/performance.md, step.svg
+    BenchReport,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Oracle(args) => oracle::run(&args),
         Command::Memcheck(args) => memcheck::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::BenchReport => bench::published::write(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,112 +1,182 @@
-//! Times the 3×3 convolutions of the article's U-Net layer by layer: forward, gradient of the input, gradient of the weights,
-//! in milliseconds and *effective* GFLOP/s (those of a direct convolution, whatever the algorithm).
+//! The worker of `cargo xtask bench layers`: times each layer of a U-Net by itself, forward, gradient of the input and gradient of the
+//! weights, beside the most that the tier can multiply and the memory can copy.
 //!
-//! `cargo run --release -p unet-kernels --example bench_layers -- [tier] [threads] [side] [batch] [base] [repeats]`
+//! Takes `--network tutorial|milesial --side 512 --base 64 --threads 2 --repeats 2`, and the tier from `UNET_TIER`. Prints JSON, a line each:
+//! `{"limits": {…}}`, then `{"layer": {…}}` for each layer; times are the fastest of the repeats, in seconds.
 //! (`ONLY=…` in the environment keeps the layers whose name contains it.)
 
+use std::collections::HashMap;
+use std::error::Error;
 use std::time::Instant;
 
-use rand::{Rng, SeedableRng};
-use unet_kernels::{ConvShape, Dims, Kernels, Map, MapMut, ShapeError, Tier};
+use rayon::prelude::*;
+use unet_kernels::{ConvShape, Dims, Kernels, Map, MapMut, Placement, ShapeError, Source};
 
-/// One convolution of the network.
+/// What a layer computes.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A convolution with a square kernel.
+    Conv(usize),
+    /// A 2×2 transposed convolution with stride 2.
+    Transposed,
+}
+
+/// One layer of the network on maps of `side`² pixels.
 struct Layer {
+    kind: Kind,
     side: usize,
     cin: usize,
     cout: usize,
-    kernel: usize,
 }
 
 impl Layer {
     fn name(&self) -> String {
-        format!("{0}² {1}→{2} {3}×{3}", self.side, self.cin, self.cout, self.kernel)
+        let Self { kind, side, cin, cout } = self;
+        match kind {
+            Kind::Conv(kernel) => format!("{side}² {cin}→{cout} {kernel}×{kernel}"),
+            Kind::Transposed => format!("{side}² {cin}→{cout} up 2×2"),
+        }
+    }
+
+    /// Operations of each pass, computed directly.
+    fn operations(&self) -> f64 {
+        let taps = match self.kind {
+            Kind::Conv(kernel) => kernel * kernel,
+            Kind::Transposed => 4,
+        };
+        2.0 * (taps * self.side * self.side * self.cin * self.cout) as f64
     }
 }
 
-/// The convolutions of the bilinear U-Net with `base` channels on square images.
-fn layers(side: usize, base: usize) -> Vec<Layer> {
-    let channels = [base, 2 * base, 4 * base, 8 * base, 8 * base];
+/// The layers of the U-Net with `base` channels on one square image, in the order in which they run.
+fn layers(milesial: bool, side: usize, base: usize) -> Vec<Layer> {
     let mut all = Vec::new();
-    let mut push = |level: usize, cin, cout| all.push(Layer { side: side >> level, cin, cout, kernel: 3 });
-    push(0, 1, base);
-    push(0, base, base);
+    let mut push = |kind, level: usize, cin, cout| all.push(Layer { kind, side: side >> level, cin, cout });
+    let conv = Kind::Conv(3);
+    let deepest = if milesial { 16 * base } else { 8 * base };
+    let encoder = [base, 2 * base, 4 * base, 8 * base, deepest];
+    push(conv, 0, 1, base);
+    push(conv, 0, base, base);
     for level in 1..5 {
-        push(level, channels[level - 1], channels[level]);
-        push(level, channels[level], channels[level]);
+        push(conv, level, encoder[level - 1], encoder[level]);
+        push(conv, level, encoder[level], encoder[level]);
     }
+    let mut below = deepest;
     for level in (0..4).rev() {
-        let narrow = if level > 0 { channels[level] / 2 } else { base };
-        push(level, 2 * channels[level], channels[level]);
-        push(level, channels[level], narrow);
+        if milesial {
+            push(Kind::Transposed, level + 1, below, below / 2);
+            below /= 2;
+        }
+        let out = if milesial || level == 0 { encoder[level] } else { encoder[level] / 2 };
+        push(conv, level, encoder[level] + below, out);
+        push(conv, level, out, out);
+        below = out;
     }
-    all.push(Layer { side, cin: base, cout: 1, kernel: 1 });
+    push(Kind::Conv(1), 0, base, 1);
     all
 }
 
-/// Seconds that this thread has spent on a processor, where the system tells (Linux).
-fn processor_seconds() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(text.split_whitespace().next()?.parse::<f64>().ok()? * 1e-9)
-}
-
-/// The fastest of some runs, in seconds: by the clock or, with one thread, of processor time, which others do not disturb.
+/// The fastest of some runs after a first, in seconds.
 fn best(repeats: usize, mut work: impl FnMut()) -> f64 {
-    let alone = rayon::current_num_threads() == 1;
-    let time = |work: &mut dyn FnMut()| {
-        let (start, spent) = (Instant::now(), processor_seconds().filter(|_| alone));
+    work();
+    let mut time = || {
+        let start = Instant::now();
         work();
-        let wall = start.elapsed().as_secs_f64();
-        match (spent, processor_seconds()) {
-            // The system counts in ticks of some milliseconds.
-            (Some(before), Some(after)) if wall > 0.02 => after - before,
-            _ => wall,
-        }
+        start.elapsed().as_secs_f64()
     };
-    (0..repeats + 1).map(|_| time(&mut work)).fold(f64::INFINITY, f64::min)
+    (0..repeats).map(|_| time()).fold(f64::INFINITY, f64::min)
 }
 
-fn measure(kernels: Kernels, layer: &Layer, batch: usize, repeats: usize) -> Result<[f64; 4], ShapeError> {
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
-    let mut random = |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random::<f32>() - 0.5).collect() };
-    let shape = ConvShape::same(layer.cin, layer.cout, layer.kernel);
-    let x_dims = Dims::new(batch, layer.side, layer.side, layer.cin);
-    let y_dims = x_dims.with_channels(layer.cout);
-    let (mut x, mut y, w) = (random(x_dims.len()), random(y_dims.len()), random(shape.weight_len()));
-    let mut dw = vec![0.0; shape.weight_len()];
-    let mut weights = kernels.conv_weights(shape, &w);
-    let pack = best(repeats, || kernels.conv_repack(&mut weights, &w));
-    let (xm, mut ym) = (Map::new(&x, x_dims)?, MapMut::new(&mut y, y_dims)?);
-    let forward = best(repeats, || kernels.conv_forward(xm.into(), &weights, None, ym.reborrow()));
-    let ym = Map::new(&y, y_dims)?;
-    let grad_weight = best(repeats, || kernels.conv_grad_weight(xm.into(), ym, shape, &mut dw));
-    let mut xm = MapMut::new(&mut x, x_dims)?;
-    let grad_input = best(repeats, || kernels.conv_grad_input(ym, &weights, xm.reborrow()));
-    Ok([pack, forward, grad_input, grad_weight])
+/// Values from −0.5 to 0.5.
+fn noise(seed: usize, len: usize) -> Vec<f32> {
+    let hash = |i: usize| (i as u32 ^ (seed as u32) << 24).wrapping_mul(2_654_435_761);
+    (0..len).map(|i| (hash(i) >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut args = std::env::args().skip(1);
-    let tier: Tier = args.next().map_or(Ok(Tier::detect()), |a| a.parse())?;
-    let mut number = |default: usize| args.next().map_or(Ok(default), |a| a.parse::<usize>());
-    let (threads, side, batch, base, repeats) = (number(1)?, number(512)?, number(1)?, number(64)?, number(3)?);
-    let kernels = Kernels::with_tier(tier)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-    if threads == 1 { pool.use_current_thread() } else { pool }.build_global()?;
-    println!("tier {tier}, {threads} threads, {batch}×{side}×{side}, base {base}, best of {repeats}");
-    println!("| layer | pack ms | forward ms | GFLOP/s | grad-input ms | GFLOP/s | grad-weight ms | GFLOP/s |");
-    println!("|---|---|---|---|---|---|---|---|");
-    let (mut totals, mut work) = ([0.0; 4], 0.0);
-    let only = std::env::var("ONLY").unwrap_or_default();
-    for layer in layers(side, base).into_iter().filter(|l| l.name().contains(&only)) {
-        let Layer { side, cin, cout, kernel } = layer;
-        let flop = 2.0 * (kernel * kernel * batch * side * side * cin * cout) as f64;
-        let times = measure(kernels, &layer, batch, repeats)?;
-        let cells = times[1..].iter().map(|t| format!("{:.1} | {:.0}", t * 1e3, flop / t / 1e9)).collect::<Vec<_>>();
-        println!("| {} | {:.1} | {} |", layer.name(), times[0] * 1e3, cells.join(" | "));
-        totals.iter_mut().zip(times).for_each(|(sum, t)| *sum += t);
-        work += flop;
+/// Seconds forward, for the gradient of the input, for the gradient of the weights.
+fn measure(kernels: Kernels, layer: &Layer, repeats: usize) -> Result<[f64; 3], ShapeError> {
+    let (side, cin, cout) = (layer.side, layer.cin, layer.cout);
+    let x_dims = Dims::new(1, side, side, cin);
+    let y_side = if matches!(layer.kind, Kind::Transposed) { 2 * side } else { side };
+    let y_dims = Dims::new(1, y_side, y_side, cout);
+    let (mut x, mut y) = (noise(1, x_dims.len()), noise(2, y_dims.len()));
+    match layer.kind {
+        Kind::Conv(kernel) => {
+            let shape = ConvShape::same(cin, cout, kernel);
+            let weights = kernels.conv_weights(shape, &noise(3, shape.weight_len()));
+            let mut dw = vec![0.0; shape.weight_len()];
+            let source = Source::from(Map::new(&x, x_dims)?);
+            let mut to = MapMut::new(&mut y, y_dims)?;
+            let forward = best(repeats, || kernels.conv_forward(source, &weights, None, to.reborrow()));
+            let dy = Map::new(&y, y_dims)?;
+            let by_weight = best(repeats, || kernels.conv_grad_weight(source, dy, shape, &mut dw));
+            let mut dx = MapMut::new(&mut x, x_dims)?;
+            let by_input = best(repeats, || kernels.conv_grad_input(dy, &weights, dx.reborrow()));
+            Ok([forward, by_input, by_weight])
+        }
+        Kind::Transposed => {
+            let weights = kernels.transpose_weights(cin, cout, &noise(3, 4 * cin * cout));
+            let (mut dw, mut db, place) = (vec![0.0; 4 * cin * cout], vec![0.0; cout], Placement { top: 0, left: 0 });
+            let source = Source::from(Map::new(&x, x_dims)?);
+            let mut to = MapMut::new(&mut y, y_dims)?;
+            let forward = best(repeats, || kernels.transpose_forward(source, &weights, None, to.reborrow(), place));
+            let dy = Map::new(&y, y_dims)?;
+            let by_weight = best(repeats, || kernels.transpose_grad_weight(source, dy, place, &mut dw, &mut db));
+            let mut dx = MapMut::new(&mut x, x_dims)?;
+            let by_input = best(repeats, || kernels.transpose_grad_input(dy, &weights, dx.reborrow(), place));
+            Ok([forward, by_input, by_weight])
+        }
     }
-    let cells = totals[1..].iter().map(|t| format!("{:.0} | {:.0}", t * 1e3, work / t / 1e9)).collect::<Vec<_>>();
-    println!("| all | {:.0} | {} |", totals[0] * 1e3, cells.join(" | "));
-    Ok(())
+}
+
+/// Bytes per second read and written by copying far more than any cache holds, on all threads.
+fn copy_rate(repeats: usize) -> f64 {
+    const VALUES: usize = 1 << 26;
+    let (from, mut to) = (vec![1.0f32; VALUES], vec![0.0f32; VALUES]);
+    let share = VALUES / rayon::current_num_threads();
+    let seconds = best(repeats.max(3), || {
+        to.par_chunks_mut(share).zip(from.par_chunks(share)).for_each(|(to, from)| to.copy_from_slice(from));
+    });
+    2.0 * (VALUES * size_of::<f32>()) as f64 / seconds
+}
+
+fn flags() -> Result<HashMap<String, String>, String> {
+    let (mut args, mut flags) = (std::env::args().skip(1), HashMap::new());
+    while let Some(flag) = args.next() {
+        let value = args.next().ok_or_else(|| format!("{flag} has no value"))?;
+        flags.insert(flag, value);
+    }
+    Ok(flags)
+}
+
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let flags = flags()?;
+    let take = |flag: &str| flags.get(flag).ok_or_else(|| format!("{flag} is missing"));
+    let number = |flag: &str| take(flag)?.parse::<usize>().map_err(|_| format!("{flag} takes a number"));
+    let milesial = match take("--network")?.as_str() {
+        "tutorial" => false,
+        "milesial" => true,
+        other => return Err(format!("--network {other}: expected tutorial or milesial").into()),
+    };
+    let (side, base, threads, repeats) =
+        (number("--side")?, number("--base")?, number("--threads")?, number("--repeats")?);
+    let kernels = Kernels::from_env()?;
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(|| {
+        let (peak, copy) = (kernels.measured_peak(), copy_rate(repeats));
+        println!(
+            r#"{{"limits": {{"tier": "{}", "threads": {}, "peak_flops": {peak:.4e}, "copy_bytes_per_s": {copy:.4e}}}}}"#,
+            kernels.tier(),
+            rayon::current_num_threads(),
+        );
+        let only = std::env::var("ONLY").unwrap_or_default();
+        for layer in layers(milesial, side, base).into_iter().filter(|layer| layer.name().contains(&only)) {
+            let [forward, by_input, by_weight] = measure(kernels, &layer, repeats)?;
+            println!(
+                r#"{{"layer": {{"name": "{}", "flop": {:.6e}, "forward_s": {forward:.4e}, "grad_input_s": {by_input:.4e}, "grad_weight_s": {by_weight:.4e}}}}}"#,
+                layer.name(),
+                layer.operations(),
+            );
+        }
+        Ok(())
+    })
 }

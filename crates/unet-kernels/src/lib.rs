@@ -29,6 +29,7 @@ mod magnify;
 mod norm;
 mod pack;
 mod passes;
+mod peak;
 mod pool;
 pub mod reference;
 mod resample;

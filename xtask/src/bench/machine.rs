@@ -1,9 +1,9 @@
 //! The machine a measurement ran on, as the report states it. Takes nothing; yields what the system tells, and says `unknown` for the rest.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a number is worth depends on this.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub cpu: String,
@@ -38,6 +38,14 @@ impl Machine {
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             load_before: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()),
         }
+    }
+}
+
+impl Machine {
+    /// Whether numbers of the two may stand in one file: the same processor, as many of its cores, the same system.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let key = |machine: &Self| (machine.cpu.clone(), machine.cores, machine.features.clone(), machine.os.clone());
+        key(self) == key(other)
     }
 }
 

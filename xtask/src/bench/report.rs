@@ -1,160 +1,235 @@
-//! What a measurement gave: a Markdown table for people and JSON for programs. Takes rows; yields text.
+//! What measurements gave: Markdown tables for people and JSON for programs. Takes rows and layers; yields text, and a file that keeps what
+//! earlier runs on the same machine measured.
 
+use super::layers::Layers;
 use super::machine::Machine;
-use super::pairs::Comparison;
-use super::worker::Ready;
-use anyhow::{Context, Result};
-use serde::Serialize;
+use super::row::best;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Everything that one run of `cargo xtask bench` measured.
-#[derive(Debug, Serialize)]
+pub use super::row::Row;
+
+/// What `cargo xtask bench` measured on one machine.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Where.
     pub machine: Machine,
     /// With what; ours is `unet`.
     pub versions: BTreeMap<String, String>,
-    /// Threads that both sides computed with.
-    pub threads: usize,
     /// A row for each case and each setting of the peer.
     pub rows: Vec<Row>,
-}
-
-/// One comparison. Times are medians in seconds, memory is the process's peak in megabytes.
-#[derive(Debug, Clone, Serialize)]
-pub struct Row {
-    /// The measurement's name: `step`.
-    pub bench: String,
-    /// `f32/512x512x1/tutorial`
-    pub case: String,
-    /// What ours ran on: precision and instruction-set tier.
-    pub ours: String,
-    /// Our median.
-    pub ours_s: f64,
-    /// The peer and its setting.
-    pub peer: String,
-    /// The peer's median.
-    pub peer_s: f64,
-    /// Median of ours / peer, pair by pair: below 1 we are faster.
-    pub ratio: f64,
-    /// The smallest ratio of a pair.
-    pub ratio_min: f64,
-    /// The largest ratio of a pair.
-    pub ratio_max: f64,
-    /// Our peak memory; null where the system does not tell.
-    pub ours_peak_mb: Option<f64>,
-    /// The peer's peak memory.
-    pub peer_peak_mb: Option<f64>,
-    /// Pairs measured.
-    pub runs: usize,
-}
-
-impl Row {
-    /// A row without memory; the peaks are filled in by the caller, who holds the processes.
-    pub fn new(bench: &str, case: &str, ours: &Ready, peer: &Ready, comparison: &Comparison) -> Self {
-        let ratios = comparison.ratios();
-        Self {
-            bench: bench.to_owned(),
-            case: case.to_owned(),
-            ours: ours.what.clone(),
-            ours_s: comparison.ours(),
-            peer: peer.what.clone(),
-            peer_s: comparison.peer(),
-            ratio: comparison.ratio(),
-            ratio_min: ratios.first().copied().unwrap_or(f64::NAN),
-            ratio_max: ratios.last().copied().unwrap_or(f64::NAN),
-            ours_peak_mb: None,
-            peer_peak_mb: None,
-            runs: comparison.pairs.len(),
-        }
-    }
+    /// A table of layers for each tier, number of threads and network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<Layers>,
 }
 
 impl Report {
-    /// The table, under a line about the machine.
+    /// Nothing measured yet, on the machine at hand.
+    pub fn here() -> Self {
+        let versions = BTreeMap::from([("unet".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+        Self { machine: Machine::look(), versions, rows: Vec::new(), layers: Vec::new() }
+    }
+
+    /// The tables, under a line about the machine.
     pub fn markdown(&self) -> String {
-        let machine = &self.machine;
-        let versions: Vec<String> = self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-        let load = machine.load_before.map_or("unknown".to_owned(), |load| format!("{load:.1}"));
-        let mut text = format!(
-            "{}, {} threads, {} ({}); {}; load before {load}\n\n",
-            machine.cpu,
-            self.threads,
-            machine.os,
-            machine.features.join(" "),
-            versions.join(", "),
-        );
-        text += "| case | ours | s | peer | s | ours / peer (min–max) | MB ours | MB peer | pairs |\n";
-        text += "|---|---|--:|---|--:|--:|--:|--:|--:|\n";
-        let megabytes = |peak: Option<f64>| peak.map_or("?".to_owned(), |mb| format!("{mb:.0}"));
-        for row in &self.rows {
-            text += &format!(
-                "| {} | {} | {:.3} | {} | {:.3} | **{:.2}** ({:.2}–{:.2}) | {} | {} | {} |\n",
-                row.case,
-                row.ours,
-                row.ours_s,
-                row.peer,
-                row.peer_s,
-                row.ratio,
-                row.ratio_min,
-                row.ratio_max,
-                megabytes(row.ours_peak_mb),
-                megabytes(row.peer_peak_mb),
-                row.runs,
-            );
+        let load = self.machine.load_before.map_or("unknown".to_owned(), |load| format!("{load:.1}"));
+        let mut text = format!("{}; load before {load}\n", self.heading());
+        if !self.rows.is_empty() {
+            text += &format!("\n{}", table(&self.rows.iter().collect::<Vec<_>>()));
         }
+        self.layers.iter().for_each(|layers| text += &format!("\n{}", layers.markdown()));
         text
     }
 
-    /// Writes the JSON to `path`.
+    /// `A CPU, 2 cores, linux x86_64 (avx2 fma); torch 2.15.0, unet 0.1.0`
+    pub fn heading(&self) -> String {
+        let Machine { cpu, cores, os, features, .. } = &self.machine;
+        let versions: Vec<String> = self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        format!("{cpu}, {cores} cores, {os} ({}); {}", features.join(" "), versions.join(", "))
+    }
+
+    /// Reads a file that [`Self::write_json`] wrote.
+    pub fn read_json(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no report of a bench", path.display()))
+    }
+
+    /// Writes the JSON to `path`. Where that is an earlier report of the same machine, its other rows stay; those measured again are replaced.
     pub fn write_json(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).context("cannot write the report as JSON")?;
+        let mut all = self.without_rows();
+        if path.exists() {
+            all = Self::read_json(path)?;
+            if !all.machine.is_like(&self.machine) {
+                bail!(
+                    "{} has the numbers of {} with {} cores, this is {} with {}: name another file",
+                    path.display(),
+                    all.machine.cpu,
+                    all.machine.cores,
+                    self.machine.cpu,
+                    self.machine.cores
+                );
+            }
+            all.machine = self.machine.clone();
+            all.versions.extend(self.versions.clone());
+        }
+        all.rows.retain(|old| !self.rows.iter().any(|new| new.replaces(old)));
+        all.rows.extend(self.rows.iter().cloned());
+        all.layers.retain(|old| !self.layers.iter().any(|new| new.replaces(old)));
+        all.layers.extend(self.layers.iter().cloned());
+        let text = serde_json::to_string_pretty(&all).context("cannot write the report as JSON")?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn without_rows(&self) -> Self {
+        let (machine, versions) = (self.machine.clone(), self.versions.clone());
+        Self { machine, versions, rows: Vec::new(), layers: Vec::new() }
     }
 }
 
+/// Rows as a table. Those of one network and image, in all precisions, follow each other and end with the best of the peers in each precision:
+/// like is compared with like.
+pub fn table(rows: &[&Row]) -> String {
+    let mut text = String::from(
+        "| case | ours | s (min–max) | peer | s (min–max) | ours / peer (min–max) | MB ours | MB peer | cores | pairs |\n\
+         |---|---|--:|---|--:|--:|--:|--:|--:|--:|\n",
+    );
+    let mut groups: Vec<(&str, &str, Vec<&Row>)> = Vec::new();
+    for row in rows {
+        match groups.iter_mut().find(|(bench, shape, _)| (*bench, *shape) == (row.bench.as_str(), row.shape())) {
+            Some((.., group)) => group.push(row),
+            None => groups.push((&row.bench, row.shape(), vec![row])),
+        }
+    }
+    for (bench, _, group) in groups {
+        group.iter().for_each(|row| text += &line(row));
+        if !matches!(bench, "step" | "infer") {
+            continue;
+        }
+        let mut sides: Vec<(&str, Option<&str>)> = Vec::new();
+        for row in &group {
+            let side = (row.ours.as_str(), row.peer_isa.as_deref());
+            if !sides.contains(&side) {
+                sides.push(side);
+            }
+        }
+        for (ours, isa) in sides {
+            let fits = |row: &Row| row.ours == ours && row.peer_isa.as_deref() == isa;
+            best(group.iter().copied(), fits).into_iter().for_each(|row| text += &best_line(row));
+        }
+    }
+    text
+}
+
+fn line(row: &Row) -> String {
+    let number = |value: Option<f64>, digits: usize| value.map_or("?".to_owned(), |value| format!("{value:.digits$}"));
+    if let Some(why) = &row.did_not_run {
+        let peer = if row.setting.is_empty() || row.ours_did_not_run() { "" } else { &row.setting };
+        return format!(
+            "| {} | {} | | {peer} | | did not run: {} | | | | |\n",
+            row.case,
+            row.ours,
+            why.replace('|', "\\|")
+        );
+    }
+    let [ours, peer] = row
+        .extremes()
+        .map_or([String::new(), String::new()], |extremes| extremes.map(|(min, max)| format!(" ({min:.3}–{max:.3})")));
+    format!(
+        "| {} | {} | {}{ours} | {} | {}{peer} | **{}** ({}–{}) | {} | {} | {}, {} | {} |\n",
+        row.case,
+        row.ours,
+        number(row.ours_s, 3),
+        row.peer,
+        number(row.peer_s, 3),
+        number(row.ratio, 2),
+        number(row.ratio_min, 2),
+        number(row.ratio_max, 2),
+        number(row.ours_peak_mb, 0),
+        number(row.peer_peak_mb, 0),
+        number(row.ours_cores, 1),
+        number(row.peer_cores, 1),
+        row.runs,
+    )
+}
+
+fn best_line(row: &Row) -> String {
+    let of = |value: Option<f64>, digits: usize| value.map_or("?".to_owned(), |value| format!("{value:.digits$}"));
+    let (precision, ratio) = (row.precision(), of(row.ratio, 2));
+    format!(
+        "| *{}* | *{}* | *{}* | *best {precision}: {}* | *{}* | ***{ratio}*** | | | | |\n",
+        row.shape(),
+        row.ours,
+        of(row.ours_s, 3),
+        row.peer,
+        of(row.peer_s, 3)
+    )
+}
+
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use super::super::row::tests::row;
     use super::*;
 
-    fn report() -> Report {
-        let ready = |what: &str| Ready { what: what.to_owned(), threads: 2, versions: BTreeMap::new() };
-        let comparison = Comparison { pairs: vec![(1.0, 2.0), (1.0, 4.0), (1.5, 2.0)] };
-        let mut row = Row::new(
-            "step",
-            "f32/512x512x1/tutorial",
-            &ready("unet f32 avx2"),
-            &ready("torch f32 contiguous"),
-            &comparison,
-        );
-        row.ours_peak_mb = Some(900.4);
-        let versions = BTreeMap::from([("torch".to_owned(), "2.15.0".to_owned())]);
-        Report { machine: Machine::look(), versions, threads: 2, rows: vec![row] }
+    pub fn report(rows: Vec<Row>) -> Report {
+        Report { rows, ..Report::here() }
     }
 
     #[test]
-    fn the_table_shows_medians_and_the_spread_of_the_ratio() {
-        let text = report().markdown();
-        let row = "| f32/512x512x1/tutorial | unet f32 avx2 | 1.000 | torch f32 contiguous | 2.000 | **0.50** (0.25–0.75) | 900 | ? | 3 |";
-        assert!(text.lines().any(|line| line == row), "{text}");
-        assert!(text.contains("torch 2.15.0"), "{text}");
+    fn the_table_shows_medians_spreads_and_the_best() {
+        let mut slow = row("f32/512x512x1/tutorial", "unet f32 avx2", "torch f32 contiguous", (1.0, 4.0));
+        slow.ours_peak_mb = Some(900.4);
+        let fast = row("f32/512x512x1/tutorial", "unet f32 avx2", "torch f32 channels_last", (1.0, 2.0));
+        let half = row("bf16/512x512x1/tutorial", "unet bf16 avx2", "torch bf16 contiguous", (1.0, 1.25));
+        let text = report(vec![slow, fast, half]).markdown();
+        for line in [
+            "| f32/512x512x1/tutorial | unet f32 avx2 | 1.000 (1.000–1.000) | torch f32 contiguous | 4.000 (4.000–4.000) | **0.25** (0.25–0.25) | 900 | ? | ?, ? | 1 |",
+            "| *512x512x1/tutorial* | *unet f32 avx2* | *1.000* | *best f32: torch f32 channels_last* | *2.000* | ***0.50*** | | | | |",
+            "| *512x512x1/tutorial* | *unet bf16 avx2* | *1.000* | *best bf16: torch bf16 contiguous* | *1.250* | ***0.80*** | | | | |",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\nin\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_did_not_run_is_in_the_table() {
+        let mut failed = row("f32/512x512x1/tutorial", "unet f32 avx2", "", (1.0, 1.0));
+        (failed.setting, failed.did_not_run) = ("compiled_contiguous".to_owned(), Some("no compiler".to_owned()));
+        (failed.ratio, failed.peer_s) = (None, None);
+        let text = report(vec![failed]).markdown();
+        assert!(text.contains("| compiled_contiguous | | did not run: no compiler |"), "{text}");
+        assert!(!text.contains("best f32"), "{text}");
+    }
+
+    #[test]
+    fn a_file_keeps_what_is_not_measured_again() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("bench.json");
+        let of = |case: &str, peer: f64| row(case, "unet f32 avx2", "torch f32 contiguous", (1.0, peer));
+        report(vec![of("f32/a", 2.0), of("f32/b", 2.0)]).write_json(&path).expect("written");
+        let mut again = report(vec![of("f32/b", 4.0)]);
+        again.versions.insert("torch".to_owned(), "2.15.0".to_owned());
+        again.write_json(&path).expect("added to");
+        let kept = Report::read_json(&path).expect("a report");
+        let found: Vec<_> = kept.rows.iter().map(|row| (row.case.as_str(), row.ratio)).collect();
+        assert_eq!(found, [("f32/a", Some(0.5)), ("f32/b", Some(0.25))]);
+        assert_eq!(kept.versions["torch"], "2.15.0");
+        again.machine.cpu = "another".to_owned();
+        let error = again.write_json(&path).expect_err("another machine").to_string();
+        assert!(error.contains("name another file"), "{error}");
     }
 
     #[test]
     fn the_json_has_the_documented_keys() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let path = dir.path().join("bench.json");
-        report().write_json(&path).expect("written");
-        let json: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(path).expect("there")).expect("JSON");
-        assert!(json["machine"]["cpu"].is_string() && json["versions"]["torch"] == "2.15.0");
+        let json =
+            serde_json::to_value(report(vec![row("f32/a", "unet f32 avx2", "torch", (1.0, 2.0))])).expect("JSON");
+        assert!(json["machine"]["cpu"].is_string() && json["versions"]["unet"].is_string());
         let row = &json["rows"][0];
-        for (key, value) in [("ours_s", 1.0), ("peer_s", 2.0), ("ratio", 0.5), ("ratio_min", 0.25), ("ratio_max", 0.75)]
-        {
+        for (key, value) in [("ours_s", 1.0), ("peer_s", 2.0), ("ratio", 0.5), ("ratio_min", 0.5), ("ratio_max", 0.5)] {
             assert_eq!(row[key], value, "{key}");
         }
-        assert_eq!((row["bench"].as_str(), row["case"].as_str()), (Some("step"), Some("f32/512x512x1/tutorial")));
-        assert!(row["peer_peak_mb"].is_null() && row["ours_peak_mb"] == 900.4);
+        assert_eq!((row["bench"].as_str(), row["case"].as_str()), (Some("step"), Some("f32/a")));
+        assert!(row["peer_peak_mb"].is_null() && row["threads"] == 2);
     }
 }

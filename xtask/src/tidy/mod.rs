@@ -9,6 +9,7 @@ mod flags;
 mod layers;
 mod lex;
 mod manifest;
+mod performance;
 mod safety;
 mod tracked;
 mod tree;
@@ -58,6 +59,7 @@ pub fn run() -> Result<()> {
     let tree = Tree::read(&root)?;
     let mut findings = check(&tree);
     findings.extend(cargo_rules::check(&root)?);
+    findings.extend(performance::check(&root)?);
     match tracked::tracked_files(&root)? {
         Some(files) => findings.extend(tracked::check(&root, &files)?),
         None => eprintln!("tidy: SKIPPED the rules about tracked files (not a git checkout)"),
