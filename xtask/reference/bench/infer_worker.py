@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import struct
+import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import worker
@@ -51,17 +53,23 @@ def network(args):
 
 
 def onnx_file(args, x):
-    """The network as ONNX, exported once for each set of weights and shape of input."""
-    import torch
-
+    """The network as ONNX, exported once for each set of weights and shape of input; by another process, so that PyTorch is not in this one's memory."""
     with open(os.path.join(args.files, "model.safetensors"), "rb") as file:
-        digest = hashlib.sha256(file.read() + repr((x.shape, torch.__version__)).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(file.read() + repr((x.shape, version("torch"))).encode()).hexdigest()[:16]
     path = os.path.join(args.files, f"model-{digest}.onnx")
     if not os.path.exists(path):
         partial = os.path.join(args.files, f"partial-{digest}.onnx")
-        torch.onnx.export(network(args), (torch.from_numpy(x),), partial, dynamo=True, external_data=False, verbose=False)
+        subprocess.run([sys.executable, *sys.argv, "--export", partial], check=True, stdout=sys.stderr)
         os.replace(partial, path)
     return path
+
+
+def export(args, x):
+    """Writes the network as ONNX."""
+    import torch
+
+    image = torch.from_numpy(x)
+    torch.onnx.export(network(args), (image,), args.export, dynamo=True, external_data=False, verbose=False)
 
 
 def with_torch(args, x):
@@ -125,8 +133,7 @@ def with_openvino(args, x):
     request = compiled.create_infer_request()
     feed = {0: x}
     threads = compiled.get_property(properties.inference_num_threads)
-    version = openvino.__version__.split("-")[0]
-    return lambda: request.infer(feed, share_inputs=True)[0], f"openvino {args.precision}", threads, {"openvino": version}
+    return lambda: request.infer(feed, share_inputs=True)[0], f"openvino {args.precision}", threads, {"openvino": openvino.__version__.split("-")[0]}
 
 
 def compare(found, ours, precision):
@@ -139,15 +146,13 @@ def compare(found, ours, precision):
     print(f"its logits are ours within {error:.1e}", file=sys.stderr)
 
 
-def make(args):
+def make(args, x):
     """A function that runs the network once; what is ready."""
     worker.hold(args.peer_isa)
-    read = lambda name: np.fromfile(os.path.join(args.files, name), "<f4")
-    x = read("input.f32").reshape(args.batch, 1, args.height, args.width)
     library = args.setting.split("_")[0]
     start = {"torch": with_torch, "onnxruntime": with_onnxruntime, "openvino": with_openvino}[library]
     run, what, threads, versions = start(args, x)
-    compare(run(), read("logits.f32"), args.precision)
+    compare(run(), np.fromfile(os.path.join(args.files, "logits.f32"), "<f4"), args.precision)
     step = lambda: float(run().ravel()[0])
     return step, {"what": what + worker.held(args.peer_isa), "threads": threads, "versions": versions}
 
@@ -156,9 +161,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--setting", choices=SETTINGS, required=True)
     parser.add_argument("--files", required=True)
+    parser.add_argument("--export", help="write the network to this file as ONNX and end")
     worker.add_arguments(parser)
     args = parser.parse_args()
-    worker.serve(lambda: make(args))
+    x = np.fromfile(os.path.join(args.files, "input.f32"), "<f4").reshape(args.batch, 1, args.height, args.width)
+    if args.export:
+        export(args, x)
+    else:
+        worker.serve(lambda: make(args, x))
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ fn measured(goal: &Goal, machine: &Report) -> Option<String> {
     let memory = rows.iter().filter_map(|row| Some(row.ours_peak_mb? / row.peer_peak_mb?)).reduce(f64::max);
     let limit = if goal.limit.is_finite() { format!("≤ {}", goal.limit) } else { "none".to_owned() };
     let held = if isa.is_some() { " held to AVX2" } else { "" };
-    let name = format!("{} {}: {}{held}", goal.tier, goal.precision, goal.words);
+    let name = format!("{} {} on {}: {}{held}", goal.tier, goal.precision, machine.machine.cpu, goal.words);
     Some(format!("| {name} | {limit} | {} | {} |\n", cells.join(" | "), cell(memory, 1.0)))
 }
 
@@ -222,7 +222,7 @@ mod tests {
         ];
         (rows[1].ours_peak_mb, rows[1].peer_peak_mb) = (Some(50.0), Some(100.0));
         let mut report = report(rows);
-        report.machine.cores = 2;
+        (report.machine.cpu, report.machine.cores) = ("A CPU".to_owned(), 2);
         report.machine.features = features.iter().map(|feature| (*feature).to_owned()).collect();
         report
     }
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn goals_stand_beside_the_best_peer_and_misses_are_shown() {
         let text = goals(&[machine(&["avx2"])]);
-        let line = "| avx2 f32: training step, PyTorch's best | ≤ 0.25 | **0.50** ✗ | not measured | not measured | not measured | not measured | **0.12** | **0.50** |";
+        let line = "| avx2 f32 on A CPU: training step, PyTorch's best | ≤ 0.25 | **0.50** ✗ | not measured | not measured | not measured | not measured | **0.12** | **0.50** |";
         assert!(text.lines().any(|found| found == line), "{text}");
         assert!(text.contains("| amx bf16: training step, PyTorch's best | ≤ 0.4 | not measured |"), "{text}");
     }
