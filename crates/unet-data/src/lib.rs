@@ -37,6 +37,7 @@ mod random;
 pub mod sample;
 pub mod sampler;
 pub mod split;
+pub mod survey;
 pub mod weight_map;
 
 pub use self::augment::{AugmentConfig, Augmenter, Symmetry};
@@ -56,4 +57,5 @@ pub use self::preview::contact_sheet;
 pub use self::sample::{LabelMap, Sample};
 pub use self::sampler::{LabelBook, LabelSnapshot, Sampler};
 pub use self::split::{Split, ValSpec};
+pub use self::survey::{ClassSurvey, Survey, survey};
 pub use self::weight_map::WeightMapConfig;

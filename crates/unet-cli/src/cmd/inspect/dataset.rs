@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
-use unet_data::{Checkup, Dataset, Finding, Severity, Split, ValSpec, codec};
+use unet_data::{Checkup, Dataset, Finding, Severity, Split, Survey, ValSpec, codec};
 use unet_train::RunConfig;
 use unet_train::recipe::DEFAULT_RECIPE;
 
@@ -28,14 +28,16 @@ pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()
     let found = data::with_counter(terminal, ("look", "looked at"), |progress| {
         Ok(unet_data::checkup(dataset.as_ref(), &split, progress)?)
     })?;
+    // What cannot be read is a finding already.
+    let survey = unet_data::survey(dataset.as_ref(), &split.train).ok();
     if let Some(file) = &args.preview {
         let sheet = unet_data::contact_sheet(&dataset, split.train.clone(), config.loader(), PREVIEWED)?;
         codec::write_png(file, &sheet)?;
         terminal.line(format!("Preview: {}", file.display()));
     }
     match args.json {
-        true => print_json(dataset.as_ref(), &split, &found),
-        false => print_facts(path, dataset.as_ref(), &split, &found, &config),
+        true => print_json(dataset.as_ref(), &split, &found, survey.as_ref()),
+        false => print_facts(path, dataset.as_ref(), &split, (&found, survey.as_ref()), &config),
     }
 }
 
@@ -53,7 +55,7 @@ fn config(args: &InspectArgs) -> Result<RunConfig> {
     Ok(config)
 }
 
-fn print_json(dataset: &dyn Dataset, split: &Split, found: &Checkup) -> Result<()> {
+fn print_json(dataset: &dyn Dataset, split: &Split, found: &Checkup, survey: Option<&Survey>) -> Result<()> {
     let sizes: Vec<_> = found.sizes.iter().map(|(&(w, h), &n)| json!({"width": w, "height": h, "images": n})).collect();
     let depths: Vec<_> = found.depths.iter().map(|(bits, n)| json!({"bits": bits, "images": n})).collect();
     let classes: Vec<_> = dataset.classes().classes().iter().zip(found.shares()).collect();
@@ -75,12 +77,19 @@ fn print_json(dataset: &dyn Dataset, split: &Split, found: &Checkup) -> Result<(
         "ignored_pixels": found.ignored_pixels,
         "train": split.train.len(),
         "val": split.val.len(),
+        "survey": survey,
         "findings": found.findings,
         "notes": dataset.notes(),
     }))
 }
 
-fn print_facts(path: &Path, dataset: &dyn Dataset, split: &Split, found: &Checkup, config: &RunConfig) -> Result<()> {
+fn print_facts(
+    path: &Path,
+    dataset: &dyn Dataset,
+    split: &Split,
+    (found, survey): (&Checkup, Option<&Survey>),
+    config: &RunConfig,
+) -> Result<()> {
     let mut facts = Facts::default();
     let kind = if dataset.is_stack() { "slices of one stack" } else { "images with masks" };
     facts.add("data", format!("{}: {} {kind}", dataset.name(), dataset.len()));
@@ -95,6 +104,17 @@ fn print_facts(path: &Path, dataset: &dyn Dataset, split: &Split, found: &Checku
             format!("class {}", class.name),
             format!("mask value {}, {:.1} % of all pixels", class.name, 100.0 * share),
         );
+    }
+    for class in survey.iter().flat_map(|s| &s.classes) {
+        if let (Some(thickness), Some(diameter), Some(brightness)) = (class.thickness, class.diameter, class.brightness)
+        {
+            let value = dataset.classes().kind().value(class.value);
+            let parts = format!("{:.1} parts an image, half of them larger than {diameter:.0} px across", class.parts);
+            facts.add(
+                format!("shape of {value}"),
+                format!("{thickness:.1} px thick, {parts}; brightness {brightness:+.1} σ"),
+            );
+        }
     }
     if let Some(value) = dataset.classes().ignore() {
         facts.add("ignored", format!("mask value {value}, {} pixels", found.ignored_pixels));
