@@ -45,7 +45,7 @@ pub struct ClassSurvey {
     /// How much brighter than the mean its pixels are, in standard deviations of the image, mean of the channels; `None` where it never occurs.
     pub brightness: Option<f64>,
     /// Median, over its pixels, of the shortest of the four lines (across, down and the two diagonals) through a pixel that stay in the
-    /// class, in pixels: the thickness of a membrane, the diameter of a disc.
+    /// class, in pixels: the thickness of a membrane, 0.7 of the diameter of a disc.
     pub thickness: Option<f64>,
     /// Connected parts (of four neighbours) per image looked at.
     pub parts: f64,
@@ -281,7 +281,8 @@ mod tests {
             .map(|(_, area)| area)
             .collect();
         assert_eq!((found.len(), found[0]), (15, 317));
-        assert!((chord(&labels, (w, h), 1) - 18.0).abs() < 3.0);
+        // Half of a disc's area lies beyond √½ of its radius, where the line across the radius is √½ of the diameter long.
+        assert!((chord(&labels, (w, h), 1) - 21.0 * 0.5f64.sqrt()).abs() < 1.5);
         assert_eq!(parts(LabelMap { width: 2, height: 2, labels: vec![0, 1, 1, 0] }).len(), 4, "corners do not join");
     }
 
