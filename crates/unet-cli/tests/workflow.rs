@@ -55,6 +55,23 @@ fn train_predict_evaluate() {
 }
 
 #[test]
+fn epochs_are_chosen_by_the_challenges_scores_from_the_command_line() {
+    let desk = Desk::with_data();
+    let train = ["train", "data", "--config", "tiny.toml", "--val", "3..4", "--select"];
+    let ended = desk.unet(&[&train[..], &["val_v_rand", "--out", "run"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let records: Vec<Value> =
+        desk.text("run/metrics.jsonl").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let v_rand = |record: &Value| record["val"]["metrics"]["v_rand"].as_f64().expect("a number");
+    let meta = unet_train::Checkpoint::load(&desk.path("run")).expect("a checkpoint").meta;
+    let best = meta.best.expect("validated");
+    let highest = records.iter().map(v_rand).fold(0.0, f64::max);
+    assert_eq!((best.metric.as_str(), best.value), ("val_v_rand", highest));
+    assert_eq!(records[best.epoch as usize - 1]["val"]["threshold"].as_f64(), Some(meta.threshold));
+    desk.fails(&[&train[..], &["val_v_ramd", "--out", "x"]].concat(), &["did you mean 'val_v_rand'"]);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_and_a_runs_configuration_repeats_it() {
     let desk = Desk::with_run();
     let ended = desk.unet(&["train", "--config", "run/config.toml", "--out", "again"]);
