@@ -33,7 +33,7 @@ pub fn step(machines: &[Report]) -> String {
     let mut head = String::new();
     text(&mut head, (14.0, 24.0), "start", "One training step: unet beside PyTorch's best setting", true);
     for (x, colour, words) in
-        [(14.0, OURS, "unet"), (84.0, PEER, "PyTorch, best of its layouts, plain and compiled; shorter is faster")]
+        [(14.0, OURS, "unet"), (84.0, PEER, "PyTorch, the best of the settings that were measured; shorter is faster")]
     {
         rectangle(&mut head, (x, 39.0, BAR), colour);
         text(&mut head, (x + 18.0, 49.0), "start", words, false);
