@@ -21,7 +21,7 @@ samples_per_epoch = 16
 kind = 'adamw'
 lr = 0.02
 [train]
-epochs = 6
+epochs = 12
 batch_size = 4
 samples = 1
 threads = 1
