@@ -34,18 +34,20 @@ pub fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The example programs of the crate in `dir`, sorted.
+/// The example programs of the crate in `dir`, sorted; without the modules that they share, which are folders.
 fn examples(dir: &Path) -> Result<Vec<PathBuf>> {
-    let dir = dir.join("examples");
+    let is_program = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
+    Ok(entries(&dir.join("examples"))?.into_iter().filter(|path| is_program(path)).collect())
+}
+
+/// What lies in a folder, sorted; nothing where there is none.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     if !dir.is_dir() {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
+    for entry in std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
+        found.push(entry?.path());
     }
     found.sort();
     Ok(found)
@@ -63,6 +65,16 @@ fn write_package(root: &Path, tree: &Tree, krate: &str, examples: &[PathBuf], pa
         named.extend(identifiers(&text));
         let name = format!("{krate}-{}", example.file_name().unwrap_or_default().to_string_lossy());
         std::fs::write(bin.join(name), text).with_context(|| format!("cannot write to {}", bin.display()))?;
+    }
+    for module in entries(&root.join("crates").join(krate).join("examples"))?.iter().filter(|path| path.is_dir()) {
+        let to = bin.join(module.file_name().unwrap_or_default());
+        std::fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
+        for file in entries(module)? {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            named.extend(identifiers(&text));
+            std::fs::write(to.join(file.file_name().unwrap_or_default()), text)
+                .with_context(|| format!("cannot write to {}", to.display()))?;
+        }
     }
     let manifest = manifest(root, tree, krate, &named)?;
     std::fs::write(package.join("Cargo.toml"), manifest).context("cannot write the consumer's Cargo.toml")?;
