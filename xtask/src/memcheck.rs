@@ -22,7 +22,7 @@ pub struct Args {
 }
 
 /// Test binaries of unet-kernels that exercise kernels over drawn shapes.
-const TESTS: [&str; 7] = ["conv", "conv_bf16", "loss", "norm", "resample", "transpose", "upsample"];
+const TESTS: [&str; 9] = ["conv", "conv_bf16", "leaky", "loss", "norm", "resample", "transpose", "upsample", "warp"];
 
 /// Builds the tests and runs them, one after the other.
 pub fn run(args: &Args) -> Result<()> {

@@ -148,7 +148,7 @@ pub struct TrainArgs {
     /// What to compute on and with.
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// Compute activations again in the backward pass instead of keeping them: half the memory, a third more time, the same bits
+    /// Compute activations again in the backward pass instead of keeping them: half the memory, the time of one more forward pass, the same bits
     #[arg(long, help_heading = "Machine")]
     pub checkpoint_activations: bool,
 }

@@ -51,7 +51,7 @@ pub struct TrainSection {
     pub threads: usize,
     /// Where to compute: `auto` or `cpu`.
     pub device: Device,
-    /// In which numbers activations are stored: `auto`, `f32` or `bf16`. Arithmetic, weights and statistics are f32 in each.
+    /// In which numbers activations are stored: `auto`, `f32` or `bf16`. Weights, statistics and sums are f32 in each.
     pub precision: PrecisionChoice,
     /// Whether activations within a block are computed again in the backward pass instead of kept: less memory, more time, the same bits.
     pub checkpoint_activations: bool,

@@ -10,8 +10,9 @@ use unet_kernels::{Dims, Kernels, bf16};
 use super::{CpuPredictor, CpuTrainer, Gradients, Pass};
 use crate::{ModelError, UNet};
 
-/// The number format that activations and their gradients are stored in. Arithmetic is in f32, as are parameters, statistics,
-/// logits, gradients by parameters and the optimizer's state.
+/// The number format that activations and their gradients are stored in. Sums are in f32, as are parameters, statistics, logits,
+/// gradients by parameters and the optimizer's state; so are all factors, but for convolutions of bf16 maps on a tier that multiplies
+/// bf16 ([`unet_kernels::Tier::multiplies_bf16`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
