@@ -6,7 +6,8 @@ The files hold the same tensors as those of model_parity.py, which see; the opti
 files were made by the versions that their metadata names (torch 2.15.0, CPU).
 
 Norms are PyTorch's BatchNorm2d, InstanceNorm2d (affine) and GroupNorm, rectifiers its LeakyReLU. A residual block adds its input ahead of
-its last rectifier, by way of a 1×1 convolution and a norm where channels differ. Dropout multiplies the bottleneck by factors that are
+its last rectifier, by way of a 1×1 convolution and a norm where channels differ. Without padding (`valid`) the skip connections are cropped to what they meet. With deep supervision the loss is the weighted mean over the decoder's levels
+but the lowest, as nnU-Net weighs them, the labels taken at their size as its torch transforms do (`nearest-exact`). Dropout multiplies the bottleneck by factors that are
 worked out here anew: SplitMix64's output function of the key and of each value's number in the order (N, H, W, C).
 """
 
@@ -22,6 +23,8 @@ from torch.nn import functional as F
 
 KEY = 7  # what dropout derives from
 
+NNUNET = {"norm": "instance", "negative_slope": 0.01, "strided": True, "max_width": 16, "deep_supervision": True}
+
 # name, in, out, width, depth, upsampling, bias, (height, width), options
 CASES = [
     ("instance", 1, 1, 4, 2, "transposed", True, (19, 23), {"norm": "instance", "negative_slope": 0.01}),
@@ -31,6 +34,11 @@ CASES = [
     ("leaky", 1, 1, 4, 2, "bilinear-wide", True, (17, 16), {"negative_slope": 0.1, "dropout": 0.25}),
     ("residual", 4, 1, 4, 2, "bilinear", False, (18, 21), {"residual": True}),
     ("residual-group", 1, 1, 4, 3, "transposed", True, (24, 17), {"residual": True, "norm": "group:2", "negative_slope": 0.2, "dropout": 0.3}),
+    ("strided", 1, 1, 4, 2, "transposed", True, (24, 28), {"strided": True, "max_width": 8}),
+    ("nnunet", 2, 1, 4, 4, "transposed", True, (32, 48), NNUNET),
+    ("deep", 1, 2, 4, 3, "bilinear", False, (24, 40), {"deep_supervision": True}),
+    ("valid", 1, 1, 4, 2, "transposed", True, (44, 52), {"valid": True, "norm": "none", "dropout": 0.5}),
+    ("valid-batch", 2, 1, 4, 2, "bilinear", False, (48, 44), {"valid": True}),
 ]
 
 
@@ -49,8 +57,9 @@ class Block(nn.Module):
         super().__init__()
         kind, slope = options.get("norm", "batch"), options.get("negative_slope", 0.0)
         act = lambda: nn.LeakyReLU(slope)  # noqa: E731
-        layers = [nn.Conv2d(cin, mid, 3, padding=1, bias=bias), norm(kind, mid), act()]
-        layers += [nn.Conv2d(mid, cout, 3, padding=1, bias=bias), norm(kind, cout)]
+        padding = 0 if options.get("valid", False) else 1
+        layers = [nn.Conv2d(cin, mid, 3, padding=padding, bias=bias), norm(kind, mid), act()]
+        layers += [nn.Conv2d(mid, cout, 3, padding=padding, bias=bias), norm(kind, cout)]
         self.residual = options.get("residual", False)
         if self.residual and cin != cout:
             self.shortcut = nn.Sequential(nn.Conv2d(cin, cout, 1, bias=bias), norm(kind, cout))
@@ -78,29 +87,80 @@ def factors(rate, shape):
     return torch.from_numpy(np.where(uniform < np.float32(rate), np.float32(0), kept)).reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
-class UNet(plain.UNet):
-    """The plain network with its blocks replaced."""
+def cropped(x, height, width):
+    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    return x[:, :, top : top + height, left : left + width]
+
+
+class UNet(nn.Module):
+    """The plain network with other blocks, other ways down, and heads on the way up."""
 
     def __init__(self, cin, cout, width, depth, upsampling, bias, options):
-        super().__init__(cin, cout, width, depth, upsampling, bias)
-        self.rate = options.get("dropout", 0.0)
-        replace = lambda b: Block(b.double_conv[0].in_channels, b.double_conv[0].out_channels, b.double_conv[3].out_channels, bias, options)  # noqa: E731
-        self.inc = replace(self.inc)
+        super().__init__()
+        get = options.get
+        self.depth, self.rate, self.valid, self.strided = depth, get("dropout", 0.0), get("valid", False), get("strided", False)
+        narrow = 1 if upsampling == "transposed" else 2
+        most = get("max_width", 0) or width << depth
+        full = [min(width << level, most) for level in range(depth + 1)]
+        encoder = full[:depth] + [full[depth] // narrow]
+        decoder = [full[0]] + [c // narrow for c in full[1:depth]]
+        self.inc = Block(cin, width, width, bias, options)
         for level in range(1, depth + 1):
-            down, up = getattr(self, f"down{level}"), getattr(self, f"up{level}")
-            down.maxpool_conv[1] = replace(down.maxpool_conv[1])
-            up.conv = replace(up.conv)
+            down = plain.Down(encoder[level - 1], encoder[level], bias)
+            down.maxpool_conv[1] = Block(encoder[level - 1], encoder[level], encoder[level], bias, options)
+            if self.strided:
+                first = nn.Conv2d(encoder[level - 1], encoder[level], 3, stride=2, padding=1, bias=bias)
+                down.maxpool_conv[0], down.maxpool_conv[1].double_conv[0] = nn.Identity(), first
+            setattr(self, f"down{level}", down)
+        below = encoder[depth]
+        self.aux_levels = range(1, depth - 1) if get("deep_supervision", False) else range(0)
+        for level in reversed(range(depth)):
+            up = plain.Up(below, encoder[level], decoder[level], upsampling, bias)
+            joined = encoder[level] + below
+            if upsampling == "transposed":
+                up.up, joined = nn.ConvTranspose2d(below, encoder[level], 2, stride=2), 2 * encoder[level]
+            up.conv = Block(joined, joined // 2 if upsampling == "bilinear-wide" else decoder[level], decoder[level], bias, options)
+            setattr(self, f"up{depth - level}", up)
+            below = decoder[level]
+            if level in self.aux_levels:
+                setattr(self, f"aux{level}", plain.Outc(below, cout))
+        self.outc = plain.Outc(below, cout)
 
     def forward(self, x):
+        """The logits; in training with deep supervision a list of them, level 0 first."""
         skips = [self.inc(x)]
         for level in range(1, self.depth + 1):
             skips.append(getattr(self, f"down{level}")(skips[-1]))
-        x = skips.pop()
+        x, sides = skips.pop(), {}
         if self.training and self.rate > 0:
             x = x * factors(self.rate, x.shape).to(x.dtype)
         for number in range(1, self.depth + 1):
-            x = getattr(self, f"up{number}")(x, skips.pop())
-        return self.outc(x)
+            up, skip = getattr(self, f"up{number}"), skips.pop()
+            x = up(x, cropped(skip, 2 * x.shape[2], 2 * x.shape[3]) if self.valid else skip)
+            if self.depth - number in self.aux_levels:
+                sides[self.depth - number] = getattr(self, f"aux{self.depth - number}")(x)
+        logits = self.outc(x)
+        if self.training and self.aux_levels:
+            return [logits] + [sides[level] for level in self.aux_levels]
+        return logits
+
+
+def loss_of(logits, target):
+    """Binary cross-entropy; at several levels nnU-Net's weights, with the labels that lie in the middle of each pixel there."""
+    if not isinstance(logits, list):
+        return F.binary_cross_entropy_with_logits(logits, target)
+    weights = [0.5**level for level in range(len(logits))]
+    at = lambda level: F.interpolate(target, logits[level].shape[2:], mode="nearest-exact") if level else target  # noqa: E731
+    return sum(w * F.binary_cross_entropy_with_logits(x, at(level)) for level, (w, x) in enumerate(zip(weights, logits))) / sum(weights)
+
+
+def logits_and_gradients(model, x, target, idle):
+    """Those of one batch in training mode, in the model's own precision, and the loss."""
+    logits = model.train()(x)
+    loss = loss_of(logits, target)
+    loss.backward()
+    first = logits[0] if isinstance(logits, list) else logits
+    return first.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if n not in idle}, loss.detach()
 
 
 def uneven(model):
@@ -123,16 +183,17 @@ def case(name, cin, cout, width, depth, upsampling, bias, size, options):
     model = UNet(cin, cout, width, depth, upsampling, bias, options)
     uneven(model)
     x, target = plain.batch(cin, cout, size)
+    lost = 4 * 2**depth + 8 * (2**depth - 1) if model.valid else 0
+    target = cropped(target, size[0] - lost, size[1] - lost)
     idle = idle_biases(model)
-    single_logits, single = plain.logits_and_gradients(copy.deepcopy(model), x, target, idle)
+    single_logits, single, _ = logits_and_gradients(copy.deepcopy(model), x, target, idle)
     model.double()
     start = {n: t.clone() for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")}
     out = {f"weights/{n}": t for n, t in start.items()} | {"input": x, "target": target}
     xd, td = x.double(), target.double()
     with torch.no_grad():
         out["logits_eval"] = model.eval()(xd)
-    logits, double = plain.logits_and_gradients(model, xd, td, idle)
-    loss = F.binary_cross_entropy_with_logits(logits, td)
+    logits, double, loss = logits_and_gradients(model, xd, td, idle)
     out |= {"logits_train": logits, "loss": loss.reshape(1)}
     out |= {f"grads/{n}": g for n, g in double.items()}
     out |= {f"running/{n}": t.clone() for n, t in model.state_dict().items() if "running" in n}

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use unet_model::config::PRESETS;
-use unet_model::{Norm, UNetConfig};
+use unet_model::{Norm, UNetConfig, geometry};
 use unet_train::config::{ModelSection, NonFinite, RunConfig};
 use unet_train::device::{Device, PrecisionChoice};
 use unet_train::{Checkpoint, PredictOptions, RunDir};
@@ -72,6 +72,9 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
         config.data.normalization = kind.parse()?;
     }
     set(&mut config.data.patch, args.patch);
+    if config.model.valid && args.patch.is_none() {
+        config.data.patch = fitting_patch(config);
+    }
     set(&mut config.train.epochs, args.epochs);
     set(&mut config.train.batch_size, args.batch_size);
     set(&mut config.train.accumulate, args.accumulate);
@@ -114,6 +117,13 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     Ok(())
 }
 
+/// The side of patches that goes with a network without padding, where none was typed: the recipe's, made larger until it halves evenly.
+fn fitting_patch(config: &RunConfig) -> usize {
+    const WHOLE: usize = 388; // the paper's
+    let side = if config.data.patch > 0 { config.data.patch } else { WHOLE };
+    geometry::output_side(&config.model.network(1, 1), side)
+}
+
 /// Lays the flags of the network over its section.
 fn network(args: &TrainArgs, model: &mut ModelSection) -> Result<()> {
     set(&mut model.width, args.width);
@@ -126,6 +136,10 @@ fn network(args: &TrainArgs, model: &mut ModelSection) -> Result<()> {
     set(&mut model.negative_slope, args.negative_slope);
     set(&mut model.dropout, args.dropout);
     model.residual |= args.residual;
+    model.valid |= args.valid;
+    model.strided |= args.strided;
+    set(&mut model.max_width, args.max_width);
+    model.deep_supervision |= args.deep_supervision;
     Ok(())
 }
 

@@ -78,6 +78,7 @@ proptest! {
         let data: Arc<dyn Dataset> = Arc::new(Synthetic::new(stack).unwrap());
         let config = LoaderConfig {
             batch_size, seed, patch: Some(32), samples_per_epoch: Some(samples), shuffle: true, augment: AugmentConfig::full(),
+            margin: 0,
             normalization: Normalization::Unit, threads: 1, prefetch: 1, cache_bytes: 0,
             sampler: Sampler::Foreground { share: 0.5 }, weight_map: Some(WeightMapConfig::default()),
         };
@@ -259,4 +260,26 @@ fn labels_that_a_caller_changes_show_in_the_next_batch_that_is_begun() {
         versions.push(batch.label_version);
     }
     assert_eq!(versions, [0, 0, 0, 6, 6, 6], "two were ahead, one begun as the first was handed out");
+}
+
+#[test]
+fn a_margin_is_the_patchs_own_surroundings_beyond_the_image_its_mirror() {
+    let data: Arc<dyn Dataset> =
+        Arc::new(Synthetic::new(SyntheticConfig { width: 40, height: 40, slices: 3, seed: 4 }).unwrap());
+    let config = LoaderConfig { batch_size: 3, seed: 9, patch: Some(24), ..LoaderConfig::default() };
+    let of = |margin| {
+        let config = LoaderConfig { margin, ..config.clone() };
+        all(&Loader::new(Arc::clone(&data), vec![0, 1, 2], config).unwrap(), 0).remove(0)
+    };
+    let (plain, wide) = (of(0), of(20));
+    assert_eq!((plain.h, wide.h, wide.w), (24, 64, 64));
+    for n in 0..3 {
+        for p in 0..24 * 24 {
+            let (inner, outer) = (n * 24 * 24 + p, (n * 64 + 20 + p / 24) * 64 + 20 + p % 24);
+            assert_eq!((plain.images[inner], plain.labels[inner]), (wide.images[outer], wide.labels[outer]));
+        }
+        // 64 pixels of an image of 40: somewhere a border is passed, and the pixels on its two sides are alike.
+        let row = |y: usize| &wide.images[(n * 64 + y) * 64..][..64];
+        assert!((1..63).any(|y| row(y - 1) == row(y + 1)), "image {n} has no mirrored row");
+    }
 }

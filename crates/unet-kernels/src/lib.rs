@@ -22,6 +22,7 @@
 mod blur;
 mod channels;
 mod conv;
+mod crop;
 mod dropout;
 mod element;
 mod loss;

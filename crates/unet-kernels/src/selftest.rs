@@ -4,7 +4,8 @@
 use std::marker::PhantomData;
 
 use crate::{
-    Affine, ConvShape, Dims, Element, Kernels, Map, MapMut, NormGrads, NormState, Placement, Source, bf16, reference,
+    Affine, ConvShape, Dims, Element, Kernels, Map, MapMut, NormFold, NormGrads, NormState, Placement, Source, bf16,
+    reference,
 };
 
 /// What one operation gave.
@@ -64,6 +65,7 @@ impl<T: Element> Bench<'_, T> {
         }
         self.transposed();
         self.norm();
+        self.leaky();
         self.pool();
         self.upsampling();
         self.losses();
@@ -159,6 +161,36 @@ impl<T: Element> Bench<'_, T> {
         let (found, expected) = (backward(true), backward(false));
         self.compare("batch norm and ReLU, gradient of the input", &found.0, &expected.0);
         self.compare("batch norm and ReLU, gradients of scale and shift", &found.1, &expected.1);
+    }
+
+    /// A leaky rectifier and the way back through it and the statistics of groups, against plain loops.
+    fn leaky(&mut self) {
+        let (k, d, slope, groups) = (self.kernels, Dims::new(1, 9, 11, 22), 0.25f32, 2);
+        let (x, dy) = (self.map(1, d), self.map(2, d));
+        let (map, stats) = (dense(&x, d), reference::batch_stats(dense(&x, d)).grouped(groups));
+        let state = NormState::new(&stats.mean, &stats.var, &noise(3, d.c), &noise(4, d.c), 1e-5);
+        let raw = |i: usize| state.scale[i % d.c].mul_add(x[i].to_f32(), state.shift[i % d.c]);
+        let gate = |i: usize| if raw(i) > 0.0 { 1.0 } else { slope };
+        let found = self.written(d, |y| k.norm_leaky(map, state.affine(), slope, y));
+        let expected: Vec<f32> = (0..d.len()).map(|i| raw(i) * gate(i)).collect();
+        self.compare("norm and leaky ReLU", &found, &expected);
+        let sums = k.norm_leaky_sums(map, &state, slope, dense(&dy, d));
+        let fold = NormFold::of_statistics(&state, &sums, d.pixels(), groups);
+        let mut dx = dy.clone();
+        k.norm_leaky_backward(map, &state, slope, &fold, dense_mut(&mut dx, d));
+        let found: Vec<f32> = dx.iter().map(|v| v.to_f32()).collect();
+        // γ·g/σ, and x̂; means over the group's values of the first and of the product of the two.
+        let (of_group, size) = (|i: usize| i % d.c / (d.c / groups), d.len() / groups);
+        let g = |i: usize| f64::from(state.scale[i % d.c] * dy[i].to_f32() * gate(i));
+        let even = |i: usize| f64::from((x[i].to_f32() - state.mean[i % d.c]) * state.inv_std[i % d.c]);
+        let (mut first, mut second) = (vec![0.0f64; groups], vec![0.0f64; groups]);
+        for i in 0..d.len() {
+            first[of_group(i)] += g(i) / size as f64;
+            second[of_group(i)] += g(i) * even(i) / size as f64;
+        }
+        let through = |i: usize| (g(i) - first[of_group(i)] - even(i) * second[of_group(i)]) as f32;
+        let expected: Vec<f32> = (0..d.len()).map(through).collect();
+        self.compare("norm and leaky ReLU, gradient of the input", &found, &expected);
     }
 
     fn pool(&mut self) {

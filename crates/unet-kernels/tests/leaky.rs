@@ -129,3 +129,32 @@ fn dropout_leaves_out_its_share_and_each_key_leaves_out_others() {
     assert!(factors(3).zip((0..100_000).map(|_| 1.0f32)).any(|(a, b)| a != b));
     assert!((0..1000).all(|i| Dropout { rate: 0.0, key: 9 }.factor(i) == 1.0));
 }
+
+#[test]
+fn parts_are_taken_and_their_gradients_put_back() {
+    // An odd height and width: the last row and column are no one's second pixel.
+    let (dims, inner, half) = (Dims::new(2, 7, 9, 5), Dims::new(2, 4, 3, 5), Dims::new(2, 3, 4, 5));
+    let x = Owned::<f32>::random(dims, 2, 1);
+    let (dense, at) = (x.dense(), |d: Dims, n: usize, y: usize, x: usize| ((n * d.h + y) * d.w + x) * d.c);
+    let places = |d: Dims| (0..d.n).flat_map(move |n| (0..d.h).flat_map(move |y| (0..d.w).map(move |x| (n, y, x))));
+    for k in tiers() {
+        let (mut cropped, mut second) = (Owned::<f32>::random(inner, 1, 2), Owned::<f32>::random(half, 3, 3));
+        k.crop(x.map(), (2, 5), cropped.map_mut());
+        k.every_second(x.map(), second.map_mut());
+        let (cropped, second) = (cropped.dense(), second.dense());
+        for (n, y, x) in places(inner) {
+            assert_eq!(cropped[at(inner, n, y, x)..][..5], dense[at(dims, n, y + 2, x + 5)..][..5]);
+        }
+        for (n, y, x) in places(half) {
+            assert_eq!(second[at(half, n, y, x)..][..5], dense[at(dims, n, 2 * y, 2 * x)..][..5]);
+        }
+        // ⟨part(x), d⟩ = ⟨x, back(d)⟩.
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let (d_cropped, d_second) = (Owned::<f32>::random(inner, 2, 4), Owned::<f32>::random(half, 1, 5));
+        let mut back = Owned::<f32>::random(dims, 1, 6);
+        k.crop_backward(d_cropped.map(), (2, 5), back.map_mut());
+        assert!((dot(&cropped, &d_cropped.dense()) - dot(&dense, &back.dense())).abs() < 1e-5);
+        k.every_second_backward(d_second.map(), back.map_mut());
+        assert!((dot(&second, &d_second.dense()) - dot(&dense, &back.dense())).abs() < 1e-5);
+    }
+}

@@ -64,11 +64,32 @@ pub const fn even_multiple(config: &UNetConfig) -> usize {
     1 << config.depth
 }
 
-/// The size of the logits for an input of that size: the same.
+/// How many pixels an input has on each side beyond the logits: none with padding; without it 92 at the paper's depth of 4.
+pub const fn margin(config: &UNetConfig) -> usize {
+    let period = 1 << config.depth;
+    // Two convolutions take 2 pixels off each side at every level, which count 2^level at full size, and on the way up once more.
+    if config.options.valid { 2 * period + 4 * (period - 1) } else { 0 }
+}
+
+/// The least side of logits, at least `side`, that the network can give. Without padding each level has to halve evenly: at the paper's
+/// depth of 4 the sides are 4, 20, 36 … 388.
+pub const fn output_side(config: &UNetConfig, side: usize) -> usize {
+    if !config.options.valid {
+        return side;
+    }
+    let period = 1 << config.depth;
+    let lost = 4 * (period - 1);
+    (side + lost).next_multiple_of(period) - lost
+}
+
+/// The size of the logits for an input of that size: the same, or without padding less by [`margin`] on each side.
 ///
 /// # Errors
-/// A side is shorter than [`min_extent`].
+/// A side is shorter than [`min_extent`], or without padding one that does not halve evenly.
 pub fn output_size(config: &UNetConfig, input: Size) -> Result<Size, ModelError> {
+    if config.options.valid {
+        return valid_size(config, input);
+    }
     let least = min_extent(config);
     if input.height >= least && input.width >= least {
         return Ok(input);
@@ -79,7 +100,24 @@ pub fn output_size(config: &UNetConfig, input: Size) -> Result<Size, ModelError>
     })
 }
 
-/// The size of each level's map, from the input (level 0) to the deepest.
+/// [`output_size`] without padding.
+fn valid_size(config: &UNetConfig, input: Size) -> Result<Size, ModelError> {
+    let lost = 2 * margin(config);
+    let side = |side: usize| side.checked_sub(lost).filter(|out| *out > 0 && output_side(config, *out) == *out);
+    match (side(input.height), side(input.width)) {
+        (Some(height), Some(width)) => Ok(Size::new(height, width)),
+        _ => {
+            let fit = |side: usize| output_side(config, side.saturating_sub(lost).max(1)) + lost;
+            let near = Size::new(fit(input.height), fit(input.width));
+            Err(ModelError::Input {
+                expected: format!("without padding sides that halve evenly {} times, as {near}", config.depth),
+                found: format!("{input} (height × width)"),
+            })
+        }
+    }
+}
+
+/// The size of each level's map with padding, from the input (level 0) to the deepest.
 ///
 /// # Errors
 /// As [`output_size`].
@@ -169,6 +207,21 @@ mod tests {
         let error = output_size(&config, Size::new(15, 400)).expect_err("too low").to_string();
         assert!(error.contains("16×16") && error.contains("15×400"), "{error}");
         assert!(output_size(&UNetConfig { depth: 1, ..config }, Size::new(2, 3)).is_ok());
+    }
+
+    #[test]
+    fn the_papers_sizes_without_padding() {
+        let options = crate::Options { valid: true, ..crate::Options::PLAIN };
+        let config = UNetConfig { options, ..UNetConfig::tutorial() };
+        assert_eq!(margin(&config), 92);
+        assert_eq!(output_size(&config, Size::new(572, 572)).ok(), Some(Size::new(388, 388)));
+        assert_eq!([1, 4, 5, 388, 389].map(|side| output_side(&config, side)), [4, 4, 20, 388, 404]);
+        let error = output_size(&config, Size::new(572, 570)).expect_err("odd on the way").to_string();
+        assert!(error.contains("572×572") && error.contains("572×570"), "{error}");
+        assert!(output_size(&config, Size::new(180, 572)).is_err(), "nothing would be left");
+        let shallow = UNetConfig { depth: 1, ..config };
+        assert_eq!((margin(&shallow), output_side(&shallow, 3)), (8, 4));
+        assert_eq!((margin(&UNetConfig::tutorial()), output_side(&UNetConfig::tutorial(), 5)), (0, 5));
     }
 
     #[test]

@@ -5,9 +5,17 @@
 //! to (gain √(2/(1+5)), standard deviation gain/√fan_in, bound √3 times that). Batch norms start as the identity.
 //! The distributions are PyTorch's, the drawn numbers are not: its generator is another.
 
+//!
+//! Without norms such values fade from layer to layer; a network that has none starts as the paper's does, with kernels drawn from a normal
+//! distribution of variance 2/fan_in (He et al. 2015) and biases of 0.
+
+use std::f64::consts::TAU;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::config::UNetConfig;
+use crate::options::Norm;
 use crate::params::{ParamKind, ParamSpec};
 
 /// Draws initial values. Each parameter has its own stream of `(seed, name)`, so that neither the order in which parameters are
@@ -20,10 +28,45 @@ pub fn init(seed: u64) -> impl FnMut(&ParamSpec) -> Vec<f32> {
     }
 }
 
-/// Uniform in ±1/√fan_in.
-fn uniform(seed: u64, spec: &ParamSpec) -> Vec<f32> {
+/// Draws the initial values of a network of that kind: [`init`], or [`he`] where it has no norms.
+pub fn of_network(config: &UNetConfig, seed: u64) -> impl FnMut(&ParamSpec) -> Vec<f32> {
+    let (bare, mut with_norms, mut without) = (config.options.norm == Norm::None, init(seed), he(seed));
+    move |spec| if bare { without(spec) } else { with_norms(spec) }
+}
+
+/// As [`init`], kernels normal with variance 2/fan_in, biases 0.
+pub fn he(seed: u64) -> impl FnMut(&ParamSpec) -> Vec<f32> {
+    let mut others = init(seed);
+    move |spec| match spec.kind {
+        ParamKind::Kernel => normal(seed, spec, (2.0 / spec.fan_in as f64).sqrt()),
+        ParamKind::Bias => vec![0.0; spec.len()],
+        _ => others(spec),
+    }
+}
+
+/// Normal, by pairs (Box & Muller 1958).
+fn normal(seed: u64, spec: &ParamSpec, deviation: f64) -> Vec<f32> {
+    let mut rng = stream(seed, spec);
+    let mut values = Vec::with_capacity(spec.len() + 1);
+    while values.len() < spec.len() {
+        // 1 − u is never 0.
+        let (radius, angle) = ((-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt(), TAU * rng.random::<f64>());
+        values.extend([angle.cos(), angle.sin()].map(|v| (v * radius * deviation) as f32));
+    }
+    values.truncate(spec.len());
+    values
+}
+
+/// Each parameter's own random numbers.
+fn stream(seed: u64, spec: &ParamSpec) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(fnv1a(spec.name.as_bytes()));
+    rng
+}
+
+/// Uniform in ±1/√fan_in.
+fn uniform(seed: u64, spec: &ParamSpec) -> Vec<f32> {
+    let mut rng = stream(seed, spec);
     let bound = 1.0 / (spec.fan_in as f64).sqrt();
     (0..spec.len()).map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32).collect()
 }
@@ -36,7 +79,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{UNetConfig, Upsampling};
+    use crate::config::Upsampling;
     use crate::params::param_specs;
 
     /// Specs of a network with transposed convolutions and biases everywhere.
@@ -81,6 +124,24 @@ mod tests {
         let expected = values.len() as f64 / 10.0;
         let chi2: f64 = counts.iter().map(|c| (*c as f64 - expected).powi(2) / expected).sum();
         assert!(chi2 < 33.7, "χ² = {chi2} has a probability below 1e-4 at 9 degrees of freedom");
+    }
+
+    #[test]
+    fn without_norms_kernels_are_normal_and_biases_zero() {
+        let spec = spec("down2.maxpool_conv.1.double_conv.3.weight");
+        let config = UNetConfig::paper();
+        let values = of_network(&config, 7)(&spec);
+        let n = values.len() as f64;
+        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        let var = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
+        let expected = 2.0 / spec.fan_in as f64;
+        // Deviations of the mean and of the mean square: √(σ²/n) and √(2/n)·σ².
+        assert!(mean.abs() < 5.0 * (expected / n).sqrt(), "mean {mean}");
+        assert!((var - expected).abs() < 5.0 * (2.0 / n).sqrt() * expected, "variance {var} for {expected}");
+        let within = values.iter().filter(|v| f64::from(v.abs()) < expected.sqrt()).count() as f64 / n;
+        assert!((within - 0.6827).abs() < 0.02, "{within} within a deviation");
+        assert!(of_network(&config, 7)(&self::spec("inc.double_conv.0.bias")).iter().all(|v| *v == 0.0));
+        assert_eq!(of_network(&UNetConfig::tutorial(), 7)(&spec), init(7)(&spec));
     }
 
     #[test]

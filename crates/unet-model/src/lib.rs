@@ -15,7 +15,7 @@ mod pth;
 pub mod unet;
 pub mod weights;
 
-pub use backend::cpu::{AnyPass, AnyPredictor, AnyTrainer, CpuPredictor, CpuTrainer, Gradients, Pass, Precision};
+pub use backend::cpu::{AnyPass, AnyPredictor, AnyTrainer, CpuPredictor, CpuTrainer, Gradients, Pass, Precision, Side};
 pub use config::{UNetConfig, Upsampling};
 pub use error::ModelError;
 pub use model::{NORM_EPS, NORM_MOMENTUM, UNet};

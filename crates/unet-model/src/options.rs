@@ -98,11 +98,31 @@ pub struct Options {
     /// Whether a block adds its input to its output ahead of the last rectifier (He et al. 2016), by way of a 1×1 convolution and a norm
     /// where channels differ.
     pub residual: bool,
+    /// Whether convolutions do without padding, so that each takes a pixel off every side: the paper's 572×572 give 388×388. The skip
+    /// connections are cropped. Not with residual blocks.
+    pub valid: bool,
+    /// Whether the first convolution of each level below the first has stride 2, in place of a pool (nnU-Net). Not with residual blocks or
+    /// without padding.
+    pub strided: bool,
+    /// The most channels that a level has; 0 for no limit. nnU-Net's is 512 in two dimensions.
+    pub max_width: usize,
+    /// Whether the decoder's levels have heads too, which are trained with the labels at their size (nnU-Net's deep supervision) and
+    /// left out in inference. Not without padding.
+    pub deep_supervision: bool,
 }
 
 impl Options {
     /// The plain U-Net's.
-    pub const PLAIN: Self = Self { norm: Norm::Batch, negative_slope: 0.0, dropout: 0.0, residual: false };
+    pub const PLAIN: Self = Self {
+        norm: Norm::Batch,
+        negative_slope: 0.0,
+        dropout: 0.0,
+        residual: false,
+        valid: false,
+        strided: false,
+        max_width: 0,
+        deep_supervision: false,
+    };
 
     /// Whether they are the plain U-Net's.
     pub fn is_plain(&self) -> bool {
@@ -113,13 +133,31 @@ impl Options {
     pub(crate) fn validate(&self, width: usize, conv_bias: bool) -> Result<(), ConfigError> {
         let bad = |field, found: String, expected| Err(ConfigError { field, found, expected });
         match self.norm {
-            Norm::Group(groups) if groups == 0 || !width.is_multiple_of(groups) => {
-                return bad("norm", self.norm.to_string(), "as many groups as divide the width");
+            Norm::Group(groups)
+                if groups == 0 || !width.is_multiple_of(groups) || !self.max_width.is_multiple_of(groups) =>
+            {
+                return bad("norm", self.norm.to_string(), "as many groups as divide the width (and max_width)");
             }
             Norm::None if !conv_bias => {
                 return bad("norm", self.norm.to_string(), "conv_bias = true with it: without a norm a bias is needed");
             }
             _ => {}
+        }
+        if self.valid && self.residual {
+            return bad(
+                "residual",
+                "true".to_owned(),
+                "false with valid convolutions: a block's ends have other sizes",
+            );
+        }
+        if self.strided && (self.residual || self.valid) {
+            return bad("strided", "true".to_owned(), "false with residual blocks, and without padding");
+        }
+        if self.deep_supervision && self.valid {
+            return bad("deep_supervision", "true".to_owned(), "false without padding");
+        }
+        if self.max_width > 0 && self.max_width < width {
+            return bad("max_width", self.max_width.to_string(), "0 (no limit), or at least the width");
         }
         if !(0.0..1.0).contains(&self.negative_slope) {
             return bad("negative_slope", self.negative_slope.to_string(), "0 or more, and less than 1");

@@ -109,7 +109,7 @@ impl Backend for Listing {
         Ok(())
     }
 
-    fn shortcut(&mut self, layer: Option<&ConvNorm>, (): &()) -> Result<(), Self::Error> {
+    fn beside(&mut self, layer: Option<&ConvNorm>, (): &()) -> Result<(), Self::Error> {
         layer.map_or(Ok(()), |l| self.conv_norm_relu(l, ()))
     }
 
@@ -125,12 +125,16 @@ impl Backend for Listing {
         Ok(())
     }
 
-    fn up_concat(&mut self, up: &Up, (): (), (): ()) -> Result<(), Self::Error> {
+    fn up_concat(&mut self, up: &Up, _: bool, (): (), (): ()) -> Result<(), Self::Error> {
         if let Up::Transposed { path, cin, cout } = up {
             // PyTorch counts a transposed kernel's second extent as its inputs.
             self.conv(path, [*cin, *cout, 2, 2], Some(*cout), cout * 4);
         }
         Ok(())
+    }
+
+    fn side_head(&mut self, _: usize, l: &Head, (): &()) -> Result<(), Self::Error> {
+        self.head(l, ())
     }
 
     fn head(&mut self, l: &Head, (): ()) -> Result<(), Self::Error> {

@@ -19,6 +19,10 @@ pub struct ConvNorm {
     pub cout: usize,
     /// Side of the kernel: 3, or 1 on the way around a residual block.
     pub kernel: usize,
+    /// Zeros around its input on each side: 1, or 0 for a kernel of 1 and without padding.
+    pub pad: usize,
+    /// 2 takes every second pixel of every second row, in place of a pool.
+    pub stride: usize,
     /// Whether the convolution has a bias.
     pub bias: bool,
     /// What its values are made even by.
@@ -30,7 +34,7 @@ pub struct ConvNorm {
 impl ConvNorm {
     /// Whether it is the plain U-Net's: batch norm and ReLU.
     pub fn is_plain(&self) -> bool {
-        self.kind == Norm::Batch && self.slope == 0.0
+        self.kind == Norm::Batch && self.slope == 0.0 && self.stride == 1
     }
 
     /// Whether its convolution has a bias that changes something.
@@ -81,11 +85,12 @@ pub trait Backend {
     /// The interpreter's own.
     fn conv_norm_relu(&mut self, layer: &ConvNorm, x: Self::Map) -> Result<Self::Map, Self::Error>;
 
-    /// What goes around a residual block: `x` as it is, or by way of a convolution and a norm. `x` goes on into the block.
+    /// A layer's output of an `x` that goes on: what goes around a residual block (`x` as it is, where there is no layer), or a strided
+    /// convolution beside the skip connection.
     ///
     /// # Errors
     /// The interpreter's own.
-    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &Self::Map) -> Result<Self::Map, Self::Error>;
+    fn beside(&mut self, layer: Option<&ConvNorm>, x: &Self::Map) -> Result<Self::Map, Self::Error>;
 
     /// The end of a residual block: what came through it and what came around it, added and rectified with that slope.
     ///
@@ -105,11 +110,18 @@ pub trait Backend {
     /// The interpreter's own.
     fn max_pool(&mut self, x: &Self::Map) -> Result<Self::Map, Self::Error>;
 
-    /// Doubles `x`, centres it on the size of `skip` (zeros around it), and puts its channels after those of `skip`.
+    /// Doubles `x` and puts its channels after those of `skip`: centred on its size, zeros around it, or with `crop` after those of the
+    /// middle of `skip`.
     ///
     /// # Errors
     /// The interpreter's own.
-    fn up_concat(&mut self, up: &Up, x: Self::Map, skip: Self::Map) -> Result<Self::Map, Self::Error>;
+    fn up_concat(&mut self, up: &Up, crop: bool, x: Self::Map, skip: Self::Map) -> Result<Self::Map, Self::Error>;
+
+    /// The logits of a level of the decoder, for deep supervision; `x` goes on.
+    ///
+    /// # Errors
+    /// The interpreter's own.
+    fn side_head(&mut self, level: usize, layer: &Head, x: &Self::Map) -> Result<(), Self::Error>;
 
     /// The logits.
     ///
@@ -129,10 +141,18 @@ pub fn forward<B: Backend>(config: &UNetConfig, b: &mut B, x: B::Map) -> Result<
     let block = |name: String, cin, mid, cout| Block { name, cin, mid, cout, config };
     let mut x = double_conv(b, &block("inc".into(), config.in_channels, config.width, config.width), x)?;
     for level in 1..=config.depth {
-        let pooled = b.max_pool(&x)?;
-        skips.push(std::mem::replace(&mut x, pooled));
         let (cin, cout) = (config.encoder_channels(level - 1), config.encoder_channels(level));
-        x = double_conv(b, &block(format!("down{level}.maxpool_conv.1"), cin, cout, cout), x)?;
+        let block = block(format!("down{level}.maxpool_conv.1"), cin, cout, cout);
+        if config.options.strided {
+            let (first, second) = block.layers();
+            let halved = b.beside(Some(&ConvNorm { stride: 2, ..first }), &x)?;
+            skips.push(std::mem::replace(&mut x, halved));
+            x = b.conv_norm_relu(&second, x)?;
+        } else {
+            let pooled = b.max_pool(&x)?;
+            skips.push(std::mem::replace(&mut x, pooled));
+            x = double_conv(b, &block, x)?;
+        }
     }
     if config.options.dropout > 0.0 {
         x = b.dropout(config.options.dropout, x)?;
@@ -143,15 +163,19 @@ pub fn forward<B: Backend>(config: &UNetConfig, b: &mut B, x: B::Map) -> Result<
         let level = skips.len();
         let name = format!("up{}", config.depth - level);
         let skip_channels = config.encoder_channels(level);
-        let up = up(config.upsampling, &name, channels);
+        let up = up(config.upsampling, &name, channels, skip_channels);
         let joined = skip_channels + up.out_channels(channels);
-        x = b.up_concat(&up, x, skip)?;
+        x = b.up_concat(&up, config.options.valid, x, skip)?;
         channels = config.decoder_channels(level);
         let mid = match config.upsampling {
             Upsampling::BilinearWide => joined / 2,
             Upsampling::Bilinear | Upsampling::Transposed => channels,
         };
         x = double_conv(b, &block(format!("{name}.conv"), joined, mid, channels), x)?;
+        if (1..config.deep_weights().len()).contains(&level) {
+            let path = format!("aux{level}.conv");
+            b.side_head(level, &Head { path, cin: channels, cout: config.out_channels }, &x)?;
+        }
     }
     b.head(&Head { path: "outc.conv".into(), cin: channels, cout: config.out_channels }, x)
 }
@@ -166,36 +190,55 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// Its two 3×3 layers; the second of a residual block is rectified after the sum.
+    fn layers(&self) -> (ConvNorm, ConvNorm) {
+        let options = &self.config.options;
+        let last = if options.residual { 1.0 } else { options.negative_slope };
+        let first = self.layer(0, self.cin, self.mid, (3, options.negative_slope));
+        (first, self.layer(3, self.mid, self.cout, (3, last)))
+    }
+
     /// The layer whose convolution is number `at` of the block, its norm the next.
     fn layer(&self, at: usize, cin: usize, cout: usize, (kernel, slope): (usize, f32)) -> ConvNorm {
         let norm = at + 1;
         let name = format!("{}.{}", self.name, if kernel == 1 { "shortcut" } else { "double_conv" });
         let kind = self.config.options.norm;
         let bias = self.config.conv_bias;
-        ConvNorm { conv: format!("{name}.{at}"), norm: format!("{name}.{norm}"), cin, cout, kernel, bias, kind, slope }
+        let pad = if self.config.options.valid { 0 } else { kernel / 2 };
+        ConvNorm {
+            conv: format!("{name}.{at}"),
+            norm: format!("{name}.{norm}"),
+            cin,
+            cout,
+            kernel,
+            pad,
+            stride: 1,
+            bias,
+            kind,
+            slope,
+        }
     }
 }
 
 /// (convolution → norm → rectifier) twice; a residual block adds its input ahead of the second rectifier.
 fn double_conv<B: Backend>(b: &mut B, block: &Block<'_>, x: B::Map) -> Result<B::Map, B::Error> {
     let (slope, residual) = (block.config.options.negative_slope, block.config.options.residual);
-    let first = block.layer(0, block.cin, block.mid, (3, slope));
-    let second = block.layer(3, block.mid, block.cout, (3, if residual { 1.0 } else { slope }));
+    let (first, second) = block.layers();
     if !residual {
         let x = b.conv_norm_relu(&first, x)?;
         return b.conv_norm_relu(&second, x);
     }
     let projection = block.layer(0, block.cin, block.cout, (1, 1.0));
-    let around = b.shortcut((block.cin != block.cout).then_some(&projection), &x)?;
+    let around = b.beside((block.cin != block.cout).then_some(&projection), &x)?;
     let x = b.conv_norm_relu(&first, x)?;
     let x = b.conv_norm_relu(&second, x)?;
     b.add(slope, x, around)
 }
 
-fn up(kind: Upsampling, name: &str, channels: usize) -> Up {
+fn up(kind: Upsampling, name: &str, channels: usize, skip_channels: usize) -> Up {
     match kind {
         Upsampling::Bilinear | Upsampling::BilinearWide => Up::Bilinear,
-        Upsampling::Transposed => Up::Transposed { path: format!("{name}.up"), cin: channels, cout: channels / 2 },
+        Upsampling::Transposed => Up::Transposed { path: format!("{name}.up"), cin: channels, cout: skip_channels },
     }
 }
 

@@ -145,3 +145,20 @@ fn bf16_follows_f32() {
         assert!(distance > 0.0 && distance < 0.1, "gradient of {upsampling:?} on {tier}: {distance}");
     }
 }
+
+#[test]
+fn the_papers_572_pixels_give_388() {
+    let config = UNetConfig { width: 2, ..UNetConfig::paper() };
+    let params = Parameters::new(&config, unet_model::init::of_network(&config, 1)).unwrap();
+    let mut model = UNet::from_parameters(config, params).unwrap();
+    let dims = Dims::new(1, 572, 572, 1);
+    let x = image(dims);
+    let mut trainer = CpuTrainer::<f32>::new(Kernels::detect());
+    let pass = trainer.forward(&mut model, &x, dims).unwrap();
+    assert_eq!(pass.logits_dims(), Dims::new(1, 388, 388, 1));
+    drop(pass);
+    let mut predictor = CpuPredictor::<f32>::new(Kernels::detect(), &model).unwrap();
+    assert_eq!(predictor.run(&x, dims).unwrap().len(), 388 * 388);
+    let error = predictor.run(&x[..571 * 571], Dims::new(1, 571, 571, 1)).unwrap_err().to_string();
+    assert!(error.contains("571") && error.contains("572"), "{error}");
+}

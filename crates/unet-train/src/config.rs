@@ -8,7 +8,7 @@ use unet_data::{
     AugmentConfig, Axes, DataError, Dataset, LoaderConfig, MaskOptions, MaskValue, Normalization, OpenOptions, Sampler,
     ValSpec, WeightMapConfig,
 };
-use unet_model::{Norm, Options, UNetConfig, Upsampling};
+use unet_model::{Norm, Options, UNetConfig, Upsampling, geometry};
 
 mod text;
 mod train;
@@ -179,6 +179,19 @@ pub struct ModelSection {
     /// Whether blocks add their input to their output.
     #[serde(default)]
     pub residual: bool,
+    /// Whether convolutions do without padding, as in the paper: `data.patch` is then what the network says something of, and it sees
+    /// more around that.
+    #[serde(default)]
+    pub valid: bool,
+    /// Whether convolutions of stride 2 stand for pools.
+    #[serde(default)]
+    pub strided: bool,
+    /// The most channels that a level has; 0 for no limit.
+    #[serde(default)]
+    pub max_width: usize,
+    /// Whether the decoder's levels have heads too, trained with the labels at their size.
+    #[serde(default)]
+    pub deep_supervision: bool,
     /// The checkpoint or run whose weights a new run starts from, instead of drawn ones; its network has to be this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
@@ -186,17 +199,33 @@ pub struct ModelSection {
 
 impl From<&UNetConfig> for ModelSection {
     fn from(c: &UNetConfig) -> Self {
-        let Options { norm, negative_slope, dropout, residual } = c.options;
-        let (width, depth, upsampling, conv_bias) = (c.width, c.depth, c.upsampling, c.conv_bias);
-        Self { width, depth, upsampling, conv_bias, norm, negative_slope, dropout, residual, init: None }
+        let Options { norm, negative_slope, dropout, residual, valid, strided, max_width, deep_supervision } =
+            c.options;
+        let (width, depth, upsampling, conv_bias, init) = (c.width, c.depth, c.upsampling, c.conv_bias, None);
+        Self {
+            width,
+            depth,
+            upsampling,
+            conv_bias,
+            norm,
+            negative_slope,
+            dropout,
+            residual,
+            valid,
+            strided,
+            max_width,
+            deep_supervision,
+            init,
+        }
     }
 }
 
 impl ModelSection {
     /// The network for images of so many channels and so many logits per pixel.
     pub fn network(&self, in_channels: usize, out_channels: usize) -> UNetConfig {
-        let Self { width, depth, upsampling, conv_bias, norm, negative_slope, dropout, residual, .. } = *self;
-        let options = Options { norm, negative_slope, dropout, residual };
+        let Self { width, depth, upsampling, conv_bias, norm, negative_slope, dropout, residual, valid, .. } = *self;
+        let Self { strided, max_width, deep_supervision, .. } = *self;
+        let options = Options { norm, negative_slope, dropout, residual, valid, strided, max_width, deep_supervision };
         UNetConfig { in_channels, out_channels, width, depth, upsampling, conv_bias, options }
     }
 }
@@ -264,6 +293,7 @@ impl RunConfig {
             batch_size: self.train.batch_size,
             seed: self.train.seed,
             patch: (data.patch > 0).then_some(data.patch),
+            margin: 0,
             samples_per_epoch: (data.samples_per_epoch > 0).then_some(data.samples_per_epoch),
             shuffle: data.shuffle,
             sampler: data.sampler.clone(),
@@ -297,6 +327,14 @@ impl RunConfig {
         let least = 1usize << self.model.depth;
         if self.data.patch != 0 && self.data.patch < least {
             let expected = format!("0 (whole images), or at least {least} for {} levels", self.model.depth);
+            return Err(TrainError::config("data.patch", self.data.patch, expected));
+        }
+        let fitting = geometry::output_side(&network, self.data.patch.max(1));
+        if self.model.valid && fitting != self.data.patch {
+            let below = fitting.saturating_sub(least);
+            let expected =
+                if below > 0 && self.data.patch > 0 { format!("{below} or {fitting}") } else { fitting.to_string() };
+            let expected = format!("{expected}, or another size that halves evenly without padding (model.valid)");
             return Err(TrainError::config("data.patch", self.data.patch, expected));
         }
         if self.data.prefetch == 0 {

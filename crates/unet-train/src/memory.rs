@@ -5,6 +5,7 @@ use unet_data::{Dataset, ValSpec};
 use unet_kernels::{Dims, Kernels};
 use unet_model::ModelError;
 use unet_model::backend::cpu::{checkpointed_bytes, inference_bytes, parameter_bytes, training_bytes};
+use unet_model::geometry;
 use unet_model::params::param_specs;
 
 use crate::TrainError;
@@ -53,7 +54,8 @@ pub fn estimate(
     let network = config.model.network(channels, logits);
     let largest = sizes.iter().copied().max_by_key(|(w, h)| w * h).unwrap_or((0, 0));
     let (width, height) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { largest };
-    let dims = Dims::new(config.train.batch_size, height, width, channels);
+    let margin = 2 * geometry::margin(&network);
+    let dims = Dims::new(config.train.batch_size, height + margin, width + margin, channels);
     let kernels = Kernels::from_env().map_err(ModelError::from)?;
     let element = config.train.precision.on(&kernels).bytes();
     let step_bytes = if config.train.checkpoint_activations { checkpointed_bytes } else { training_bytes };
@@ -69,7 +71,8 @@ pub fn estimate(
     let pixels = sizes.iter().map(|(w, h)| (w * h) as u64).sum::<u64>();
     let cached = (pixels * (channels as u64 + 1)).min((config.data.cache_mib as u64) << 20);
     let batch = (dims.len() * size_of::<f32>() + dims.n * dims.h * dims.w) as u64;
-    let whole = Dims::new(1, largest.1.min(VALIDATED), largest.0.min(VALIDATED), channels);
+    let side = |side: usize| geometry::output_side(&network, side.min(VALIDATED)) + margin;
+    let whole = Dims::new(1, side(largest.1), side(largest.0), channels);
     let validates = config.data.val != ValSpec::None && whole.h >> network.depth > 0 && whole.w >> network.depth > 0;
     let validation = if validates {
         // With the weights packed once more, batch norm folded in.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 use unet_data::{Dataset, Loader, LoaderConfig, Normalization, Split};
 use unet_kernels::Kernels;
+use unet_model::geometry;
 
 use crate::TrainError;
 use crate::config::RunConfig;
@@ -37,7 +38,8 @@ impl Setup {
             None => config.data.normalization.fit(dataset.as_ref(), &split.train)?,
         };
         check_sizes(config, dataset.as_ref(), &split)?;
-        let loader_config = LoaderConfig { normalization: normalization.clone(), ..config.loader() };
+        let margin = geometry::margin(&config.model.network(1, 1));
+        let loader_config = LoaderConfig { normalization: normalization.clone(), margin, ..config.loader() };
         let loader = Arc::new(Loader::new(Arc::clone(dataset), split.train.clone(), loader_config)?);
         Ok(Self { split, normalization, loader })
     }

@@ -2,13 +2,17 @@
 //! can drive it alone, batch by batch, with labels that change between steps.
 
 mod average;
+mod deep;
+mod middle;
 mod start;
 
 use unet_data::Batch;
 use unet_kernels::{Dims, Kernels};
-use unet_model::{AnyTrainer, Gradients, ModelError, ParamSpec, Parameters, Precision, UNet, UNetConfig};
+use unet_model::{AnyTrainer, Gradients, ModelError, ParamSpec, Parameters, Precision, UNet, UNetConfig, geometry};
 
 pub(crate) use self::average::{Average, Pending};
+use self::deep::Levels;
+use self::middle::Middle;
 use crate::TrainError;
 use crate::config::{RunConfig, Warmup};
 use crate::loss::{Loss, LossSum, Targets};
@@ -26,6 +30,8 @@ pub struct Learner {
     pub(crate) settled: bool,
     pub(crate) pending: Pending,
     ema_decay: f64,
+    /// Of the loss at each level of the decoder.
+    level_weights: Vec<f64>,
     seed: u64,
     precision: Precision,
     trainer: AnyTrainer,
@@ -56,7 +62,7 @@ pub struct StepReport {
 /// A network with freshly drawn parameters.
 pub(crate) fn fresh_network(config: UNetConfig, seed: u64) -> Result<UNet, TrainError> {
     config.validate().map_err(ModelError::from)?;
-    let params = Parameters::new(&config, unet_model::init::init(seed))?;
+    let params = Parameters::new(&config, unet_model::init::of_network(&config, seed))?;
     Ok(UNet::from_parameters(config, params)?)
 }
 
@@ -120,6 +126,7 @@ impl Learner {
             settled: true,
             pending: Pending::default(),
             ema_decay: decay,
+            level_weights: model.config().deep_weights(),
             seed: config.train.seed,
             precision,
             trainer: AnyTrainer::new(kernels, precision, config.train.checkpoint_activations),
@@ -220,14 +227,21 @@ impl Learner {
         self.trainer.set_draw(draw(self.seed, step, self.pending.batches));
         let pass = self.trainer.forward(&mut self.model, &batch.images, dims)?;
         self.dlogits.resize(pass.logits().len(), 0.0);
-        let shape = (batch.n, batch.h, batch.w);
-        let targets = Targets { weights: batch.weights.as_deref(), ..Targets::new(&batch.labels, shape) };
-        let loss = self.loss.evaluate(&self.kernels, pass.logits(), &targets, Some(&mut self.dlogits))?;
+        let middle = Middle { margin: geometry::margin(self.model.config()), size: (batch.n, batch.h, batch.w) };
+        let labels = middle.of(&batch.labels);
+        let weights = batch.weights.as_deref().map(|weights| middle.of(weights));
+        let targets = Targets { weights: weights.as_deref(), ..Targets::new(&labels, middle.inner()) };
+        let mut loss = self.loss.evaluate(&self.kernels, pass.logits(), &targets, Some(&mut self.dlogits))?;
+        let mut sides = Vec::new();
+        if !pass.sides().is_empty() {
+            let levels = Levels { kernels: &self.kernels, weights: &self.level_weights, targets };
+            (loss, sides) = levels.add(self.loss.as_mut(), loss, &mut self.dlogits, pass.sides())?;
+        }
         if !loss.mean().is_finite() {
             let layer = pass.first_non_finite().map(str::to_owned);
             return Err(non_finite("loss", loss.mean(), step, &batch.ids, layer));
         }
-        pass.backward(&self.dlogits, &mut self.batch_grads)?;
+        pass.backward_deep(&self.dlogits, &sides, &mut self.batch_grads)?;
         let norm = self.kernels.global_norm(self.batch_grads.iter().map(|(_, g)| g));
         if !norm.is_finite() {
             // Gradients run from the head to the input: the last parameter that has one is where it began.

@@ -15,7 +15,8 @@ use unet_model::backend::candle;
 use unet_model::{NORM_MOMENTUM, Parameters, UNet};
 use unet_train::loss::{BceWithLogits, Loss, LossConfig, LossSum, Targets};
 use unet_train::observe::Event;
-use unet_train::{Hooks, Learner, RunConfig, TrainError, Trainer};
+use unet_train::predict::{Augmentation, Tiling};
+use unet_train::{Hooks, Learner, PredictOptions, Predictor, RunConfig, TrainError, Trainer};
 
 fn learner(config: &RunConfig) -> Learner {
     Learner::new(Kernels::detect(), config, 1, 2, 100).unwrap()
@@ -330,4 +331,66 @@ fn accumulated_gradients_are_those_of_the_larger_batch_for_norms_of_single_image
             assert!(off < 1e-4 || a.iter().all(|v| *v == 0.0), "{norm}, {loss}, {name}: {off:.1e}");
         }
     }
+}
+
+#[test]
+fn a_network_without_padding_trains_on_middles_and_predicts_whole_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.model.valid = true;
+    config.model.upsampling = unet_model::Upsampling::Transposed;
+    config.train.epochs = 12;
+    config.optimizer.set_lr(0.01);
+    let (records, observer) = common::recorder();
+    Trainer::new(config.clone(), stack(64), dir.path(), vec![observer]).unwrap().run(&AtomicBool::new(false)).unwrap();
+    let records = records.lock().unwrap();
+    let losses = (records[0].val.as_ref().unwrap().loss, records.last().unwrap().val.as_ref().unwrap().loss);
+    assert!(losses.1 < 0.8 * losses.0, "{losses:?}");
+    let image = stack(64).load(3).unwrap().image;
+    let predict = |tiling, augmentation| {
+        let options = PredictOptions { tiling, augmentation, ..PredictOptions::default() };
+        let mut predictor = Predictor::open(dir.path(), options).unwrap();
+        predictor.predict(&image, std::path::Path::new("3")).unwrap().probabilities
+    };
+    let whole = predict(Tiling::whole(), Augmentation::None);
+    assert_eq!(whole.len(), 64 * 64);
+    let tiled = predict(Tiling::of(16), Augmentation::None);
+    let most = whole.iter().zip(&tiled).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(most < 1e-5, "tiles are the whole, borders included: off by {most}");
+    for augmentation in [Augmentation::D4, Augmentation::Rotations] {
+        let turned = predict(Tiling::whole(), augmentation);
+        let mean = whole.iter().zip(&turned).map(|(a, b)| (a - b).abs()).sum::<f32>() / 4096.0;
+        assert!(turned.len() == 64 * 64 && mean < 0.2, "views come back to their places: {mean}");
+    }
+
+    config.data.patch = 33;
+    let error = config.validate().unwrap_err().to_string();
+    assert!(error.contains("data.patch = 33") && error.contains("32 or 36"), "{error}");
+}
+
+#[test]
+fn nnunets_network_trains_resumes_to_the_bit_and_predicts_without_its_side_heads() {
+    let nnunet = || {
+        let mut config = config();
+        let preset = unet_train::config::ModelSection::from(&unet_model::UNetConfig::nnunet_2d());
+        config.model = unet_train::config::ModelSection { width: 4, depth: 3, max_width: 16, ..preset };
+        config.train.epochs = 8;
+        config.optimizer.set_lr(0.01);
+        config
+    };
+    let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (records, observer) = common::recorder();
+    Trainer::new(nnunet(), stack(64), whole.path(), vec![observer]).unwrap().run(&AtomicBool::new(false)).unwrap();
+    let records = records.lock().unwrap();
+    let losses = (records[0].val.as_ref().unwrap().loss, records.last().unwrap().val.as_ref().unwrap().loss);
+    assert!(losses.1 < 0.8 * losses.0, "{losses:?}");
+    let stop = Arc::new(AtomicBool::new(false));
+    let observers = vec![common::stop_after(5, &stop)];
+    Trainer::new(nnunet(), stack(64), stopped.path(), observers).unwrap().run(&stop).unwrap();
+    Trainer::resume(stopped.path(), stack(64), vec![]).unwrap().run(&AtomicBool::new(false)).unwrap();
+    let bytes = |dir: &tempfile::TempDir| std::fs::read(dir.path().join("checkpoints/last.safetensors")).unwrap();
+    assert!(bytes(&whole) == bytes(&stopped));
+    let mut predictor = Predictor::open(whole.path(), PredictOptions::default()).unwrap();
+    let prediction = predictor.predict(&stack(64).load(3).unwrap().image, std::path::Path::new("3")).unwrap();
+    assert_eq!(prediction.probabilities.len(), 64 * 64);
 }

@@ -86,7 +86,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub patch: Option<usize>,
 
-    /// Start from this architecture: tutorial or milesial
+    /// Start from this architecture: tutorial, milesial, paper or nnunet-2d
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub preset: Option<String>,
     /// Channels of the first level; each level below has twice as many
@@ -107,6 +107,18 @@ pub struct TrainArgs {
     /// Blocks that add their input to their output
     #[arg(long, help_heading = "Network")]
     pub residual: bool,
+    /// Convolutions of stride 2 in place of pools
+    #[arg(long, help_heading = "Network")]
+    pub strided: bool,
+    /// Let no level have more than N channels
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    pub max_width: Option<usize>,
+    /// Train the decoder's levels with heads of their own, too
+    #[arg(long, help_heading = "Network")]
+    pub deep_supervision: bool,
+    /// Convolutions without padding, as in the paper: --patch is what the network says something of, and it sees more
+    #[arg(long, help_heading = "Network")]
+    pub valid: bool,
 
     /// Train for N epochs
     #[arg(long, value_name = "N", help_heading = "Training")]
@@ -154,7 +166,7 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 36] = [
+const FIXED_BY_A_RUN: [&str; 40] = [
     "config",
     "recipe",
     "out",
@@ -177,6 +189,10 @@ const FIXED_BY_A_RUN: [&str; 36] = [
     "negative_slope",
     "dropout",
     "residual",
+    "valid",
+    "strided",
+    "max_width",
+    "deep_supervision",
     "epochs",
     "batch_size",
     "accumulate",

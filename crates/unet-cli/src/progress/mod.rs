@@ -245,12 +245,16 @@ pub fn network(model: &unet_model::UNetConfig) -> String {
 
 /// What a network has beside the plain one's layers, each behind a comma.
 fn option_words(options: &Options) -> String {
-    let Options { norm, negative_slope, dropout, residual } = options;
+    let Options { norm, negative_slope, dropout, residual, valid, strided, max_width, deep_supervision } = options;
     let words = [
         (*norm != Norm::Batch).then(|| format!("norm {norm}")),
         (*negative_slope > 0.0).then(|| format!("leaky {negative_slope}")),
         (*dropout > 0.0).then(|| format!("dropout {dropout}")),
         residual.then(|| "residual".to_owned()),
+        valid.then(|| "no padding".to_owned()),
+        strided.then(|| "strided".to_owned()),
+        (*max_width > 0).then(|| format!("at most {max_width} channels")),
+        deep_supervision.then(|| "deep supervision".to_owned()),
     ];
     words.into_iter().flatten().fold(String::new(), |all, word| all + ", " + &word)
 }

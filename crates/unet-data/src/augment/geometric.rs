@@ -59,12 +59,12 @@ pub(crate) enum Place {
 }
 
 impl Geometry {
-    /// Draws a cut of side `patch` (or all of the `source` size) and its transformation.
+    /// Draws a cut of side `patch` (or all of the `source` size) and its transformation; a margin is cut with it.
     pub(super) fn draw(
         c: &AugmentConfig,
         kernels: Kernels,
         source: (usize, usize),
-        (patch, place): (Option<usize>, Place),
+        (patch, place, margin): (Option<usize>, Place, usize),
         rng: &mut impl Rng,
     ) -> Result<Self, ShapeError> {
         let out = patch.map_or(source, |side| (side, side));
@@ -83,6 +83,8 @@ impl Geometry {
             Place::Anywhere => (first(source.0, out.0, None), first(source.1, out.1, None)),
             Place::Holding((x, y)) => (first(source.0, out.0, Some(x)), first(source.1, out.1, Some(y))),
         };
+        let (out, origin) =
+            ((out.0 + 2 * margin, out.1 + 2 * margin), (origin.0 - margin as i64, origin.1 - margin as i64));
         let turn = Turn::draw(c.symmetry, out.0 == out.1, rng);
         let warp = Warp::draw(c, kernels, out, turn, rng)?;
         Ok(Self { out, origin, turn, warp })

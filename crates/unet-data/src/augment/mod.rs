@@ -72,15 +72,15 @@ impl Augmenter {
     /// [`DataError::Buffer`] where the mask is not of the image's size.
     pub fn draw(&self, sample: &Sample, patch: Option<usize>, rng: &mut impl Rng) -> Result<Augmented, DataError> {
         let source = Source { image: &sample.image, labels: sample.mask.as_ref(), weights: None };
-        self.draw_at(source, patch, Place::Anywhere, rng)
+        self.draw_at(source, patch, (Place::Anywhere, 0), rng)
     }
 
-    /// One draw with all that belongs to the image, at a given place.
+    /// One draw with all that belongs to the image, at a given place, with a margin of so many pixels around it.
     pub(crate) fn draw_at(
         &self,
         source: Source<'_>,
         patch: Option<usize>,
-        place: Place,
+        (place, margin): (Place, usize),
         rng: &mut impl Rng,
     ) -> Result<Augmented, DataError> {
         let image = source.image;
@@ -90,7 +90,8 @@ impl Augmenter {
             return Err(DataError::Buffer { width: size.0, height: size.1, channels: 1, expected, found });
         }
         let impossible = |e: ShapeError| DataError::config("patch", format!("{patch:?} of {size:?}"), e.to_string());
-        let geometry = Geometry::draw(&self.config, self.kernels, size, (patch, place), rng).map_err(impossible)?;
+        let geometry =
+            Geometry::draw(&self.config, self.kernels, size, (patch, place, margin), rng).map_err(impossible)?;
         let Mapped { image: mut values, labels, weights } = geometry.apply(self.kernels, source);
         let (width, height) = geometry.size();
         let dims = Dims::new(1, height, width, image.channels());

@@ -31,6 +31,9 @@ pub struct LoaderConfig {
     pub seed: u64,
     /// Side in pixels of the square patches; `None` for whole images.
     pub patch: Option<usize>,
+    /// Pixels on each side beyond a patch that are cut with it: context for a network without padding, which says nothing of them. Beyond
+    /// the image its mirror image stands there.
+    pub margin: usize,
     /// Draws per epoch; `None` for each image once. More than there are images: they are gone through again, in a new order.
     pub samples_per_epoch: Option<usize>,
     /// Whether the order is drawn anew in each epoch.
@@ -58,6 +61,7 @@ impl Default for LoaderConfig {
             batch_size: 1,
             seed: 0,
             patch: None,
+            margin: 0,
             samples_per_epoch: None,
             shuffle: false,
             sampler: Sampler::Random,

@@ -101,7 +101,7 @@ impl Shared {
             None => draw.place,
         };
         let source = Source { image: &sample.image, labels: Some(mask), weights };
-        let mut drawn = self.augmenter.draw_at(source, self.config.patch, place, &mut rng)?;
+        let mut drawn = self.augmenter.draw_at(source, self.config.patch, (place, self.config.margin), &mut rng)?;
         let c = sample.image.channels();
         self.config.normalization.apply_to(&mut drawn.image, c, sample.image.max_value())?;
         let (h, w, labels, weights) = (drawn.height, drawn.width, drawn.labels.unwrap_or_default(), drawn.weights);

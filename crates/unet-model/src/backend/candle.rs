@@ -55,16 +55,29 @@ pub fn forward_train(model: &mut UNet, x: &Tensor) -> Result<Tensor, ModelError>
 /// # Errors
 /// As [`forward`].
 pub fn forward_train_drawing(model: &mut UNet, x: &Tensor, draw: u64) -> Result<Tensor, ModelError> {
+    Ok(forward_train_deep(model, x, draw)?.0)
+}
+
+/// As [`forward_train_drawing`], with the logits of the decoder's levels (1 is half as large), where the network has heads there.
+///
+/// # Errors
+/// As [`forward`].
+pub fn forward_train_deep(
+    model: &mut UNet,
+    x: &Tensor,
+    draw: u64,
+) -> Result<(Tensor, Vec<(usize, Tensor)>), ModelError> {
     check_input(model, x)?;
     let mut interpreter = Candle::new(model.params(), x, Some(draw));
     let logits = run(model.config(), &mut interpreter, x.clone())?;
-    for (name, batch) in interpreter.moved {
+    let Candle { moved, sides, .. } = interpreter;
+    for (name, batch) in moved {
         let batch = batch.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
         model.params_mut().write(&name, |running| {
             running.iter_mut().zip(&batch).for_each(|(r, b)| *r += NORM_MOMENTUM * (b - *r));
         })?;
     }
-    Ok(logits)
+    Ok((logits, sides))
 }
 
 /// Inference as a Candle module; for training there is [`forward_train`].
@@ -99,11 +112,13 @@ struct Candle<'a> {
     train: Option<u64>,
     /// Names of running statistics, and the batch's values that they move towards.
     moved: Vec<(String, Tensor)>,
+    /// Logits of the decoder's levels.
+    sides: Vec<(usize, Tensor)>,
 }
 
 impl<'a> Candle<'a> {
     fn new(params: &'a Parameters, x: &'a Tensor, train: Option<u64>) -> Self {
-        Self { params, device: x.device(), train, moved: Vec::new() }
+        Self { params, device: x.device(), train, moved: Vec::new(), sides: Vec::new() }
     }
 
     /// A parameter on the input's device, still bound to its `Var`.
@@ -156,7 +171,10 @@ impl<'a> Candle<'a> {
 
     /// A convolution of the layer's kernel and its norm, not rectified.
     fn conv_norm(&mut self, layer: &ConvNorm, x: &Tensor) -> Result<Tensor, ModelError> {
-        let mut y = x.conv2d(&self.get(&layer.conv, "weight")?, layer.kernel / 2, 1, 1, 1)?;
+        let mut y = x.conv2d(&self.get(&layer.conv, "weight")?, layer.pad, 1, 1, 1)?;
+        if layer.stride == 2 {
+            y = every_second(&y)?;
+        }
         let batch_train = self.train.is_some() && layer.kind == Norm::Batch;
         // Running statistics are those of the convolution with its bias; others take it away again.
         let batch_eval = layer.kind == Norm::Batch && self.train.is_none();
@@ -191,7 +209,7 @@ impl Backend for Candle<'_> {
         Ok(leaky(&self.conv_norm(layer, &x)?, layer.slope)?)
     }
 
-    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &Tensor) -> Result<Tensor, ModelError> {
+    fn beside(&mut self, layer: Option<&ConvNorm>, x: &Tensor) -> Result<Tensor, ModelError> {
         layer.map_or_else(|| Ok(x.clone()), |layer| self.conv_norm_relu(layer, x.clone()))
     }
 
@@ -212,16 +230,29 @@ impl Backend for Candle<'_> {
         Ok(max_pool(x)?)
     }
 
-    fn up_concat(&mut self, up: &Up, x: Tensor, skip: Tensor) -> Result<Tensor, ModelError> {
+    fn up_concat(&mut self, up: &Up, crop: bool, x: Tensor, skip: Tensor) -> Result<Tensor, ModelError> {
         let x = self.up(up, &x)?;
         let extent = |t: &Tensor| t.dims4().map(|(_, _, height, width)| Size::new(height, width));
         let (small, large) = (extent(&x)?, extent(&skip)?);
+        if crop {
+            let (top, left) = ((large.height - small.height) / 2, (large.width - small.width) / 2);
+            let middle = skip.narrow(2, top, small.height)?.narrow(3, left, small.width)?;
+            return Ok(Tensor::cat(&[middle, x], 1)?);
+        }
         let pad = Padding::centring(small, large).ok_or_else(|| ModelError::Input {
             expected: format!("a skip connection of at least {small}"),
             found: large.to_string(),
         })?;
         let x = x.pad_with_zeros(2, pad.top, pad.bottom)?.pad_with_zeros(3, pad.left, pad.right)?;
         Ok(Tensor::cat(&[skip, x], 1)?)
+    }
+
+    fn side_head(&mut self, level: usize, layer: &Head, x: &Tensor) -> Result<(), ModelError> {
+        if self.train.is_some() {
+            let logits = self.head(layer, x.clone())?;
+            self.sides.push((level, logits));
+        }
+        Ok(())
     }
 
     fn head(&mut self, layer: &Head, x: Tensor) -> Result<Tensor, ModelError> {
@@ -233,6 +264,14 @@ impl Backend for Candle<'_> {
 /// Means over N, H and W: (1, C, 1, 1). One axis after the other, which keeps f32 sums short and so accurate.
 fn channel_means(x: &Tensor) -> candle_core::Result<Tensor> {
     x.mean_keepdim(3)?.mean_keepdim(2)?.mean_keepdim(0)
+}
+
+/// Every second pixel of every second row; an odd last row or column is dropped.
+fn every_second(x: &Tensor) -> candle_core::Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let (h, w) = (h / 2, w / 2);
+    let cells = x.narrow(2, 0, 2 * h)?.narrow(3, 0, 2 * w)?.reshape(&[n, c, h, 2, w, 2][..])?;
+    cells.narrow(3, 0, 1)?.narrow(5, 0, 1)?.reshape((n, c, h, w))
 }
 
 /// `x` where it is above 0, else `slope·x`; at 0 the derivative is the slope, as in PyTorch.

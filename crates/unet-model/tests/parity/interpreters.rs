@@ -44,6 +44,32 @@ fn bce(logits: &[f32], target: &[f32]) -> (f64, Vec<f32>) {
     (sum / logits.len() as f64, grad)
 }
 
+/// The targets (NCHW, of extents `from`) in the middle of each pixel of a level.
+fn at_level(target: &[f32], from: Dims, level: usize, to: Dims) -> Vec<f32> {
+    let (scale, half) = (1 << level, (1 << level) / 2);
+    let mut out = Vec::with_capacity(to.len());
+    for map in target.chunks(from.h * from.w) {
+        for (y, x) in (0..to.h).flat_map(|y| (0..to.w).map(move |x| (y, x))) {
+            out.push(map[(y * scale + half) * from.w + x * scale + half]);
+        }
+    }
+    out
+}
+
+/// The weighted mean of the losses of logits at several levels (NCHW), level 0 last, and each one's gradient.
+fn deep_bce(levels: &[(usize, Dims, Vec<f32>)], target: &[f32], weights: &[f64]) -> (f64, Vec<Vec<f32>>) {
+    let full = levels.last().unwrap().1;
+    let (mut loss, mut grads) = (0.0, Vec::new());
+    for (level, dims, logits) in levels {
+        let target = if *level == 0 { target.to_vec() } else { at_level(target, full, *level, *dims) };
+        let (value, mut grad) = bce(logits, &target);
+        grad.iter_mut().for_each(|g| *g *= weights[*level] as f32);
+        loss += weights[*level] * value;
+        grads.push(grad);
+    }
+    (loss, grads)
+}
+
 struct Candle;
 
 fn tensor(x: &[f32], dims: Dims) -> Tensor {
@@ -64,12 +90,19 @@ impl Interpreter for Candle {
     }
 
     fn train(&self, model: &mut UNet, x: &[f32], target: &[f32], dims: Dims) -> Step {
-        let out = candle::forward_train_drawing(model, &tensor(x, dims), DRAW).unwrap();
+        let (out, mut all) = candle::forward_train_deep(model, &tensor(x, dims), DRAW).unwrap();
         let logits = values(&out);
-        let (loss, grad) = bce(&logits, target);
+        all.push((0, out));
+        let nchw = |t: &Tensor| t.dims4().map(|(n, c, h, w)| Dims::new(n, h, w, c)).unwrap();
+        let levels: Vec<_> = all.iter().map(|(level, t)| (*level, nchw(t), values(t))).collect();
+        let (loss, grads) = deep_bce(&levels, target, &model.config().deep_weights());
         // A sum with the gradient as weights hands that gradient to the autograd.
-        let weights = Tensor::from_vec(grad, out.shape(), &Device::Cpu).unwrap();
-        let store = (out * weights).unwrap().sum_all().unwrap().backward().unwrap();
+        let weighed = all.iter().zip(grads).map(|((_, t), grad)| {
+            let weights = Tensor::from_vec(grad, t.shape(), &Device::Cpu).unwrap();
+            (t * weights).unwrap().sum_all().unwrap()
+        });
+        let sum = weighed.reduce(|a, b| (a + b).unwrap()).unwrap();
+        let store = sum.backward().unwrap();
         let found = |name: &str| store.get(model.params().var(name).unwrap()).map(values);
         let named = model.params().trained().filter_map(|s| found(&s.name).map(|g| (s.name.clone(), g)));
         Step { logits, loss, grads: named.collect() }
@@ -109,14 +142,20 @@ impl Interpreter for Cpu {
     }
 
     fn train(&self, model: &mut UNet, x: &[f32], target: &[f32], dims: Dims) -> Step {
+        let weights = model.config().deep_weights();
         let mut trainer = CpuTrainer::<f32>::new(self.0);
         trainer.set_draw(DRAW);
         let pass = trainer.forward(model, &transposed(x, dims, true), dims).unwrap();
         let out = pass.logits_dims();
-        let (loss, grad) = bce(pass.logits(), &transposed(target, out, true));
         let logits = transposed(pass.logits(), out, false);
+        let sides = pass.sides().iter().map(|s| (s.level, s.dims, transposed(&s.logits, s.dims, false)));
+        let levels: Vec<_> = sides.chain([(0, out, logits.clone())]).collect();
+        let (loss, gradients) = deep_bce(&levels, target, &weights);
+        let mut last: Vec<_> =
+            levels.iter().zip(&gradients).map(|((_, dims, _), g)| transposed(g, *dims, true)).collect();
+        let main = last.pop().unwrap();
         let mut grads = Gradients::new();
-        pass.backward(&grad, &mut grads).unwrap();
+        pass.backward_deep(&main, &last, &mut grads).unwrap();
         Step { logits, loss, grads: grads.iter().map(|(n, g)| (n.to_owned(), g.to_vec())).collect() }
     }
 }

@@ -11,7 +11,7 @@ use unet_model::{UNet, UNetConfig};
 
 use super::prediction::Prediction;
 use super::probability::probabilities;
-use super::segmenter::{Segmenter, Strip, TileWork, sweep};
+use super::segmenter::{Segmenter, Strip, TileWork, first_of, rows_of, sweep};
 use super::tiling::{Span, TileSize, Tiling};
 use super::view::{Augmentation, View};
 use crate::TrainError;
@@ -170,7 +170,8 @@ impl Predictor {
         let inputs = self.inputs(image)?;
         let tiles = self.tile_size().cut(h, w);
         if tiles.len() == 1 {
-            let x = self.look(&inputs, (h, w))?;
+            let whole = |length| Span { start: 0, len: length, cut: false };
+            let x = self.tile_of(&inputs, 0, (h, w), &whole(h), &whole(w))?;
             return Ok(self.prediction(&x, (h, w)));
         }
         let values = self.values();
@@ -212,30 +213,41 @@ impl Predictor {
         column: &Span,
     ) -> Result<Vec<f32>, TrainError> {
         let channels = self.config().in_channels;
-        let cut = |values: &Vec<f32>| Strip { values, top, width, height, channels }.cut(row, column);
-        let cuts: Vec<Vec<f32>> = inputs.iter().map(cut).collect();
+        let cut = |(values, member): (&Vec<f32>, &Member)| {
+            let (tall, wide) = (member.segmenter.widened(row), member.segmenter.widened(column));
+            (Strip { values, top, width, height, channels }.cut(&tall, &wide), (tall.len, wide.len))
+        };
+        let cuts: Vec<_> = inputs.iter().zip(&self.members).map(cut).collect();
         self.look(&cuts, (row.len, column.len))
     }
 
+    /// The image rows that a row of tiles needs for every network: first, and one past the last.
+    pub(super) fn rows_of(&self, row: &Span, height: usize) -> (usize, usize) {
+        let all = self.members.iter().map(|m| rows_of(&m.segmenter.widened(row), height));
+        all.reduce(|(first, end), (f, e)| (first.min(f), end.max(e))).unwrap_or((0, 0))
+    }
+
     /// What all networks say from all sides: the mean of their probabilities, and the deviation from it, (H, W, V). `x` holds the
-    /// image as each network is fed.
-    fn look(&mut self, x: &[Vec<f32>], (h, w): (usize, usize)) -> Result<Vec<f32>, TrainError> {
+    /// image as each network is fed, and the size of that.
+    fn look(&mut self, x: &[(Vec<f32>, (usize, usize))], to: (usize, usize)) -> Result<Vec<f32>, TrainError> {
         let Self { members, views, pool, options, .. } = self;
         pool.install(|| {
             let mut sum = Average::new(options.uncertainty);
-            for (member, x) in members.iter_mut().zip(x) {
-                let UNetConfig { in_channels: c, out_channels: k, .. } = *member.segmenter.config();
+            for (Member { segmenter, .. }, (x, size)) in members.iter_mut().zip(x) {
+                let UNetConfig { in_channels: c, out_channels: k, .. } = *segmenter.config();
+                let said = segmenter.said(*size);
                 for view in views.iter() {
                     if *view == View::Symmetry(0) {
-                        sum.add(probabilities(member.segmenter.run(x, (h, w))?, k));
+                        sum.add(first_of(&probabilities(segmenter.run(x, *size)?, k), said, to, k));
                         continue;
                     }
-                    let (shown, size) = view.show(x, (h, w), c, member.segmenter.size().grid);
-                    let seen = probabilities(member.segmenter.run(&shown, size)?, k);
-                    sum.add(view.undo(&seen, size, k, (h, w)));
+                    let (shown, shown_size) = view.show(x, *size, c, |side| segmenter.fitting(side));
+                    let seen = probabilities(segmenter.run(&shown, shown_size)?, k);
+                    let back = view.undo(&seen, segmenter.said(shown_size), k, said);
+                    sum.add(first_of(&back, said, to, k));
                 }
             }
-            Ok(sum.values(h * w))
+            Ok(sum.values(to.0 * to.1))
         })
     }
 

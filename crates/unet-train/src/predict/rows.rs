@@ -8,7 +8,7 @@ use unet_data::Image;
 
 use super::prediction::Prediction;
 use super::predictor::Predictor;
-use super::segmenter::{TileWork, rows_of, sweep};
+use super::segmenter::{TileWork, sweep};
 use super::tiling::Span;
 use crate::TrainError;
 
@@ -86,7 +86,7 @@ impl TileWork for Banded<'_> {
     fn band(&mut self, row: &Span) -> Result<(), TrainError> {
         // The last band's rows go before the next one's come.
         self.strip = None;
-        let (first, end) = rows_of(row, self.size.0);
+        let (first, end) = self.predictor.rows_of(row, self.size.0);
         let image = self.source.read(first, end - first)?;
         self.strip = Some(Loaded { first, inputs: self.predictor.inputs(&image)?, image });
         Ok(())

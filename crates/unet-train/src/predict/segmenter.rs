@@ -2,7 +2,7 @@
 //! here takes.
 
 use unet_kernels::{Dims, Kernels};
-use unet_model::{AnyPredictor, ModelError, Precision, UNet, UNetConfig};
+use unet_model::{AnyPredictor, ModelError, Precision, UNet, UNetConfig, geometry};
 
 use super::blend::Canvas;
 use super::tiling::{Span, TileSize, Tiles, Tiling, mirrored};
@@ -37,15 +37,40 @@ impl Segmenter {
         self.size
     }
 
-    /// The logits (H, W, K) of a normalised image (H, W, C) as a whole, on the current rayon pool.
+    /// The logits of a normalised image (H, W, C) as a whole, on the current rayon pool: (H, W, K), or without padding less by the margin
+    /// on each side.
     pub(crate) fn run(&mut self, x: &[f32], (h, w): (usize, usize)) -> Result<&[f32], ModelError> {
         self.network.run(x, Dims::new(1, h, w, self.config.in_channels))
+    }
+
+    /// What the network has to see for a tile: the tile itself, or without padding so much more that it says something of all of it.
+    pub(crate) fn widened(&self, tile: &Span) -> Span {
+        let margin = geometry::margin(&self.config);
+        let len = geometry::output_side(&self.config, tile.len) + 2 * margin;
+        Span { start: tile.start - margin as isize, len, ..*tile }
+    }
+
+    /// The size of what [`Self::run`] gives for an input of that size.
+    pub(crate) fn said(&self, (h, w): (usize, usize)) -> (usize, usize) {
+        let lost = 2 * geometry::margin(&self.config);
+        (h - lost, w - lost)
+    }
+
+    /// The least side of an input, at least `side`, that the network takes and that halves evenly.
+    pub(crate) fn fitting(&self, side: usize) -> usize {
+        match self.config.options.valid {
+            false => side.next_multiple_of(self.size.grid),
+            true => {
+                let lost = 2 * geometry::margin(&self.config);
+                geometry::output_side(&self.config, side.saturating_sub(lost).max(1)) + lost
+            }
+        }
     }
 
     /// The same for an image of any size: beyond that of a tile, in tiles whose logits are blended.
     pub(crate) fn logits(&mut self, x: &[f32], (h, w): (usize, usize)) -> Result<Vec<f32>, ModelError> {
         let tiles = self.size.cut(h, w);
-        if tiles.len() == 1 {
+        if tiles.len() == 1 && !self.config.options.valid {
             return Ok(self.run(x, (h, w))?.to_vec());
         }
         let mut job =
@@ -68,8 +93,12 @@ impl TileWork for Logits<'_> {
 
     fn tile(&mut self, row: &Span, column: &Span) -> Result<Option<Vec<f32>>, ModelError> {
         let ((height, width), channels) = (self.size, self.segmenter.config.in_channels);
-        let cut = Strip { values: self.x, top: 0, width, height, channels }.cut(row, column);
-        Ok(Some(self.segmenter.run(&cut, (row.len, column.len))?.to_vec()))
+        let (wide, tall) = (self.segmenter.widened(column), self.segmenter.widened(row));
+        let cut = Strip { values: self.x, top: 0, width, height, channels }.cut(&tall, &wide);
+        let size = self.segmenter.said((tall.len, wide.len));
+        let k = self.segmenter.config.out_channels;
+        let logits = self.segmenter.run(&cut, (tall.len, wide.len))?;
+        Ok(Some(first_of(logits, size, (row.len, column.len), k)))
     }
 
     fn rows(&mut self, _: usize, rows: Vec<f32>) -> Result<(), ModelError> {
@@ -106,6 +135,14 @@ impl Strip<'_> {
         }
         tile
     }
+}
+
+/// The first rows and columns, `to`, of a map (H, W, K) of size `from`.
+pub(crate) fn first_of(values: &[f32], from: (usize, usize), to: (usize, usize), k: usize) -> Vec<f32> {
+    if from == to {
+        return values.to_vec();
+    }
+    values.chunks_exact(from.1 * k).take(to.0).flat_map(|row| row[..to.1 * k].iter().copied()).collect()
 }
 
 /// The image rows that a row of tiles needs: first, and one past the last.
@@ -153,7 +190,7 @@ pub(crate) fn sweep<W: TileWork>(tiles: &Tiles, values: usize, work: &mut W) -> 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use unet_model::{Upsampling, geometry};
+    use unet_model::{Options, Upsampling};
 
     use super::*;
 
@@ -202,6 +239,32 @@ mod tests {
         let deviation = (seen.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / seen.len() as f32).sqrt();
         assert!(compared > h * w / 8 && deviation > 1.0, "{compared} pixels compared, which deviate by {deviation}");
         assert!(blended > 1e-3 * deviation, "pixels near borders differ by {blended} of {deviation}");
+    }
+
+    #[test]
+    fn without_padding_tiles_are_the_whole() {
+        // Where aligned corners sample depends on the size, so transposed; two levels deep, 20 pixels of margin.
+        let options = Options { valid: true, ..Options::PLAIN };
+        let config =
+            UNetConfig { width: 6, depth: 2, upsampling: Upsampling::Transposed, options, ..UNetConfig::tutorial() };
+        let model = crate::step::fresh_network(config, 3).unwrap();
+        for (h, w) in [(60, 150), (33, 47)] {
+            let image = image(h, w);
+            let of = |tiling| {
+                Segmenter::new(Kernels::detect(), Precision::F32, &model, tiling)
+                    .unwrap()
+                    .logits(&image, (h, w))
+                    .unwrap()
+            };
+            let whole = of(Tiling::whole());
+            assert_eq!(whole.len(), h * w);
+            let tiling = Tiling::of(32);
+            assert!(tiling.for_network(model.config(), Precision::F32).cut(h, w).len() > 1);
+            let most = whole.iter().zip(of(tiling)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(most < 1e-5, "{h}×{w}: off by {most}, borders included");
+            let spread = whole.iter().fold(0.0f32, |m, v| m.max((v - whole[0]).abs()));
+            assert!(spread > 1e-2, "a constant map would agree with anything");
+        }
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl Tiling {
             Side::Pixels(side) => side.next_multiple_of(grid),
             Side::Within(bytes) => largest_within(config, grid, bytes, precision),
         };
-        let seen = geometry::reach(config).next_multiple_of(grid).min(side / 4);
+        // Without padding a tile sees all that the whole would see: nothing has to be blended.
+        let seen = if config.options.valid { 0 } else { geometry::reach(config).next_multiple_of(grid).min(side / 4) };
         TileSize { side, overlap: self.overlap.unwrap_or(seen).min(side / 2), grid }
     }
 }
@@ -98,7 +99,8 @@ impl Tiling {
 fn largest_within(config: &UNetConfig, grid: usize, bytes: usize, precision: Precision) -> usize {
     let step = STEP.next_multiple_of(grid);
     let fits = |side: &usize| {
-        let dims = Dims::new(1, *side, *side, config.in_channels);
+        let side = geometry::output_side(config, *side) + 2 * geometry::margin(config);
+        let dims = Dims::new(1, side, side, config.in_channels);
         inference_bytes(config, dims, precision.bytes()).is_ok_and(|needed| needed <= bytes)
     };
     (1..=LARGEST / step).rev().map(|n| n * step).find(fits).unwrap_or(step)

@@ -59,8 +59,15 @@ pub(crate) enum View {
 }
 
 impl View {
-    /// The image (H, W, C) as seen from there, and its height and width; sides stay multiples of `grid` where they were.
-    pub fn show(self, x: &[f32], (h, w): (usize, usize), c: usize, grid: usize) -> (Vec<f32>, (usize, usize)) {
+    /// The image (H, W, C) as seen from there, and its height and width; `fitting` says which side the network takes instead of one of
+    /// the frame's own.
+    pub fn show(
+        self,
+        x: &[f32],
+        (h, w): (usize, usize),
+        c: usize,
+        fitting: impl Fn(usize) -> usize,
+    ) -> (Vec<f32>, (usize, usize)) {
         match self {
             Self::Symmetry(bits) => {
                 let size = if bits & 4 != 0 { (w, h) } else { (h, w) };
@@ -69,7 +76,7 @@ impl View {
             }
             Self::Rotation(sevenths) => {
                 // The frame holds the image however it is turned; what the image leaves open, its mirror image fills.
-                let side = ((h as f64).hypot(w as f64).ceil() as usize).next_multiple_of(grid);
+                let side = fitting((h as f64).hypot(w as f64).ceil() as usize);
                 let turned = resample(x, (h, w), c, (side, side), f64::from(sevenths) / 7.0 * TAU);
                 (turned, (side, side))
             }
@@ -131,13 +138,13 @@ mod tests {
         let x: Vec<f32> = (0..h * w * c).map(|i| i as f32).collect();
         let mut seen = Vec::new();
         for view in Augmentation::D4.views() {
-            let (shown, size) = view.show(&x, (h, w), c, 1);
+            let (shown, size) = view.show(&x, (h, w), c, |side| side);
             assert_eq!(view.undo(&shown, size, c, (h, w)), x, "{view:?}");
             assert!(!seen.contains(&(shown.clone(), size)), "{view:?}");
             seen.push((shown, size));
         }
         // Top row, of a quarter turn: the first column from the bottom up.
-        let (shown, size) = View::Symmetry(6).show(&x, (h, w), c, 1);
+        let (shown, size) = View::Symmetry(6).show(&x, (h, w), c, |side| side);
         assert_eq!((size, &shown[..6]), ((4, 3), &[16.0, 17.0, 8.0, 9.0, 0.0, 1.0][..]));
         assert_eq!(Augmentation::Flip.views().len(), 4);
     }
@@ -147,7 +154,7 @@ mod tests {
         let (h, w) = (40, 56);
         let x: Vec<f32> = (0..h * w).map(|p| ((p / w) as f32 / 9.0).sin() + ((p % w) as f32 / 11.0).cos()).collect();
         for view in &Augmentation::Rotations.views()[1..] {
-            let (shown, size) = view.show(&x, (h, w), 1, 16);
+            let (shown, size) = view.show(&x, (h, w), 1, |side| side.next_multiple_of(16));
             assert!(size.0 % 16 == 0 && size.0 >= 69, "{size:?}");
             let back = view.undo(&shown, size, 1, (h, w));
             let inner = |p: usize| (2..h - 2).contains(&(p / w)) && (2..w - 2).contains(&(p % w));

@@ -42,8 +42,9 @@ impl Learner {
             }
         }
         for spec in other.params().specs() {
-            let anew = found.in_channels != inputs && spec.name.starts_with("inc.double_conv.0.")
-                || found.out_channels != outputs && spec.name.starts_with("outc.");
+            let begins_with = |parts: &[&str]| parts.iter().any(|part| spec.name.starts_with(part));
+            let anew = found.in_channels != inputs && begins_with(&["inc.double_conv.0.", "inc.shortcut."])
+                || found.out_channels != outputs && begins_with(&["outc.", "aux"]);
             if !anew {
                 self.model.params_mut().set(&spec.name, &other.params().to_vec(&spec.name)?)?;
             }
@@ -66,11 +67,14 @@ impl Learner {
 /// What tells networks apart.
 fn in_words(c: &UNetConfig) -> String {
     let bias = if c.conv_bias { "with" } else { "without" };
-    let Options { norm, negative_slope, residual, .. } = c.options;
+    let Options { norm, negative_slope, residual, valid, strided, deep_supervision, .. } = c.options;
     let residual = if residual { ", residual" } else { "" };
+    let valid = if valid { ", no padding" } else { "" };
+    let strided = if strided { ", strided" } else { "" };
+    let deep = if deep_supervision { ", deep supervision" } else { "" };
     let slope = if negative_slope > 0.0 { format!(", slope {negative_slope}") } else { String::new() };
     format!(
-        "{} channel(s) to {} logit(s), width {}, {} level(s), {:?}, {bias} convolution bias, norm {norm}{slope}{residual}",
+        "{} channel(s) to {} logit(s), width {}, {} level(s), {:?}, {bias} convolution bias, norm {norm}{slope}{residual}{valid}{strided}{deep}",
         c.in_channels, c.out_channels, c.width, c.depth, c.upsampling
     )
 }

@@ -4,8 +4,8 @@
 use unet_kernels::{ConvShape, Dims, Dropout, Element, Map, MapMut, NormGrads, ShapeError};
 
 use super::arena::Buffer;
-use super::ops::{Context, centred};
-use super::train::{INPUT, Op, Tape};
+use super::ops::{Context, centred, convolved, cropped, joined};
+use super::train::{INPUT, Op, Side, Tape};
 use super::{Gradients, Stored};
 use crate::ModelError;
 use crate::options::Norm;
@@ -69,33 +69,54 @@ impl<'a, T: Element> Pass<'a, T> {
                 (!norm.is_finite()).then_some(layer.norm.as_str())
             }
             Op::UpConcat { up: Up::Transposed { path, .. }, y, .. } if is_bad(*y) => Some(path.as_str()),
-            Op::MaxPool { .. } | Op::UpConcat { .. } | Op::Add { .. } | Op::Dropout { .. } => None,
+            Op::MaxPool { .. } | Op::UpConcat { .. } | Op::Add { .. } | Op::Dropout { .. } | Op::Side { .. } => None,
             Op::Head { layer, .. } => (!self.tape.logits.iter().all(|v| v.is_finite())).then_some(layer.path.as_str()),
         })
     }
 
-    /// Computes every parameter's gradient from that of the logits, (N, H, W, out_channels).
+    /// The logits of the decoder's levels, from the lowest up; none where the network has no heads there.
+    pub fn sides(&self) -> &[Side] {
+        &self.tape.sides
+    }
+
+    /// Computes every parameter's gradient from that of the logits, (N, H, W, out_channels); heads of the decoder's levels get none.
     ///
     /// # Errors
     /// `dlogits` is not as long as the logits.
     pub fn backward(self, dlogits: &[f32], out: &mut Gradients) -> Result<(), ModelError> {
-        if dlogits.len() != self.logits_dims.len() {
-            let (expected, found) = (self.logits_dims.len(), dlogits.len());
+        let none: Vec<Vec<f32>> = self.sides().iter().map(|side| vec![0.0; side.logits.len()]).collect();
+        self.backward_deep(dlogits, &none, out)
+    }
+
+    /// As [`Self::backward`], with the gradients of the logits of [`Self::sides`], in their order.
+    ///
+    /// # Errors
+    /// A gradient is not as long as its logits.
+    pub fn backward_deep(self, dlogits: &[f32], sides: &[Vec<f32>], out: &mut Gradients) -> Result<(), ModelError> {
+        let expected = self.sides().iter().map(|side| side.logits.len()).chain([self.logits_dims.len()]);
+        let found = sides.iter().map(Vec::len).chain([dlogits.len()]);
+        if !expected.clone().eq(found.clone()) {
+            let (expected, found) = (expected.sum(), found.sum());
             return Err(ModelError::Length { name: "the logits' gradient".into(), expected, found });
         }
         let Self { context, tape, logits_dims } = self;
         let (mut grads, mut pooled) = (Vec::new(), Vec::new());
+        // An operation makes one map at most, and the input is there before.
         grads.resize_with(tape.ops.len() + 1, || None);
         pooled.resize_with(tape.ops.len() + 1, || None);
         let mut backward = Backward { context, tape, grads, pooled, out };
         while let Some(op) = backward.tape.ops.pop() {
             match op {
+                Op::Side { layer, x, side } => {
+                    let dims = backward.tape.sides[side].dims;
+                    backward.head(&layer, x, Map::new(&sides[side], dims)?)?;
+                }
                 Op::Head { layer, x } => backward.head(&layer, x, Map::new(dlogits, logits_dims)?)?,
                 Op::ConvNorm { layer, x, y } => backward.conv_norm_relu(&layer, x, y)?,
                 Op::Add { slope, x, around, y } => backward.add(slope, x, around, y)?,
                 Op::Dropout { drop, x, y } => backward.dropout(drop, x, y)?,
                 Op::MaxPool { x, y } => backward.max_pool(x, y)?,
-                Op::UpConcat { up, x, skip, y } => backward.up_concat(&up, x, skip, y)?,
+                Op::UpConcat { up, crop, x, skip, y } => backward.up_concat(&up, crop, (x, skip), y)?,
             }
         }
         let input = backward.tape.take(INPUT)?;
@@ -164,8 +185,13 @@ impl<T: Element> Backward<'_, '_, T> {
             self.context.arena.give(pooled.values);
         }
         self.tape.restore(self.context, x)?;
-        // From here on `d` is the gradient by the raw convolution output.
-        let shape = ConvShape::same(layer.cin, layer.cout, layer.kernel);
+        // From here on `d` is the gradient by the raw convolution output, of stride 1.
+        if layer.stride == 2 {
+            let mut all = self.dense(convolved(layer, self.tape.value(x)?.dims));
+            kernels.every_second_backward(d.map()?, all.map_mut()?);
+            self.context.arena.give(std::mem::replace(&mut d, all).values);
+        }
+        let shape = ConvShape { cin: layer.cin, cout: layer.cout, kernel: layer.kernel, pad: layer.pad };
         let (input, dy) = (self.tape.value(x)?, d.map()?);
         let written = self.context.write_out(input)?;
         let (source, dims) = (input.source(written.as_ref())?, input.dims);
@@ -257,16 +283,17 @@ impl<T: Element> Backward<'_, '_, T> {
         Ok(())
     }
 
-    fn up_concat(&mut self, up: &Up, x: usize, skip: usize, y: usize) -> Result<(), ModelError> {
+    fn up_concat(&mut self, up: &Up, crop: bool, (x, skip): (usize, usize), y: usize) -> Result<(), ModelError> {
         let kernels = self.context.kernels;
-        let joined = self.tape.take(y)?;
-        self.context.free(joined);
+        let both = self.tape.take(y)?;
+        self.context.free(both);
         let dy = self.take_grad(y)?;
         let mut dx = self.dense(self.tape.value(x)?.dims);
         let (input, skip_dims) = (self.tape.value(x)?, self.tape.value(skip)?.dims);
-        let up_dims = skip_dims.with_channels(dy.dims.c - skip_dims.c);
+        let size = joined(crop, input.dims, skip_dims);
+        let up_dims = size.with_channels(dy.dims.c - skip_dims.c);
         let doubled = Map::strided(&dy.values.get()[skip_dims.c..], up_dims, dy.stride)?;
-        let place = centred(input.dims, skip_dims);
+        let place = centred(input.dims, size);
         let learned = matches!(up, Up::Transposed { .. });
         let written = if learned { self.context.write_out(input)? } else { None };
         match up {
@@ -281,6 +308,13 @@ impl<T: Element> Backward<'_, '_, T> {
         }
         self.context.free_written(written);
         self.give_grad(x, dx)?;
-        self.give_grad(skip, Grad { dims: skip_dims, ..dy })
+        if !crop {
+            return self.give_grad(skip, Grad { dims: skip_dims, ..dy });
+        }
+        let mut whole = self.dense(skip_dims);
+        let middle = Map::strided(dy.values.get(), size, dy.stride)?;
+        kernels.crop_backward(middle, cropped(skip_dims, size), whole.map_mut()?);
+        self.context.arena.give(dy.values);
+        self.give_grad(skip, whole)
     }
 }

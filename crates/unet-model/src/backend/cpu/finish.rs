@@ -7,6 +7,7 @@ use unet_kernels::{Element, Kernels, Map, MapMut, NormFold, NormGrads, NormState
 use super::Stored;
 use crate::NORM_EPS;
 use crate::options::Norm;
+use crate::unet::ConvNorm;
 
 /// Norm and rectifier of a raw map.
 #[derive(Clone, Debug)]
@@ -84,6 +85,25 @@ impl Finish {
             by_gamma[c] += sums.grad_x[c] * f64::from(state.inv_std[c]);
             by_beta[c] += sums.grad[c];
         }
+    }
+}
+
+/// How a map's readers get at its activation.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Read {
+    /// It lies as it is, or is made on the way in.
+    Direct,
+    /// It is raw, and made on the way in but for what needs a buffer of its own.
+    Raw,
+    /// It has to be written out.
+    Written,
+}
+
+impl Read {
+    /// That of a layer's output, for so many images: as [`Finish`] has it.
+    pub fn of(layer: &ConvNorm, images: usize) -> Self {
+        let one = images == 1 || matches!(layer.kind, Norm::Batch | Norm::None);
+        if one && layer.slope == 0.0 { Self::Raw } else { Self::Written }
     }
 }
 

@@ -39,7 +39,7 @@ impl<T: Element> CpuPredictor<T> {
     /// The model's parameters are not f32 on the CPU, or it is another network.
     pub fn refresh(&mut self, model: &UNet) -> Result<(), ModelError> {
         let params = model.params();
-        self.context.layers.refresh(self.context.kernels, params)?;
+        self.context.layers.refresh(self.context.kernels, model)?;
         for spec in params.specs().iter().filter(|s| s.kind == ParamKind::RunningMean) {
             let norm = spec.name.trim_end_matches(".running_mean");
             self.norms.insert(norm.to_owned(), running_norm(params, norm, self.context.layers.bias(&conv_of(norm)))?);
@@ -47,10 +47,11 @@ impl<T: Element> CpuPredictor<T> {
         Ok(())
     }
 
-    /// The logits (N, H, W, out_channels) of `x`, (N, H, W, in_channels) and normalised as the model was trained.
+    /// The logits (N, H', W', out_channels) of `x`, (N, H, W, in_channels) and normalised as the model was trained. H' and W' are
+    /// [`geometry::output_size`](crate::geometry::output_size).
     ///
     /// # Errors
-    /// Other channels than the model's, or a height or width below 2^depth.
+    /// Other channels than the model's, or a size that it does not take.
     pub fn run(&mut self, x: &[f32], dims: Dims) -> Result<&[f32], ModelError> {
         check_input(&self.config, dims, x.len())?;
         let Self { config, context, norms, logits } = self;
@@ -104,7 +105,7 @@ impl<T: Element> Backend for Infer<'_, T> {
         Ok(y)
     }
 
-    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &Stored<T>) -> Result<Stored<T>, ModelError> {
+    fn beside(&mut self, layer: Option<&ConvNorm>, x: &Stored<T>) -> Result<Stored<T>, ModelError> {
         match layer {
             Some(layer) => self.layer(layer, x),
             None => self.context.written(x),
@@ -126,11 +127,15 @@ impl<T: Element> Backend for Infer<'_, T> {
         self.context.max_pool(x)
     }
 
-    fn up_concat(&mut self, up: &Up, x: Stored<T>, skip: Stored<T>) -> Result<Stored<T>, ModelError> {
-        let y = self.context.up_concat(up, &x, &skip)?;
+    fn up_concat(&mut self, up: &Up, crop: bool, x: Stored<T>, skip: Stored<T>) -> Result<Stored<T>, ModelError> {
+        let y = self.context.up_concat(up, crop, &x, &skip)?;
         self.context.free(x);
         self.context.free(skip);
         Ok(y)
+    }
+
+    fn side_head(&mut self, _: usize, _: &Head, _: &Stored<T>) -> Result<(), ModelError> {
+        Ok(())
     }
 
     fn head(&mut self, layer: &Head, x: Stored<T>) -> Result<(), ModelError> {

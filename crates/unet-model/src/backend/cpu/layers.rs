@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use unet_kernels::{ConvShape, ConvWeights, Kernels, TransposeWeights};
 
-use crate::params::{ParamKind, Parameters};
-use crate::{ModelError, ParamSpec};
+use crate::params::ParamKind;
+use crate::{ModelError, ParamSpec, UNet};
 
 /// Packed weights and biases by the path of their layer.
 #[derive(Debug, Default)]
@@ -16,11 +16,17 @@ pub struct Layers {
     /// γ and β of each norm.
     norms: BTreeMap<String, [Vec<f32>; 2]>,
     version: Option<u64>,
+    /// Whether 3×3 convolutions do without padding.
+    valid: bool,
 }
 
 impl Layers {
     /// Packs what has changed since the last time, everything at first.
-    pub fn refresh(&mut self, kernels: Kernels, params: &Parameters) -> Result<(), ModelError> {
+    pub fn refresh(&mut self, kernels: Kernels, model: &UNet) -> Result<(), ModelError> {
+        let params = model.params();
+        if model.config().options.valid != self.valid {
+            *self = Self { valid: !self.valid, ..Self::default() };
+        }
         if self.version == Some(params.version()) {
             return Ok(());
         }
@@ -47,7 +53,9 @@ impl Layers {
             let weights = kernels.transpose_weights(spec.shape[0], spec.shape[1], w);
             self.transposed.insert(path.to_owned(), weights);
         } else {
-            let shape = ConvShape::same(spec.shape[1], spec.shape[0], spec.shape[2]);
+            let (cout, cin, kernel) = (spec.shape[0], spec.shape[1], spec.shape[2]);
+            let pad = if self.valid { 0 } else { kernel / 2 };
+            let shape = ConvShape { cin, cout, kernel, pad };
             self.conv.insert(path.to_owned(), kernels.conv_weights(shape, w));
         }
     }

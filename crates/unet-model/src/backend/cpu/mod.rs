@@ -23,10 +23,11 @@ pub use infer::CpuPredictor;
 pub use plan::{checkpointed_bytes, parameter_bytes, training_bytes};
 pub use plan_infer::inference_bytes;
 pub use precision::{AnyPass, AnyPredictor, AnyTrainer, Precision};
-pub use train::CpuTrainer;
+pub use train::{CpuTrainer, Side};
 
 use unet_kernels::{Dims, Element, Map, ShapeError, Source};
 
+use crate::geometry::{Size, output_size};
 use crate::{ModelError, UNetConfig};
 use arena::Buffer;
 use finish::Finish;
@@ -55,15 +56,14 @@ impl<T: Element> Stored<T> {
     }
 }
 
-/// Checks that the network can take an input of these extents, `values` long.
-fn check_input(config: &UNetConfig, dims: Dims, values: usize) -> Result<(), ModelError> {
-    let least = 1 << config.depth;
-    let fits = dims.n > 0 && dims.h >= least && dims.w >= least && dims.c == config.in_channels && values == dims.len();
-    if fits {
-        return Ok(());
+/// Checks that the network can take an input of these extents, `values` long; yields those of its logits.
+fn check_input(config: &UNetConfig, dims: Dims, values: usize) -> Result<Dims, ModelError> {
+    if dims.n == 0 || dims.c != config.in_channels || values != dims.len() {
+        return Err(ModelError::Input {
+            expected: format!("N × H × W × {}", config.in_channels),
+            found: format!("{} × {} × {} × {} in {values} values", dims.n, dims.h, dims.w, dims.c),
+        });
     }
-    Err(ModelError::Input {
-        expected: format!("N × H × W × {} with H and W of at least {least}", config.in_channels),
-        found: format!("{} × {} × {} × {} in {values} values", dims.n, dims.h, dims.w, dims.c),
-    })
+    let out = output_size(config, Size::new(dims.h, dims.w))?;
+    Ok(Dims::new(dims.n, out.height, out.width, config.out_channels))
 }

@@ -1,6 +1,6 @@
 //! The forward operations that training and inference share, each from stored maps to a new one.
 
-use unet_kernels::{BatchStats, Dims, Dropout, Element, Kernels, MapMut, Placement};
+use unet_kernels::{BatchStats, ConvWeights, Dims, Dropout, Element, Kernels, MapMut, Placement, Source};
 
 use super::Stored;
 use super::arena::Arena;
@@ -54,24 +54,43 @@ impl<T: Element> Context<T> {
 
     /// The raw output of a convolution, without a bias that its norm would take away again.
     pub fn conv(&mut self, layer: &ConvNorm, x: &Stored<T>) -> Result<Stored<T>, ModelError> {
-        let written = self.write_out(x)?;
-        let (weights, dims) = (self.layers.conv(&layer.conv)?, x.dims.with_channels(layer.cout));
-        let bias = self.layers.bias(&layer.conv).filter(|_| layer.adds_bias());
+        let (y, ()) =
+            self.conv_with(layer, x, |kernels, x, weights, bias, y| kernels.conv_forward(x, weights, bias, y))?;
+        if layer.stride == 1 {
+            return Ok(y);
+        }
+        let dims = Dims::new(y.dims.n, y.dims.h / 2, y.dims.w / 2, y.dims.c);
         let mut values = self.arena.take(dims.len());
-        self.kernels.conv_forward(x.source(written.as_ref())?, weights, bias, MapMut::new(values.get_mut(), dims)?);
-        self.free_written(written);
+        self.kernels.every_second(y.map()?, MapMut::new(values.get_mut(), dims)?);
+        self.free(y);
         Ok(Stored { values, dims, norm: None })
     }
 
     /// As [`Self::conv`], with the mean and variance of each channel of the output.
     pub fn conv_stats(&mut self, layer: &ConvNorm, x: &Stored<T>) -> Result<(Stored<T>, BatchStats), ModelError> {
+        if layer.stride == 1 {
+            return self.conv_with(layer, x, |kernels, x, weights, _, y| kernels.conv_forward_stats(x, weights, y));
+        }
+        let y = self.conv(layer, x)?;
+        let stats = self.kernels.batch_stats(y.map()?);
+        Ok((y, stats))
+    }
+
+    /// A convolution at stride 1 with a bias that its norm would not take away again.
+    fn conv_with<R>(
+        &mut self,
+        layer: &ConvNorm,
+        x: &Stored<T>,
+        run: impl FnOnce(&Kernels, Source<'_, T>, &ConvWeights, Option<&[f32]>, MapMut<'_, T>) -> R,
+    ) -> Result<(Stored<T>, R), ModelError> {
         let written = self.write_out(x)?;
-        let (weights, dims) = (self.layers.conv(&layer.conv)?, x.dims.with_channels(layer.cout));
+        let (weights, dims) = (self.layers.conv(&layer.conv)?, convolved(layer, x.dims));
+        let bias = self.layers.bias(&layer.conv).filter(|_| layer.adds_bias());
         let mut values = self.arena.take(dims.len());
         let source = x.source(written.as_ref())?;
-        let stats = self.kernels.conv_forward_stats(source, weights, MapMut::new(values.get_mut(), dims)?);
+        let result = run(&self.kernels, source, weights, bias, MapMut::new(values.get_mut(), dims)?);
         self.free_written(written);
-        Ok((Stored { values, dims, norm: None }, stats))
+        Ok((Stored { values, dims, norm: None }, result))
     }
 
     /// A layer's norm and rectifier where they depend on no other image: those of its raw output `y`.
@@ -110,24 +129,30 @@ impl<T: Element> Context<T> {
         Ok(Stored { values, dims, norm: None })
     }
 
-    /// The skip's channels, then those of the doubled `x`, centred on it.
-    pub fn up_concat(&mut self, up: &Up, x: &Stored<T>, skip: &Stored<T>) -> Result<Stored<T>, ModelError> {
-        let up_dims = skip.dims.with_channels(up.out_channels(x.dims.c));
-        let dims = skip.dims.with_channels(skip.dims.c + up_dims.c);
-        let place = centred(x.dims, skip.dims);
+    /// The skip's channels, then those of the doubled `x`, centred on it; with `crop` the channels of the middle of the skip.
+    pub fn up_concat(&mut self, up: &Up, crop: bool, x: &Stored<T>, skip: &Stored<T>) -> Result<Stored<T>, ModelError> {
+        let size = joined(crop, x.dims, skip.dims);
+        let up_dims = size.with_channels(up.out_channels(x.dims.c));
+        let dims = size.with_channels(skip.dims.c + up_dims.c);
+        let place = centred(x.dims, size);
         let written = self.write_out(x)?;
+        let whole = if crop && skip.norm.is_some() { Some(self.written(skip)?) } else { None };
         let mut values = self.arena.take(dims.len());
-        let joined = values.get_mut();
-        skip.activate(&self.kernels, MapMut::strided(joined, skip.dims, dims.c)?)?;
-        let doubled = MapMut::strided(&mut joined[skip.dims.c..], up_dims, dims.c)?;
+        let buffer = values.get_mut();
+        let first = MapMut::strided(buffer, size.with_channels(skip.dims.c), dims.c)?;
+        match crop {
+            true => self.kernels.crop(whole.as_ref().unwrap_or(skip).map()?, cropped(skip.dims, size), first),
+            false => skip.activate(&self.kernels, first)?,
+        }
+        let doubled = MapMut::strided(&mut buffer[skip.dims.c..], up_dims, dims.c)?;
         match up {
             Up::Bilinear => self.kernels.upsample(x.source(written.as_ref())?, doubled, place),
             Up::Transposed { path, .. } => {
-                let weights = self.layers.transposed(path)?;
-                let source = x.source(written.as_ref())?;
-                self.kernels.transpose_forward(source, weights, self.layers.bias(path), doubled, place);
+                let (weights, bias) = (self.layers.transposed(path)?, self.layers.bias(path));
+                self.kernels.transpose_forward(x.source(written.as_ref())?, weights, bias, doubled, place);
             }
         }
+        self.free_written(whole);
         self.free_written(written);
         Ok(Stored { values, dims, norm: None })
     }
@@ -147,6 +172,22 @@ impl<T: Element> Context<T> {
     pub fn free(&mut self, x: Stored<T>) {
         self.arena.give(x.values);
     }
+}
+
+/// Extents of a layer's output at stride 1.
+pub fn convolved(layer: &ConvNorm, x: Dims) -> Dims {
+    let side = |side: usize| side + 2 * layer.pad + 1 - layer.kernel;
+    Dims::new(x.n, side(x.h), side(x.w), layer.cout)
+}
+
+/// Extents that the doubled `x` and its skip connection share, with the skip's channels: the skip's, or where that is cropped the doubled map's.
+pub fn joined(crop: bool, x: Dims, skip: Dims) -> Dims {
+    if crop { Dims::new(x.n, 2 * x.h, 2 * x.w, skip.c) } else { skip }
+}
+
+/// Row and column of the skip's first pixel that stays.
+pub fn cropped(skip: Dims, to: Dims) -> (usize, usize) {
+    ((skip.h - to.h) / 2, (skip.w - to.w) / 2)
 }
 
 /// Where the doubled map lies on the larger skip: centred, the odd row below, the odd column on the right (PyTorch's `F.pad` by

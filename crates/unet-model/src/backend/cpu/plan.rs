@@ -4,8 +4,9 @@
 use unet_kernels::Dims;
 
 use super::arena::{Arena, Buffer};
+use super::finish::Read;
+use super::ops::convolved;
 use super::train::INPUT;
-use crate::options::Norm;
 use crate::params::param_specs;
 use crate::unet::{Backend, ConvNorm, Head, Up, forward};
 use crate::{ModelError, UNetConfig};
@@ -37,7 +38,7 @@ fn step_bytes(config: &UNetConfig, dims: Dims, element: usize, checkpointing: bo
         plan.push(dims, Read::Direct, Op::Input);
         let Ok(len) = forward(config, &mut plan, INPUT);
         plan.backward();
-        logits = len;
+        (logits, plan.sides) = (len, 0);
     }
     Ok(plan.arena.peak() * element + 2 * logits * size_of::<f32>())
 }
@@ -47,26 +48,16 @@ pub fn parameter_bytes(config: &UNetConfig) -> usize {
     param_specs(config).iter().map(|s| s.len() * size_of::<f32>()).sum()
 }
 
-/// How a map came to be; its number is its operation's.
+/// What ran.
 #[derive(Clone, Copy)]
 enum Op {
     Input,
-    Conv { x: usize, y: usize },
+    Conv { x: usize, y: usize, strided: bool },
+    Side { x: usize },
     Add { x: usize, around: usize, y: usize },
     Dropout { x: usize, y: usize },
     Pool { x: usize, y: usize },
-    UpConcat { x: usize, skip: usize, y: usize, learned: bool },
-}
-
-/// How a map's readers get at its activation.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Read {
-    /// It lies as it is, or is made on the way in.
-    Direct,
-    /// It is raw, and made on the way in but for what needs a buffer of its own.
-    Raw,
-    /// It has to be written out.
-    Written,
+    UpConcat { x: usize, skip: usize, y: usize, learned: bool, crop: bool },
 }
 
 /// Extents of a map; its buffer while it is stored; those of its gradient and of the gradient of its maxima.
@@ -75,17 +66,11 @@ struct Planned {
     read: Read,
     /// Whether one fused kernel goes back through its norm and its maxima.
     plain: bool,
+    /// The number of the operation that made it.
+    maker: usize,
     value: Option<Buffer<usize>>,
     grad: Option<Buffer<usize>>,
     pooled: Option<Buffer<usize>>,
-}
-
-impl Read {
-    /// That of a layer's output, for so many images: as [`Finish`](super::finish::Finish) has it.
-    pub(super) fn of(layer: &ConvNorm, images: usize) -> Self {
-        let one = images == 1 || matches!(layer.kind, Norm::Batch | Norm::None);
-        if one && layer.slope == 0.0 { Self::Raw } else { Self::Written }
-    }
 }
 
 struct Plan {
@@ -94,6 +79,8 @@ struct Plan {
     ops: Vec<Op>,
     checkpointing: bool,
     around: Option<usize>,
+    /// Logits of the decoder's levels.
+    sides: usize,
 }
 
 impl super::arena::Block for usize {
@@ -108,12 +95,20 @@ impl super::arena::Block for usize {
 
 impl Plan {
     fn new(checkpointing: bool) -> Self {
-        Self { arena: Arena::new(checkpointing), maps: Vec::new(), ops: Vec::new(), checkpointing, around: None }
+        Self {
+            arena: Arena::new(checkpointing),
+            maps: Vec::new(),
+            ops: Vec::new(),
+            checkpointing,
+            around: None,
+            sides: 0,
+        }
     }
 
     fn push(&mut self, dims: Dims, read: Read, op: Op) -> usize {
         let value = Some(self.arena.take(dims.len()));
-        self.maps.push(Planned { dims, read, plain: false, value, grad: None, pooled: None });
+        let maker = self.ops.len();
+        self.maps.push(Planned { dims, read, plain: false, maker, value, grad: None, pooled: None });
         self.ops.push(op);
         self.maps.len() - 1
     }
@@ -150,8 +145,17 @@ impl Plan {
     /// A layer's convolution: its output is the map of the next number.
     fn layer(&mut self, layer: &ConvNorm, x: usize) -> usize {
         let written = self.write_out(x);
-        let (dims, y) = (self.maps[x].dims.with_channels(layer.cout), self.maps.len());
-        let y = self.push(dims, Read::of(layer, dims.n), Op::Conv { x, y });
+        let (all, y, strided) = (convolved(layer, self.maps[x].dims), self.maps.len(), layer.stride == 2);
+        // A strided convolution runs at stride 1 first, whose input is read by then.
+        let whole = strided.then(|| self.arena.take(all.len()));
+        if strided {
+            self.give(written);
+            let dims = halved(all);
+            let y = self.push(dims, Read::of(layer, dims.n), Op::Conv { x, y, strided });
+            self.give(whole);
+            return y;
+        }
+        let y = self.push(all, Read::of(layer, all.n), Op::Conv { x, y, strided });
         self.maps[y].plain = layer.is_plain();
         self.give(written);
         y
@@ -171,14 +175,26 @@ impl Plan {
         }
     }
 
+    /// The buffer for a skip connection's activation that is cropped.
+    fn whole_skip(&mut self, crop: bool, skip: usize) -> Option<Buffer<usize>> {
+        if crop && self.maps[skip].read != Read::Direct { self.dense(skip) } else { None }
+    }
+
     /// The same buffers as computing dropped maps again takes.
     fn restore(&mut self, id: usize) {
         if self.maps[id].value.is_some() {
             return;
         }
-        let (mut written, mut around_of) = (None, None);
-        match self.ops[id] {
-            Op::Input => {}
+        let (mut written, mut whole, mut strided, mut around_of) = (None, None, None, None);
+        match self.ops[self.maps[id].maker] {
+            Op::Input | Op::Side { .. } => {}
+            Op::Conv { x, strided: true, .. } => {
+                self.restore(x);
+                written = self.write_out(x);
+                let all = self.whole_of_strided(x, id);
+                self.give(written.take());
+                strided = all;
+            }
             Op::Conv { x, .. } | Op::Pool { x, .. } => {
                 self.restore(x);
                 written = self.write_out(x);
@@ -189,17 +205,26 @@ impl Plan {
                 self.restore(around);
                 around_of = Some(around);
             }
-            Op::UpConcat { x, skip, .. } => {
+            Op::UpConcat { x, skip, crop, .. } => {
                 self.restore(x);
                 self.restore(skip);
                 written = self.write_out(x);
+                whole = self.whole_skip(crop, skip);
             }
         }
         self.maps[id].value = self.dense(id);
         if let Some(around) = around_of {
             self.around_written(around);
         }
+        self.give(strided);
+        self.give(whole);
         self.give(written);
+    }
+
+    /// The buffer for a strided convolution's output at stride 1.
+    fn whole_of_strided(&mut self, x: usize, y: usize) -> Option<Buffer<usize>> {
+        let all = self.maps[x].dims.with_channels(self.maps[y].dims.c);
+        Some(self.arena.take(all.len()))
     }
 
     /// The same buffers as the backward pass takes and gives back, in its order.
@@ -211,7 +236,13 @@ impl Plan {
         self.give_grad(last, grad);
         for i in (0..self.ops.len()).rev() {
             match self.ops[i] {
-                Op::Conv { x, y } => self.conv_backward(x, y),
+                Op::Conv { x, y, strided } => self.conv_backward(x, y, strided),
+                Op::Side { x } => {
+                    let grad = self.dense(x);
+                    let written = self.write_out(x);
+                    self.give(written);
+                    self.give_grad(x, grad);
+                }
                 Op::Add { x, around, y } => self.add_backward(x, around, y),
                 Op::Dropout { x, y } => {
                     self.free_value(y);
@@ -222,13 +253,20 @@ impl Plan {
                     self.free_value(y);
                     self.maps[x].pooled = self.maps[y].grad.take();
                 }
-                Op::UpConcat { x, skip, y, learned } => {
+                Op::UpConcat { x, skip, y, learned, crop } => {
                     self.free_value(y);
                     let (dx, dy) = (self.dense(x), self.maps[y].grad.take());
                     let written = if learned { self.write_out(x) } else { None };
                     self.give(written);
                     self.give_grad(x, dx);
-                    self.give_grad(skip, dy);
+                    let whole = if crop { self.dense(skip) } else { None };
+                    match whole {
+                        Some(whole) => {
+                            self.give(dy);
+                            self.give_grad(skip, Some(whole));
+                        }
+                        None => self.give_grad(skip, dy),
+                    }
                 }
                 Op::Input => self.free_value(INPUT),
             }
@@ -237,7 +275,7 @@ impl Plan {
         self.ops.clear();
     }
 
-    fn conv_backward(&mut self, x: usize, y: usize) {
+    fn conv_backward(&mut self, x: usize, y: usize, strided: bool) {
         if self.maps[y].pooled.is_some() && !self.maps[y].plain {
             let written = self.write_out(y);
             self.give(written);
@@ -246,14 +284,19 @@ impl Plan {
         let pooled = self.maps[y].pooled.take();
         self.give(pooled);
         self.restore(x);
+        let mut d = self.maps[y].grad.take();
+        if strided {
+            let all = self.whole_of_strided(x, y);
+            self.give(d);
+            d = all;
+        }
         let written = self.write_out(x);
         self.give(written);
         if x != INPUT {
             let grad = self.dense(x);
             self.give_grad(x, grad);
         }
-        let grad = self.maps[y].grad.take();
-        self.give(grad);
+        self.give(d);
     }
 
     fn add_backward(&mut self, x: usize, around: usize, y: usize) {
@@ -275,8 +318,8 @@ pub(super) fn halved(d: Dims) -> Dims {
     Dims::new(d.n, d.h / 2, d.w / 2, d.c)
 }
 
-pub(super) fn joined(up: &Up, x: Dims, skip: Dims) -> Dims {
-    skip.with_channels(skip.c + up.out_channels(x.c))
+pub(super) fn joined(up: &Up, crop: bool, x: Dims, skip: Dims) -> Dims {
+    super::ops::joined(crop, x, skip).with_channels(skip.c + up.out_channels(x.c))
 }
 
 impl Backend for Plan {
@@ -292,7 +335,7 @@ impl Backend for Plan {
         Ok(y)
     }
 
-    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &usize) -> Result<usize, Self::Error> {
+    fn beside(&mut self, layer: Option<&ConvNorm>, x: &usize) -> Result<usize, Self::Error> {
         if layer.is_none() {
             self.around = Some(*x);
         }
@@ -322,19 +365,28 @@ impl Backend for Plan {
         Ok(y)
     }
 
-    fn up_concat(&mut self, up: &Up, x: usize, skip: usize) -> Result<usize, Self::Error> {
-        let (written, y) = (self.write_out(x), self.maps.len());
-        let dims = joined(up, self.maps[x].dims, self.maps[skip].dims);
+    fn up_concat(&mut self, up: &Up, crop: bool, x: usize, skip: usize) -> Result<usize, Self::Error> {
+        let (written, whole, y) = (self.write_out(x), self.whole_skip(crop, skip), self.maps.len());
+        let dims = joined(up, crop, self.maps[x].dims, self.maps[skip].dims);
         let learned = matches!(up, Up::Transposed { .. });
-        let y = self.push(dims, Read::Direct, Op::UpConcat { x, skip, y, learned });
+        let y = self.push(dims, Read::Direct, Op::UpConcat { x, skip, y, learned, crop });
+        self.give(whole);
         self.give(written);
         Ok(y)
+    }
+
+    fn side_head(&mut self, _: usize, layer: &Head, x: &usize) -> Result<(), Self::Error> {
+        let written = self.write_out(*x);
+        self.give(written);
+        self.sides += self.maps[*x].dims.with_channels(layer.cout).len();
+        self.ops.push(Op::Side { x: *x });
+        Ok(())
     }
 
     fn head(&mut self, layer: &Head, x: usize) -> Result<usize, Self::Error> {
         let written = self.write_out(x);
         self.give(written);
-        Ok(self.maps[x].dims.with_channels(layer.cout).len())
+        Ok(self.maps[x].dims.with_channels(layer.cout).len() + self.sides)
     }
 }
 
@@ -344,7 +396,7 @@ mod tests {
 
     use super::*;
     use crate::backend::cpu::{CpuPredictor, CpuTrainer, Gradients, inference_bytes};
-    use crate::{Options, Parameters, UNet, Upsampling};
+    use crate::{Norm, Options, Parameters, UNet, Upsampling};
 
     #[test]
     fn the_plan_is_what_a_step_takes() -> Result<(), ModelError> {
@@ -354,13 +406,19 @@ mod tests {
             Options { negative_slope: 0.01, ..plain },
             Options { norm: Norm::Instance, dropout: 0.3, ..plain },
             Options { norm: Norm::Group(2), residual: true, ..plain },
-            Options { norm: Norm::None, residual: true, dropout: 0.3, negative_slope: 0.1 },
+            Options { norm: Norm::None, residual: true, dropout: 0.3, negative_slope: 0.1, ..plain },
             Options { residual: true, ..plain },
+            Options { strided: true, max_width: 4, ..plain },
+            Options { strided: true, deep_supervision: true, norm: Norm::Instance, negative_slope: 0.01, ..plain },
+            Options { deep_supervision: true, ..plain },
+            Options { valid: true, ..plain },
+            Options { valid: true, norm: Norm::Group(2), negative_slope: 0.1, ..plain },
         ];
         for options in all {
-            for (upsampling, dims) in
-                [(Upsampling::Bilinear, Dims::new(1, 17, 21, 1)), (Upsampling::Transposed, Dims::new(2, 16, 16, 1))]
-            {
+            // Without padding 44 pixels on each side of 4 and of 12.
+            let small = if options.valid { Dims::new(1, 92, 100, 1) } else { Dims::new(1, 17, 21, 1) };
+            let square = if options.valid { Dims::new(2, 92, 92, 1) } else { Dims::new(2, 16, 16, 1) };
+            for (upsampling, dims) in [(Upsampling::Bilinear, small), (Upsampling::Transposed, square)] {
                 planned_as_taken(
                     &UNetConfig { width: 2, depth: 3, upsampling, options, ..UNetConfig::tutorial() },
                     dims,
@@ -373,16 +431,18 @@ mod tests {
     fn planned_as_taken(config: &UNetConfig, dims: Dims) -> Result<(), ModelError> {
         let params = Parameters::new(config, |s| vec![0.1; s.len()])?;
         let mut model = UNet::from_parameters(config.clone(), params)?;
-        let x = vec![0.5; dims.len()];
+        let (x, out) = (vec![0.5; dims.len()], super::super::check_input(config, dims, dims.len())?);
         let plans = [training_bytes(config, dims, 4)?, checkpointed_bytes(config, dims, 4)?];
         for (checkpointing, planned) in [false, true].into_iter().zip(plans) {
             let mut trainer = CpuTrainer::<f32>::new(Kernels::detect()).checkpoint_activations(checkpointing);
+            let mut sides = 0;
             for _ in 0..3 {
                 let pass = trainer.forward(&mut model, &x, dims)?;
                 let d = vec![1.0; pass.logits().len()];
+                sides = pass.sides().iter().map(|side| side.logits.len()).sum();
                 pass.backward(&d, &mut Gradients::new())?;
             }
-            let logits = 2 * dims.pixels() * size_of::<f32>();
+            let logits = 2 * (out.pixels() + sides) * size_of::<f32>();
             let taken = trainer.context.arena.peak() * 4 + logits;
             assert_eq!(planned, taken, "{:?}, checkpointing: {checkpointing}", config.options);
         }
@@ -391,7 +451,7 @@ mod tests {
         let mut predictor = CpuPredictor::<f32>::new(Kernels::detect(), &model)?;
         predictor.run(&x, dims)?;
         predictor.run(&x, dims)?;
-        let logits = dims.pixels() * size_of::<f32>();
+        let logits = out.pixels() * size_of::<f32>();
         let taken = predictor.context.arena.peak() * 4 + logits;
         assert_eq!(inference_bytes(config, dims, 4)?, taken, "{:?}, inference", config.options);
         Ok(())

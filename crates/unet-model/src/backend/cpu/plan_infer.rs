@@ -3,7 +3,9 @@
 use unet_kernels::Dims;
 
 use super::arena::{Arena, Buffer};
-use super::plan::{Read, halved, joined};
+use super::finish::Read;
+use super::ops::convolved;
+use super::plan::{halved, joined};
 use crate::unet::{Backend, ConvNorm, Head, Up, forward};
 use crate::{ModelError, UNetConfig};
 
@@ -42,8 +44,14 @@ impl InferPlan<'_> {
     }
 
     fn layer(&mut self, layer: &ConvNorm, x: &Held) -> Held {
-        let dims = x.dims.with_channels(layer.cout);
-        self.made(x, dims, Read::of(layer, dims.n))
+        let all = convolved(layer, x.dims);
+        let y = self.made(x, all, Read::of(layer, all.n));
+        if layer.stride == 1 {
+            return y;
+        }
+        let values = self.0.take(halved(all).len());
+        self.0.give(y.values);
+        Held { values, dims: halved(all), read: y.read }
     }
 }
 
@@ -58,7 +66,7 @@ impl Backend for InferPlan<'_> {
         Ok(y)
     }
 
-    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &Held) -> Result<Held, Self::Error> {
+    fn beside(&mut self, layer: Option<&ConvNorm>, x: &Held) -> Result<Held, Self::Error> {
         let copy =
             |arena: &mut Arena<usize>| Held { values: arena.take(x.dims.len()), dims: x.dims, read: Read::Direct };
         Ok(match layer {
@@ -87,11 +95,18 @@ impl Backend for InferPlan<'_> {
         Ok(self.made(x, halved(x.dims), Read::Direct))
     }
 
-    fn up_concat(&mut self, up: &Up, x: Held, skip: Held) -> Result<Held, Self::Error> {
-        let y = self.made(&x, joined(up, x.dims, skip.dims), Read::Direct);
+    fn up_concat(&mut self, up: &Up, crop: bool, x: Held, skip: Held) -> Result<Held, Self::Error> {
+        let (dims, written) = (joined(up, crop, x.dims, skip.dims), self.write_out(&x));
+        let whole = (crop && skip.read != Read::Direct).then(|| self.0.take(skip.dims.len()));
+        let y = Held { values: self.0.take(dims.len()), dims, read: Read::Direct };
+        whole.into_iter().chain(written).for_each(|buffer| self.0.give(buffer));
         self.0.give(x.values);
         self.0.give(skip.values);
         Ok(y)
+    }
+
+    fn side_head(&mut self, _: usize, _: &Head, _: &Held) -> Result<(), Self::Error> {
+        Ok(())
     }
 
     fn head(&mut self, layer: &Head, x: Held) -> Result<usize, Self::Error> {

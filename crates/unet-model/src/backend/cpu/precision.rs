@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use unet_kernels::{Dims, Kernels, bf16};
 
-use super::{CpuPredictor, CpuTrainer, Gradients, Pass};
+use super::{CpuPredictor, CpuTrainer, Gradients, Pass, Side};
 use crate::{ModelError, UNet};
 
 /// The number format that activations and their gradients are stored in. Sums are in f32, as are parameters, statistics, logits,
@@ -161,6 +161,25 @@ impl AnyPass<'_> {
         match self {
             Self::F32(pass) => pass.first_non_finite(),
             Self::Bf16(pass) => pass.first_non_finite(),
+        }
+    }
+
+    /// As [`Pass::sides`].
+    pub fn sides(&self) -> &[Side] {
+        match self {
+            Self::F32(pass) => pass.sides(),
+            Self::Bf16(pass) => pass.sides(),
+        }
+    }
+
+    /// As [`Pass::backward_deep`].
+    ///
+    /// # Errors
+    /// A gradient is not as long as its logits.
+    pub fn backward_deep(self, dlogits: &[f32], sides: &[Vec<f32>], out: &mut Gradients) -> Result<(), ModelError> {
+        match self {
+            Self::F32(pass) => pass.backward_deep(dlogits, sides, out),
+            Self::Bf16(pass) => pass.backward_deep(dlogits, sides, out),
         }
     }
 

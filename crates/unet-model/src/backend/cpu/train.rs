@@ -24,10 +24,25 @@ pub struct CpuTrainer<T = f32> {
 #[derive(Debug)]
 pub struct Tape<T> {
     values: Vec<Slot<T>>,
-    /// In the order in which they ran: each made the map of the next number, but the last, which made the logits.
+    /// In the order in which they ran.
     pub ops: Vec<Op>,
+    /// By map, the number of the operation that made it.
+    makers: Vec<usize>,
     /// (N, H, W, out_channels).
     pub logits: Vec<f32>,
+    /// Those of the decoder's levels, where the network has heads there.
+    pub sides: Vec<Side>,
+}
+
+/// The logits of a level of the decoder.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// 1 is half as large as the image, 2 a quarter.
+    pub level: usize,
+    /// (N, H, W, out_channels).
+    pub logits: Vec<f32>,
+    /// Their extents.
+    pub dims: Dims,
 }
 
 /// A map of the tape.
@@ -52,7 +67,9 @@ pub enum Op {
     /// 2×2 max-pool.
     MaxPool { x: usize, y: usize },
     /// Doubling and joining.
-    UpConcat { up: Up, x: usize, skip: usize, y: usize },
+    UpConcat { up: Up, crop: bool, x: usize, skip: usize, y: usize },
+    /// A level's logits, by their number.
+    Side { layer: Head, x: usize, side: usize },
     /// The logits.
     Head { layer: Head, x: usize },
 }
@@ -85,16 +102,22 @@ impl<T: Element> CpuTrainer<T> {
     /// # Errors
     /// Other channels than the model's, or a height or width below 2^depth.
     pub fn forward(&mut self, model: &mut UNet, x: &[f32], dims: Dims) -> Result<Pass<'_, T>, ModelError> {
-        check_input(model.config(), dims, x.len())?;
-        self.context.layers.refresh(self.context.kernels, model.params())?;
+        let logits_dims = check_input(model.config(), dims, x.len())?;
+        self.context.layers.refresh(self.context.kernels, model)?;
         let input = self.context.input(x, dims);
         let config = model.config().clone();
-        let tape = Tape { values: vec![Slot::Kept(input)], ops: Vec::new(), logits: Vec::new() };
+        let tape = Tape {
+            values: vec![Slot::Kept(input)],
+            makers: vec![0],
+            ops: Vec::new(),
+            logits: Vec::new(),
+            sides: Vec::new(),
+        };
         let (params, checkpointing, draw) = (model.params_mut(), self.checkpointing, self.draw);
         let mut recorder = Recorder { context: &mut self.context, params, tape, checkpointing, draw, around: None };
         forward(&config, &mut recorder, INPUT)?;
         let tape = recorder.tape;
-        Ok(Pass::new(&mut self.context, tape, dims.with_channels(config.out_channels)))
+        Ok(Pass::new(&mut self.context, tape, logits_dims))
     }
 }
 
@@ -103,6 +126,7 @@ impl<T: Element> Tape<T> {
     fn push(&mut self, value: Stored<T>, op: impl FnOnce(usize) -> Op) -> usize {
         let id = self.values.len();
         self.values.push(Slot::Kept(value));
+        self.makers.push(self.ops.len());
         self.ops.push(op(id));
         id
     }
@@ -135,7 +159,7 @@ impl<T: Element> Tape<T> {
     pub fn restore(&mut self, context: &mut Context<T>, id: usize) -> Result<(), ModelError> {
         let Slot::Dropped(norm) = &mut self.values[id] else { return Ok(()) };
         let norm = norm.take();
-        let mut value = match self.ops[id - 1].clone() {
+        let mut value = match self.ops[self.makers[id]].clone() {
             Op::ConvNorm { layer, x, .. } => {
                 self.restore(context, x)?;
                 context.conv(&layer, self.value(x)?)?
@@ -153,12 +177,12 @@ impl<T: Element> Tape<T> {
                 self.restore(context, x)?;
                 context.max_pool(self.value(x)?)?
             }
-            Op::UpConcat { up, x, skip, .. } => {
+            Op::UpConcat { up, crop, x, skip, .. } => {
                 self.restore(context, x)?;
                 self.restore(context, skip)?;
-                context.up_concat(&up, self.value(x)?, self.value(skip)?)?
+                context.up_concat(&up, crop, self.value(x)?, self.value(skip)?)?
             }
-            Op::Head { .. } => return Err(freed()),
+            Op::Side { .. } | Op::Head { .. } => return Err(freed()),
         };
         value.norm = norm;
         self.values[id] = Slot::Kept(value);
@@ -223,7 +247,7 @@ impl<T: Element> Backend for Recorder<'_, T> {
         Ok(self.tape.push(y, |y| Op::ConvNorm { layer: layer.clone(), x, y }))
     }
 
-    fn shortcut(&mut self, layer: Option<&ConvNorm>, x: &usize) -> Result<usize, ModelError> {
+    fn beside(&mut self, layer: Option<&ConvNorm>, x: &usize) -> Result<usize, ModelError> {
         let Some(layer) = layer else {
             self.around = Some(*x);
             return Ok(*x);
@@ -253,9 +277,19 @@ impl<T: Element> Backend for Recorder<'_, T> {
         Ok(self.tape.push(y, |y| Op::MaxPool { x: *x, y }))
     }
 
-    fn up_concat(&mut self, up: &Up, x: usize, skip: usize) -> Result<usize, ModelError> {
-        let y = self.context.up_concat(up, self.tape.value(x)?, self.tape.value(skip)?)?;
-        Ok(self.tape.push(y, |y| Op::UpConcat { up: up.clone(), x, skip, y }))
+    fn up_concat(&mut self, up: &Up, crop: bool, x: usize, skip: usize) -> Result<usize, ModelError> {
+        let y = self.context.up_concat(up, crop, self.tape.value(x)?, self.tape.value(skip)?)?;
+        Ok(self.tape.push(y, |y| Op::UpConcat { up: up.clone(), crop, x, skip, y }))
+    }
+
+    fn side_head(&mut self, level: usize, layer: &Head, x: &usize) -> Result<(), ModelError> {
+        let input = self.tape.value(*x)?;
+        let (mut logits, dims) = (Vec::new(), input.dims.with_channels(layer.cout));
+        self.context.head(layer, input, &mut logits)?;
+        let side = self.tape.sides.len();
+        self.tape.sides.push(Side { level, logits, dims });
+        self.tape.ops.push(Op::Side { layer: layer.clone(), x: *x, side });
+        Ok(())
     }
 
     fn head(&mut self, layer: &Head, x: usize) -> Result<(), ModelError> {
