@@ -4,7 +4,6 @@
 //! A kernel and a bias are uniform in ±1/√fan_in: that is what `kaiming_uniform_(a=√5)` of `nn.Conv2d.reset_parameters` comes
 //! to (gain √(2/(1+5)), standard deviation gain/√fan_in, bound √3 times that). Batch norms start as the identity.
 //! The distributions are PyTorch's, the drawn numbers are not: its generator is another.
-
 //!
 //! Without norms such values fade from layer to layer; a network that has none starts as the paper's does, with kernels drawn from a normal
 //! distribution of variance 2/fan_in (He et al. 2015) and biases of 0.

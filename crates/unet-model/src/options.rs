@@ -101,8 +101,8 @@ pub struct Options {
     /// Whether convolutions do without padding, so that each takes a pixel off every side: the paper's 572×572 give 388×388. The skip
     /// connections are cropped. Not with residual blocks.
     pub valid: bool,
-    /// Whether the first convolution of each level below the first has stride 2, in place of a pool (nnU-Net). Not with residual blocks or
-    /// without padding.
+    /// Whether the first convolution of each level below the first has stride 2, in place of a pool (nnU-Net). As a pool does, it drops the
+    /// odd last row or column, which PyTorch's convolution would keep. Not with residual blocks or without padding.
     pub strided: bool,
     /// The most channels that a level has; 0 for no limit. nnU-Net's is 512 in two dimensions.
     pub max_width: usize,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use unet_kernels::{Dims, Kernels, Tier};
 use unet_model::backend::candle;
-use unet_model::{CpuPredictor, CpuTrainer, Gradients, UNet};
+use unet_model::{CpuPredictor, CpuTrainer, Gradients, UNet, geometry};
 
 /// What a training step computes.
 pub struct Step {
@@ -138,7 +138,8 @@ impl Interpreter for Cpu {
     fn eval(&self, model: &UNet, x: &[f32], dims: Dims) -> Vec<f32> {
         let mut predictor = CpuPredictor::<f32>::new(self.0, model).unwrap();
         let logits = predictor.run(&transposed(x, dims, true), dims).unwrap();
-        transposed(logits, dims.with_channels(model.config().out_channels), false)
+        let out = geometry::output_size(model.config(), geometry::Size::new(dims.h, dims.w)).unwrap();
+        transposed(logits, Dims::new(dims.n, out.height, out.width, model.config().out_channels), false)
     }
 
     fn train(&self, model: &mut UNet, x: &[f32], target: &[f32], dims: Dims) -> Step {

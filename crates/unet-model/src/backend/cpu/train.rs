@@ -100,7 +100,7 @@ impl<T: Element> CpuTrainer<T> {
     /// (N, H, W, in_channels).
     ///
     /// # Errors
-    /// Other channels than the model's, or a height or width below 2^depth.
+    /// Other channels than the model's, or a size that it does not take.
     pub fn forward(&mut self, model: &mut UNet, x: &[f32], dims: Dims) -> Result<Pass<'_, T>, ModelError> {
         let logits_dims = check_input(model.config(), dims, x.len())?;
         self.context.layers.refresh(self.context.kernels, model)?;
