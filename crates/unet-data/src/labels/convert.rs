@@ -25,7 +25,7 @@ impl ClassTable {
     }
 
     /// Class indices as a mask image in the user's own values: 8 bits, or 16 where a value needs them; RGB where classes are colours.
-    /// [`IGNORE`] becomes the ignored value.
+    /// [`IGNORE`] becomes the ignored value; where that is a colour beside gray classes, the image is RGB with gray pixels.
     ///
     /// # Errors
     /// [`DataError::Buffer`] where the length does not fit, [`DataError::Config`] for an index beyond the table.
@@ -33,6 +33,14 @@ impl ClassTable {
         if self.kind() == MaskKind::Colours {
             return self.to_rgb(labels, width, height);
         }
+        match self.ignored_rgb().filter(|_| self.ignored_gray().is_none() && labels.contains(&IGNORE)) {
+            Some(colour) => self.to_gray_rgb(labels, (width, height), colour),
+            None => self.to_gray(labels, width, height),
+        }
+    }
+
+    /// Gray values, the ignored one among them.
+    fn to_gray(&self, labels: &[u8], width: usize, height: usize) -> Result<Image, DataError> {
         let value = |&label: &u8| {
             let ignored = || self.ignored_gray().filter(|_| label == IGNORE).map(|v| v as u32);
             let value = self.value_of(usize::from(label)).or_else(ignored).and_then(|v| u16::try_from(v).ok());
@@ -44,6 +52,19 @@ impl ClassTable {
             _ => values.iter().map(|&v| u8::try_from(v).ok()).collect(),
         };
         Image::new(width, height, 1, narrow.map_or(Pixels::U16(values), Pixels::U8))
+    }
+
+    /// Gray classes of 8 bits beside an ignored colour, which only a table with a threshold meets.
+    fn to_gray_rgb(&self, labels: &[u8], (width, height): (usize, usize), ignored: u32) -> Result<Image, DataError> {
+        let colour = |&label: &u8| match label {
+            IGNORE => Ok(palette::rgb(ignored)),
+            _ => {
+                let value = self.value_of(usize::from(label)).and_then(|v| u8::try_from(v).ok());
+                value.map(|v| [v; 3]).ok_or_else(|| self.no_class(label))
+            }
+        };
+        let rgb: Vec<[u8; 3]> = labels.iter().map(colour).collect::<Result<_, _>>()?;
+        Image::new(width, height, 3, Pixels::U8(rgb.into_flattened()))
     }
 
     /// Class indices as an RGB image in the colours that classes are drawn in; ignored pixels are gray.
@@ -155,10 +176,11 @@ impl ClassTable {
     }
 }
 
-/// The colour of an 8-bit RGB pixel given as floats.
+/// The colour of an RGB pixel given as floats, where 8 bits hold it.
 fn packed(p: &[f32]) -> Option<u32> {
-    match p {
-        [r, g, b] => Some(u32::from_be_bytes([0, *r as u8, *g as u8, *b as u8])),
+    let whole = |v: f32| Some(v as u8).filter(|&u| f32::from(u) == v);
+    match *p {
+        [r, g, b] => Some(u32::from_be_bytes([0, whole(r)?, whole(g)?, whole(b)?])),
         _ => None,
     }
 }

@@ -153,7 +153,7 @@ impl ClassTable {
         Ok(Self { classes, kind, ignore, threshold: None })
     }
 
-    /// Two classes, 0 and 255, from values on both sides of a threshold.
+    /// Two classes, 0 and 255 (or 1 and 254 where the ignored value is one of these), from values on both sides of a threshold.
     fn thresholded(
         path: &Path,
         census: &ValueCensus,
@@ -169,7 +169,10 @@ impl ClassTable {
             let wanted = format!("values on both sides of the mask threshold {threshold}: none is {side}");
             return Err(census.error(path, |_| true, &wanted));
         }
-        let mut table = Self { ignore, threshold: Some(threshold), ..Self::from_values(&[0, 255])? };
+        let ignored = ignore.and_then(MaskValue::as_gray);
+        let free = |value: u32, next: u32| if ignored == Some(f64::from(value)) { next } else { value };
+        let values = [free(0, 1), free(255, 254)];
+        let mut table = Self { ignore, threshold: Some(threshold), ..Self::from_values(&values)? };
         for (class, pixels) in table.classes.iter_mut().zip([below, above]) {
             class.share = Some(share(pixels, below + above));
         }

@@ -95,6 +95,34 @@ fn ignored_values_are_no_class_and_come_back_as_themselves() {
     assert!((total - 1.0).abs() < 1e-5, "shares are of what is not ignored: {total}");
 }
 
+/// Guards against a colour to ignore beside thresholded gray classes, whose labels could not be written ("class index 255, less than 2").
+#[test]
+fn an_ignored_colour_beside_a_threshold_is_written_in_colour() {
+    let mask = rgb(&[[0; 3], [255, 255, 1], [255; 3], [7, 1, 254]]);
+    let options = MaskOptions { ignore: Some(MaskValue::Rgb([255, 255, 1])), threshold: Some(128.0) };
+    let table = ClassTable::from_census_with(Path::new("d"), &census(std::slice::from_ref(&mask)), options).unwrap();
+    let of = labels(&table, &mask);
+    assert_eq!(of, [0, IGNORE, 1, 0], "colours that are not ignored are read by their mean");
+    let back = table.to_image(&of, 4, 1).unwrap();
+    assert_eq!(back, rgb(&[[0; 3], [255, 255, 1], [255; 3], [0; 3]]));
+    assert_eq!(labels(&table, &back), of);
+    assert_eq!(table.to_image(&[0, 1], 2, 1).unwrap(), gray(&[0, 255]), "where nothing is ignored, gray as ever");
+    assert!(table.to_image(&[0, 2, IGNORE], 3, 1).is_err());
+    let wide = Image::new(1, 1, 3, Pixels::U16(vec![65535, 300, 1])).unwrap();
+    assert_eq!(labels(&table, &wide), [1], "what 8 bits do not hold is not the ignored colour");
+}
+
+#[test]
+fn thresholded_classes_are_never_written_as_the_ignored_value() {
+    for (ignore, written) in [("255", [0, 254]), ("0", [1, 255]), ("#ffffff", [0, 254]), ("7", [0, 255])] {
+        let options = MaskOptions { threshold: Some(100.0), ..ignoring(ignore) };
+        let table = table_of(&[0, 3, 90, 110, 180, 255], options).unwrap();
+        let image = table.to_image(&[0, 1], 2, 1).unwrap();
+        assert_eq!(image, gray(&written), "{ignore}");
+        assert_eq!(labels(&table, &image), [0, 1], "{ignore}");
+    }
+}
+
 #[test]
 fn colours_become_classes_and_predictions_have_them() {
     let masks =
