@@ -90,6 +90,12 @@ fn coco_polygons_runs_and_holes_with_the_categories_as_classes() {
     .unwrap();
     let e = open(dir.path()).map(|_| ()).unwrap_err().to_string();
     assert!(e.contains("instances.json") && e.contains("321"), "{e}");
+    // An image that is not there was an error that named no file of the dataset; a number given twice left the second image without outlines.
+    for (from, to, what) in [("\"1.png\"", "\"/far/1.png\"", "/far/1.png"), ("\"id\": 9", "\"id\": 7", "the id 7")] {
+        fs::write(dir.path().join("annotations/instances.json"), coco.replacen(from, to, 1)).unwrap();
+        let e = open(dir.path()).map(|_| ()).unwrap_err().to_string();
+        assert!(e.contains("instances.json") && e.contains(what), "{e}");
+    }
 }
 
 #[test]

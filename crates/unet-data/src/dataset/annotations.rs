@@ -220,15 +220,25 @@ fn from_coco(
         shapes.entry(annotation.image_id).or_default().push(Shape { outline, value, page: None });
     }
     let mut pairs = Vec::new();
+    let mut numbers = BTreeSet::new();
     for image in coco.images {
+        if !numbers.insert(image.id) {
+            let reason = format!("two images have the id {}; the outlines of which are they?", image.id);
+            return Err(DataError::decode(file, "COCO", reason));
+        }
         let path = [images.join(&image.file_name), root.join(&image.file_name)].into_iter().find(|p| p.is_file());
-        let path = path.ok_or_else(|| DataError::NotFound { path: images.join(&image.file_name) })?;
+        let path = path.ok_or_else(|| missing(file, &image.file_name, images))?;
         let size = Some((image.width, image.height));
         let shapes = shapes.remove(&image.id).unwrap_or_default();
         let drawing = Drawing { path: file.to_owned(), size, shapes };
         pairs.push(pair(&path, drawing)?);
     }
     Ok(Pairs { names: names_of(&values), ..Pairs::new(root, pairs) })
+}
+
+fn missing(file: &Path, name: &str, images: &Path) -> DataError {
+    let reason = format!("it names the image {name:?}, which is not there; put it into {}", images.display());
+    DataError::decode(file, "COCO", reason)
 }
 
 fn pair(image: &Path, drawing: Drawing) -> Result<Pair, DataError> {
