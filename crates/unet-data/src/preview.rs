@@ -8,16 +8,21 @@ use crate::{Batch, ClassTable, DataError, Dataset, IGNORE, Image, Loader, Loader
 const GAP: usize = 4;
 /// Pairs beside each other.
 const COLUMNS: usize = 4;
-/// Longest side of a picture.
-const SIDE: usize = 192;
+/// Longest side of a picture; smaller patches are magnified to about it.
+const SIDE: usize = 256;
+/// Pixels of small patches become squares of this side at most.
+const MOST_MAGNIFIED: usize = 4;
 /// Colour of the paper.
 const PAPER: u8 = 32;
 /// How much of a class's colour lies over the image.
 const TINT: f32 = 0.45;
+/// Share of all values that are black, and as many white: a few hot pixels do not decide what the rest looks like.
+const CLIPPED: f64 = 0.002;
 
 /// `count` patches of the first epoch of a loader with this configuration, in rows of four: each image, then the image under its mask.
 ///
-/// Values are stretched between the least and the largest of each patch; several channels show the first three, or the first alone.
+/// All patches share one black and one white, close to their least and largest values, so that changes of brightness show. Large patches are
+/// averaged down, small ones magnified; several channels show the first three, or the first alone.
 ///
 /// # Errors
 /// What loading gives.
@@ -35,15 +40,16 @@ pub fn contact_sheet(
     };
     let loader = Loader::new(Arc::clone(dataset), indices, config)?;
     let pictures: Vec<Picture> =
-        loader.epoch(0).map(|batch| Ok(Picture::of(&batch?, dataset.classes()))).collect::<Result<_, DataError>>()?;
+        loader.epoch(0).map(|batch| Ok(Picture::of(&batch?))).collect::<Result<_, DataError>>()?;
+    let range = range(&pictures);
     let (cell_w, cell_h) = pictures.iter().fold((0, 0), |(w, h), p| (p.width.max(w), p.height.max(h)));
     let (columns, rows) = (COLUMNS.min(pictures.len()), pictures.len().div_ceil(COLUMNS));
-    let (width, height) = (columns * (2 * cell_w + 3 * GAP) + GAP, rows * (cell_h + 2 * GAP) + GAP);
+    let (width, height) = (columns * (2 * cell_w + 3 * GAP), rows * (cell_h + 2 * GAP));
     let mut sheet = vec![PAPER; width * height * 3];
     for (i, picture) in pictures.iter().enumerate() {
         let x = i % COLUMNS * (2 * cell_w + 3 * GAP) + GAP;
         let y = i / COLUMNS * (cell_h + 2 * GAP) + GAP;
-        for (k, rgb) in [&picture.plain, &picture.masked].into_iter().enumerate() {
+        for (k, rgb) in picture.painted(range, dataset.classes()).into_iter().enumerate() {
             for row in 0..picture.height {
                 let to = ((y + row) * width + x + k * (cell_w + GAP)) * 3;
                 let from = row * picture.width * 3;
@@ -54,35 +60,64 @@ pub fn contact_sheet(
     Image::new(width, height, 3, Pixels::U8(sheet))
 }
 
-/// One patch, small enough, without and with its mask.
+/// The values that become black and white.
+fn range(pictures: &[Picture]) -> (f32, f32) {
+    let mut values: Vec<f32> = pictures.iter().flat_map(|p| p.pixels.iter().flat_map(|(rgb, _)| *rgb)).collect();
+    let clipped = (values.len() as f64 * CLIPPED) as usize;
+    let last = values.len() - 1;
+    let low = *values.select_nth_unstable_by(clipped, f32::total_cmp).1;
+    let high = *values.select_nth_unstable_by(last - clipped, f32::total_cmp).1;
+    // Where nearly all pixels are alike, the rest is what there is to see.
+    if high > low { (low, high) } else { values.iter().fold((low, high), |(a, b), &v| (a.min(v), b.max(v))) }
+}
+
+/// One patch, at the size it is shown in.
 struct Picture {
     width: usize,
     height: usize,
-    plain: Vec<u8>,
-    masked: Vec<u8>,
+    /// Colour and class of each pixel.
+    pixels: Vec<([f32; 3], u8)>,
 }
 
 impl Picture {
-    fn of(batch: &Batch, classes: &ClassTable) -> Self {
-        let step = batch.w.max(batch.h).div_ceil(SIDE).max(1);
-        let (width, height) = (batch.w.div_ceil(step), batch.h.div_ceil(step));
-        let (low, high) = batch.images.iter().fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v)));
-        let scale = if high > low { 255.0 / (high - low) } else { 0.0 };
-        let (mut plain, mut masked) = (Vec::new(), Vec::new());
-        for y in (0..batch.h).step_by(step) {
-            for x in (0..batch.w).step_by(step) {
-                let at = y * batch.w + x;
-                let pixel = &batch.images[at * batch.c..(at + 1) * batch.c];
-                let rgb = [0, 1, 2].map(|k| (pixel[if batch.c >= 3 { k } else { 0 }] - low) * scale);
-                plain.extend(rgb.map(|v| v as u8));
-                let colour = match batch.labels[at] {
-                    IGNORE => [255, 0, 255],
-                    0 => [0, 0, 0],
-                    label => classes.colour_of(usize::from(label)),
-                };
-                masked.extend([0, 1, 2].map(|k| (rgb[k] + TINT * (f32::from(colour[k]) - rgb[k])) as u8));
-            }
-        }
-        Self { width, height, plain, masked }
+    fn of(batch: &Batch) -> Self {
+        let longest = batch.w.max(batch.h).max(1);
+        let (step, repeat) = (longest.div_ceil(SIDE).max(1), (SIDE / longest).clamp(1, MOST_MAGNIFIED));
+        let (width, height) = (batch.w.div_ceil(step) * repeat, batch.h.div_ceil(step) * repeat);
+        let pixel = |i: usize| block(batch, i % width / repeat * step, i / width / repeat * step, step);
+        Self { width, height, pixels: (0..width * height).map(pixel).collect() }
     }
+
+    /// 8-bit RGB without and with the mask.
+    fn painted(&self, (low, high): (f32, f32), classes: &ClassTable) -> [Vec<u8>; 2] {
+        let scale = if high > low { 255.0 / (high - low) } else { 0.0 };
+        let mut painted = [Vec::with_capacity(self.pixels.len() * 3), Vec::with_capacity(self.pixels.len() * 3)];
+        for &(values, label) in &self.pixels {
+            let rgb = values.map(|v| ((v - low) * scale).clamp(0.0, 255.0));
+            let colour = match label {
+                IGNORE => [255, 0, 255],
+                0 => [0, 0, 0],
+                label => classes.colour_of(usize::from(label)),
+            };
+            painted[0].extend(rgb.map(|v| v as u8));
+            painted[1].extend([0, 1, 2].map(|k| (rgb[k] + TINT * (f32::from(colour[k]) - rgb[k])) as u8));
+        }
+        painted
+    }
+}
+
+/// Mean colour of a square of pixels, and the class of its middle.
+fn block(batch: &Batch, left: usize, top: usize, side: usize) -> ([f32; 3], u8) {
+    let (right, bottom) = ((left + side).min(batch.w), (top + side).min(batch.h));
+    let mut sum = [0.0f32; 3];
+    for y in top..bottom {
+        for x in left..right {
+            let at = (y * batch.w + x) * batch.c;
+            let value = |k: usize| batch.images[at + if batch.c >= 3 { k } else { 0 }];
+            sum.iter_mut().enumerate().for_each(|(k, s)| *s += value(k));
+        }
+    }
+    let pixels = ((right - left) * (bottom - top)) as f32;
+    let middle = (top + bottom) / 2 * batch.w + (left + right) / 2;
+    (sum.map(|s| s / pixels), batch.labels[middle])
 }
