@@ -86,7 +86,7 @@ fn objects(section: &ObjectSection) -> String {
         (
             "average precision",
             format!(
-                "{half:.4} at IoU 0.5, {three_quarters:.4} at 0.75, {:.4} mean of 0.5 to 0.95",
+                "{half:.4} at IoU 0.5, {three_quarters:.4} at 0.75, {:.4} mean of .5 to .95",
                 s.mean_average_precision
             ),
         ),
