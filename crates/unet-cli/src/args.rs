@@ -12,7 +12,9 @@ use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use unet_data::{Axes, MaskOptions, MaskValue, OpenOptions, ValSpec};
 use unet_kernels::{Kernels, TierError};
+use unet_train::predict::Augmentation;
 
+use self::predict::parse_tta;
 pub use predict::{ObjectArgs, PredictArgs, TuneArgs};
 
 pub use self::train::{FreezeArg, LogFormat, NonFiniteArg, TrainArgs};
@@ -144,6 +146,9 @@ pub struct EvaluateArgs {
     /// Call a pixel class 1 from this probability on, for two classes [default: the model's, or 0.5]
     #[arg(long, value_name = "T", value_parser = parse_threshold)]
     pub threshold: Option<f64>,
+    /// Look at each image from several sides and average: none, flip, d4, rot7 [default: what the model says]
+    #[arg(long, value_name = "NAME", conflicts_with = "pred", value_parser = parse_tta)]
+    pub tta: Option<Augmentation>,
     /// Print a row for each image, too
     #[arg(long, conflicts_with = "json")]
     pub per_image: bool,
@@ -188,12 +193,15 @@ pub struct InspectArgs {
     /// Write a picture of augmented patches and their masks, as training would see them
     #[arg(long, value_name = "PNG", conflicts_with = "cpu")]
     pub preview: Option<PathBuf>,
-    /// Settings to preview and to plan with: a recipe's name [default: quick]
+    /// Settings to preview and to plan with: a recipe's name [default: auto, planned from the data]
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
     pub recipe: Option<String>,
     /// Settings to preview and to plan with: a configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// How long a planned run may take: 30s, 10m, 8h [default: 10m]
+    #[arg(long, value_name = "T", value_parser = train::parse_time)]
+    pub budget: Option<f64>,
     /// What would be held out [default: the recipe's, or 20% where it holds nothing out]
     #[arg(long, value_name = "SPEC", value_parser = parse_val)]
     pub val: Option<ValSpec>,

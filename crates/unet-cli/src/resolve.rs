@@ -10,6 +10,7 @@ use unet_model::config::PRESETS;
 use unet_model::{Norm, UNetConfig, geometry};
 use unet_train::config::{ModelSection, NonFinite, RunConfig};
 use unet_train::device::{Device, PrecisionChoice};
+use unet_train::recipe::AUTO;
 use unet_train::{Checkpoint, PredictOptions, RunDir};
 
 use crate::args::{FreezeArg, MachineArgs, NonFiniteArg, TrainArgs};
@@ -34,6 +35,39 @@ pub fn run_config(args: &TrainArgs) -> Result<(RunConfig, Vec<String>)> {
     };
     lines.push(line);
     Ok((config, lines))
+}
+
+/// What was typed and what the file says, to be laid over what a plan proposes.
+pub struct Given<'a> {
+    args: &'a TrainArgs,
+    file: Option<(String, String)>,
+}
+
+impl<'a> Given<'a> {
+    /// Reads the file.
+    pub fn new(args: &'a TrainArgs) -> Result<Self> {
+        let read = |path: &PathBuf| -> Result<(String, String)> {
+            let name = path.display().to_string();
+            Ok((std::fs::read_to_string(path).with_context(|| format!("{name}: cannot be read"))?, name))
+        };
+        Ok(Self { args, file: args.config.as_ref().map(read).transpose()? })
+    }
+
+    /// Whether there is something left to plan in this configuration, which was made of what is given.
+    pub fn leaves_a_plan(&self, config: &RunConfig) -> Result<bool> {
+        let complete = self.file.as_ref().map_or(Ok(false), |(text, name)| config.is_all_in(text, name))?;
+        Ok(config.recipe == AUTO && !complete)
+    }
+
+    /// Lays it over a configuration.
+    pub fn over(&self, base: RunConfig) -> Result<RunConfig> {
+        let mut config = match &self.file {
+            Some((text, name)) => base.overlaid(text, name)?,
+            None => base,
+        };
+        apply(self.args, &mut config)?;
+        Ok(config)
+    }
 }
 
 /// The file's configuration over its recipe, or the recipe alone.

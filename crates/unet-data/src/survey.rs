@@ -4,6 +4,8 @@
 //! Takes a dataset and the samples that may be looked at (the training split); looks at no more than [`MOST_IMAGES`] of them, evenly spaced, and
 //! in each at the middle [`MOST_SIDE`] pixels a side. The same data gives the same survey, at any number of threads.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -51,6 +53,11 @@ pub struct ClassSurvey {
     pub parts: f64,
     /// Median diameter of these, as that of a disc of as many pixels.
     pub diameter: Option<f64>,
+    /// Where it lies from top (0) to bottom (1), its pixels' mean; the mean over the images that hold it.
+    pub height: Option<f64>,
+    /// How surely that is not the middle: by how many standard errors of that mean over images, not below 0. What is as likely to be
+    /// upside down gives a few at most.
+    pub uprightness: Option<f64>,
 }
 
 /// Looks at the samples `indices` of a dataset.
@@ -76,16 +83,22 @@ pub fn survey(dataset: &dyn Dataset, indices: &[usize]) -> Result<Survey, DataEr
     let class = |(k, class): (usize, &crate::Class)| {
         let own = sum(&looks, |l| l.classes[k].pixels);
         let brighter = |c: usize| (sum(&looks, |l| l.classes[k].sums[c]) / own - mean[c]) / std[c].max(1e-9);
-        let all = |of: fn(&ClassLook) -> &Vec<u32>| looks.iter().flat_map(|l| of(&l.classes[k])).copied().collect();
-        let areas: Vec<u32> = all(|c| &c.areas);
+        let areas: Vec<u32> = looks.iter().flat_map(|l| &l.classes[k].areas).copied().collect();
+        let mut chords: BTreeMap<u32, u64> = BTreeMap::new();
+        for (&chord, &n) in looks.iter().flat_map(|l| &l.classes[k].chords) {
+            *chords.entry(chord).or_default() += n;
+        }
+        let (height, uprightness) = place(looks.iter().filter_map(|l| l.classes[k].height()).collect());
         ClassSurvey {
             value: class.value,
             share: own / labelled.max(1.0),
             brightness: (own > 0.0)
                 .then(|| (0..dataset.channels()).map(brighter).sum::<f64>() / dataset.channels() as f64),
-            thickness: median(all(|c| &c.chords)).map(|tenths| f64::from(tenths) / 10.0),
+            thickness: counted_median(&chords).map(|tenths| f64::from(tenths) / 10.0),
             parts: areas.len() as f64 / n as f64,
             diameter: median(areas).map(|area| (f64::from(area) * 4.0 / std::f64::consts::PI).sqrt()),
+            height,
+            uprightness,
         }
     };
     Ok(Survey {
@@ -104,10 +117,33 @@ fn sum(looks: &[Look], of: impl Fn(&Look) -> f64) -> f64 {
     looks.iter().map(of).sum()
 }
 
+/// The mean of a class's heights in several images, and by how many standard errors it differs from one half.
+fn place(heights: Vec<f64>) -> (Option<f64>, Option<f64>) {
+    let n = heights.len() as f64;
+    if heights.is_empty() {
+        return (None, None);
+    }
+    let mean = heights.iter().sum::<f64>() / n;
+    let variance = heights.iter().map(|h| (h - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    // Images as alike as copies would make any difference a sure one.
+    let error = (variance / n).sqrt().max(0.01);
+    (Some(mean), (heights.len() > 1).then(|| (mean - 0.5).abs() / error))
+}
+
 /// The middle value, the lower of two.
 fn median(mut values: Vec<u32>) -> Option<u32> {
     let middle = values.len().checked_sub(1)? / 2;
     Some(*values.select_nth_unstable(middle).1)
+}
+
+/// The middle value of those that were counted, the lower of two.
+fn counted_median(counts: &BTreeMap<u32, u64>) -> Option<u32> {
+    let middle = counts.values().sum::<u64>().checked_sub(1)? / 2;
+    let mut before = 0;
+    counts.iter().find_map(|(&value, n)| {
+        before += n;
+        (before > middle).then_some(value)
+    })
 }
 
 /// What was seen of one sample.
@@ -122,12 +158,20 @@ struct Look {
 #[derive(Clone)]
 struct ClassLook {
     pixels: f64,
+    /// Sum over its pixels of their height, 0 at the top and 1 at the bottom.
+    heights: f64,
     /// Sum of each channel's values.
     sums: Vec<f64>,
-    /// Shortest line through each pixel, in tenths of a pixel.
-    chords: Vec<u32>,
+    /// How many pixels have a shortest line of so many tenths of a pixel.
+    chords: BTreeMap<u32, u64>,
     /// Pixels of each part.
     areas: Vec<u32>,
+}
+
+impl ClassLook {
+    fn height(&self) -> Option<f64> {
+        (self.pixels > 0.0).then(|| self.heights / self.pixels)
+    }
 }
 
 impl Look {
@@ -136,7 +180,8 @@ impl Look {
         let middle =
             |side: usize| side.saturating_sub(MOST_SIDE) / 2..side.saturating_sub(MOST_SIDE) / 2 + side.min(MOST_SIDE);
         let (columns, rows) = (middle(image.width()), middle(image.height()));
-        let empty = ClassLook { pixels: 0.0, sums: vec![0.0; c], chords: Vec::new(), areas: Vec::new() };
+        let empty =
+            ClassLook { pixels: 0.0, heights: 0.0, sums: vec![0.0; c], chords: BTreeMap::new(), areas: Vec::new() };
         let mut look = Self {
             bit_depth: image.bit_depth(),
             pixels: (columns.len() * rows.len()) as f64,
@@ -157,12 +202,13 @@ impl Look {
             }
             if let Some(class) = class {
                 class.pixels += 1.0;
+                class.heights += ((i / image.width() - rows.start) as f64 + 0.5) / rows.len() as f64;
             }
         }
         let size = (columns.len(), rows.len());
         for (&label, chord) in labels.iter().zip(shortest_chords(&labels, size)) {
             if let Some(class) = look.classes.get_mut(usize::from(label)) {
-                class.chords.push(chord);
+                *class.chords.entry(chord).or_default() += 1;
             }
         }
         for (label, area) in parts(LabelMap { width: size.0, height: size.1, labels }) {
@@ -287,6 +333,16 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_low_in_every_image_is_upright() {
+        let (height, sure) = place(vec![0.8, 0.7, 0.75, 0.82]);
+        assert!((height.unwrap() - 0.7675).abs() < 1e-9 && sure.unwrap() > 5.0, "{sure:?}");
+        let (height, sure) = place(vec![0.2, 0.8, 0.7, 0.3]);
+        assert!((height.unwrap() - 0.5).abs() < 1e-9 && sure.unwrap() < 1.0, "{sure:?}");
+        assert_eq!(place(vec![]), (None, None));
+        assert_eq!(place(vec![0.9]), (Some(0.9), None), "one image says nothing about others");
+    }
+
+    #[test]
     fn lines_reach_every_pixel_of_any_shape() {
         for (w, h) in [(1, 1), (1, 7), (7, 1), (2, 3), (5, 4)] {
             let chords = shortest_chords(&vec![1; w * h], (w, h));
@@ -307,6 +363,7 @@ mod tests {
         let (thin, wide) = (membrane.thickness.unwrap(), cells.thickness.unwrap());
         assert!(thin < 12.0 && wide > 2.0 * thin, "{thin} {wide}");
         assert!(cells.parts > 5.0 && cells.diameter.unwrap() > 5.0);
+        assert!((membrane.height.unwrap() - 0.5).abs() < 0.1, "no end is up: {membrane:?}");
         assert!(survey(&data, &[]).is_err());
     }
 }

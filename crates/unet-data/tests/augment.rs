@@ -8,7 +8,7 @@ use unet_data::{AugmentConfig, Augmenter, Image, LabelMap, Pixels, Sample, Symme
 
 /// Everything geometric, nothing that changes intensities.
 fn geometry() -> impl Strategy<Value = AugmentConfig> {
-    let symmetry = prop_oneof![Just(Symmetry::None), Just(Symmetry::Flips), Just(Symmetry::D4)];
+    let symmetry = prop_oneof![Just(Symmetry::None), Just(Symmetry::Mirror), Just(Symmetry::Flips), Just(Symmetry::D4)];
     let bends = || prop_oneof![Just(0.0f32), 1.0f32..8.0];
     let elastic = (bends(), 8.0f32..64.0, bends(), 1.0f32..12.0);
     (symmetry, 0.0f32..180.0, 0.0f32..0.4, 0.0f32..0.3, 0.0f32..0.5, elastic).prop_map(

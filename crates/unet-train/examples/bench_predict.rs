@@ -74,6 +74,7 @@ fn meta() -> Result<CheckpointMeta, Box<dyn Error>> {
         normalization: Normalization::Unit,
         classes: ClassTable::from_values(&[0, 255])?,
         threshold: 0.5,
+        tta: unet_train::predict::Augmentation::None,
         objects: None,
         epoch: 0,
         step: 0,

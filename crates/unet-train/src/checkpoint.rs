@@ -11,6 +11,7 @@ use unet_model::{UNet, weights};
 use crate::TrainError;
 use crate::objects::InstanceConfig;
 use crate::observe::Best;
+use crate::predict::Augmentation;
 
 /// What a checkpoint holds beside the network: all that prediction needs, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct CheckpointMeta {
     pub classes: ClassTable,
     /// From which probability on a pixel is of class 1, for two classes.
     pub threshold: f64,
+    /// From which sides images are looked at where nobody says otherwise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tta: Augmentation,
     /// How objects are made of probabilities, where that was tuned for this network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<InstanceConfig>,
@@ -34,6 +38,10 @@ pub struct CheckpointMeta {
     /// The best epoch up to then.
     #[serde(default)]
     pub best: Option<Best>,
+}
+
+fn is_default(tta: &Augmentation) -> bool {
+    *tta == Augmentation::default()
 }
 
 /// A network with its [`CheckpointMeta`].

@@ -1,6 +1,7 @@
 //! [`RunConfig`]: everything that decides a run, as one TOML file. A file may say little: what it leaves out comes from its recipe.
 //! The resolved configuration, written to the run directory, repeats the run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use train::{Decay, GroupSection, NonFinite, Selection, TrainSection, Warmup}
 use crate::TrainError;
 use crate::loss::LossConfig;
 use crate::optim::OptimizerConfig;
+use crate::predict::Augmentation;
 use crate::recipe::recipe;
 use crate::schedule::Schedule;
 
@@ -50,6 +52,20 @@ pub struct RunConfig {
     pub warmup: Warmup,
     /// How long, how often.
     pub train: TrainSection,
+    /// How the network is used when it is trained.
+    #[serde(default)]
+    pub predict: PredictSection,
+    /// Why what was planned was chosen so. Informative.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub why: BTreeMap<String, String>,
+}
+
+/// How a trained network is used where nobody says otherwise; goes into its checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PredictSection {
+    /// Test-time augmentation: `none`, `flip`, `d4`, `rot7`.
+    pub tta: Augmentation,
 }
 
 /// Which images, and how they reach the network.
@@ -275,6 +291,22 @@ impl RunConfig {
         default_recipe: Option<&str>,
     ) -> Result<(Self, Vec<String>), TrainError> {
         text::parse(text, origin, default_recipe)
+    }
+
+    /// This configuration with a text laid over it; what the text leaves out stands. `origin` names the text in errors.
+    ///
+    /// # Errors
+    /// As [`Self::from_toml`].
+    pub fn overlaid(self, text: &str, origin: &str) -> Result<Self, TrainError> {
+        text::overlay(self, text, origin)
+    }
+
+    /// Whether the text leaves nothing out that this configuration, which was made of it, has: nothing is left to be planned then.
+    ///
+    /// # Errors
+    /// As [`Self::from_toml`].
+    pub fn is_all_in(&self, text: &str, origin: &str) -> Result<bool, TrainError> {
+        text::is_complete(self, text, origin)
     }
 
     /// The whole configuration as TOML: read again, it is the same.

@@ -140,7 +140,7 @@ fn advice(config: &RunConfig, channels: usize, classes: usize, sizes: &[(usize, 
 
 /// Bytes that the system can still give to this process, where it says so.
 #[cfg(target_os = "linux")]
-fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     // A container may be given less than the machine has: control groups of version 2, then 1.
@@ -154,7 +154,7 @@ fn available() -> Option<u64> {
 
 /// Other systems do not say without foreign code: nothing is refused there.
 #[cfg(not(target_os = "linux"))]
-fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     None
 }
 

@@ -4,27 +4,33 @@
 //! loss, where this recipe keeps those of the lowest epoch mean (of the validation loss, when images are held out), and its flip call
 //! mirrors vertically or not at all, where this recipe mirrors as drawn.
 //!
-//! `quick`, the default, is for a first good result in minutes on a laptop: a fixed number of small steps.
+//! `auto`, the default, is where a plan starts ([`mod@crate::plan`]): its patch, loss, augmentation, width and steps follow from the data, the
+//! machine and the time; as it stands here it is a small network for a few minutes. `quick` is fixed: small steps, whatever the data.
+
+use std::collections::BTreeMap;
 
 use unet_data::{AugmentConfig, Axes, Sampler, ValSpec};
 use unet_model::UNetConfig;
 
 use crate::TrainError;
 use crate::config::{
-    CONFIG_VERSION, DataSection, GroupSection, ModelSection, NonFinite, NormalizationKind, RunConfig, Selection,
-    TrainSection, Warmup,
+    CONFIG_VERSION, DataSection, GroupSection, ModelSection, NonFinite, NormalizationKind, PredictSection, RunConfig,
+    Selection, TrainSection, Warmup,
 };
 use crate::device::{Device, PrecisionChoice};
 use crate::error::nearest;
 use crate::loss::LossConfig;
 use crate::optim::OptimizerConfig;
-use crate::schedule::Schedule;
+use crate::schedule::{By, Schedule};
 
 /// Names of all recipes.
-pub const RECIPES: [&str; 2] = ["quick", "tutorial"];
+pub const RECIPES: [&str; 3] = [AUTO, "quick", "tutorial"];
 
 /// The recipe where none is named.
-pub const DEFAULT_RECIPE: &str = "quick";
+pub const DEFAULT_RECIPE: &str = AUTO;
+
+/// The recipe that is planned.
+pub const AUTO: &str = "auto";
 
 /// The recipe of that name.
 ///
@@ -32,6 +38,7 @@ pub const DEFAULT_RECIPE: &str = "quick";
 /// There is none.
 pub fn recipe(name: &str) -> Result<RunConfig, TrainError> {
     match name {
+        AUTO => Ok(auto()),
         "quick" => Ok(quick()),
         "tutorial" => Ok(tutorial()),
         _ => Err(TrainError::UnknownRecipe {
@@ -56,6 +63,19 @@ fn tutorial() -> RunConfig {
         schedule: Schedule::default(),
         warmup: Warmup::default(),
         train: TrainSection { epochs: 40, batch_size: 1, ..train() },
+        predict: PredictSection::default(),
+        why: BTreeMap::new(),
+    }
+}
+
+/// Where a plan starts: Muon, the rate falling in a line, clipped, averaged, batch norm's statistics of the average taken anew.
+fn auto() -> RunConfig {
+    let quick = quick();
+    RunConfig {
+        recipe: AUTO.to_owned(),
+        optimizer: OptimizerConfig::muon(),
+        schedule: Schedule::Poly { power: 1.0, by: By::Step },
+        ..quick
     }
 }
 
@@ -77,6 +97,8 @@ fn quick() -> RunConfig {
         schedule: Schedule::one_cycle(),
         warmup: Warmup::default(),
         train: TrainSection { epochs: 20, batch_size: 2, clip_norm: 1.0, ema_decay: 0.98, ..train() },
+        predict: PredictSection::default(),
+        why: BTreeMap::new(),
     }
 }
 

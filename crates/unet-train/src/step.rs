@@ -335,7 +335,8 @@ impl Learner {
             Average::Ema(ema) => ema.model_mut(),
             Average::Own(own) => own,
         };
-        recalibrate(self.kernels, model, batches)
+        // In the buffers of training: a network's activations are most of the memory.
+        recalibrate(&mut self.trainer, model, batches)
     }
 
     /// The loss of the logits (N, H, W, K) of images of class indices `labels`, (N, H, W).

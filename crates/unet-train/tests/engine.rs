@@ -348,7 +348,7 @@ fn a_network_without_padding_trains_on_middles_and_predicts_whole_images() {
     assert!(losses.1 < 0.8 * losses.0, "{losses:?}");
     let image = stack(64).load(3).unwrap().image;
     let predict = |tiling, augmentation| {
-        let options = PredictOptions { tiling, augmentation, ..PredictOptions::default() };
+        let options = PredictOptions { tiling, augmentation: Some(augmentation), ..PredictOptions::default() };
         let mut predictor = Predictor::open(dir.path(), options).unwrap();
         predictor.predict(&image, std::path::Path::new("3")).unwrap().probabilities
     };

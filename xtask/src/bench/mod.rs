@@ -15,6 +15,8 @@ mod plot;
 mod predict;
 mod programs;
 pub mod published;
+mod recipe;
+mod recipe_plot;
 mod report;
 mod row;
 mod scores;
@@ -71,10 +73,15 @@ enum Bench {
     Predict,
     /// The ISBI challenge's scores of 30 slices at all thresholds beside scikit-image
     Scores,
+    /// Quality against time of `unet train` as it plans, on the real slices; --runs seeds each, 10 s and 1 min unless --cases names others
+    Recipe,
 }
 
 /// Measures and reports.
 pub fn run(args: &Args) -> Result<()> {
+    if matches!(args.bench, Bench::Recipe) {
+        return recipe::run(args);
+    }
     let mut report = Report::here();
     let threads = args.threads.map_or(report.machine.cores, usize::from);
     match args.bench {
@@ -84,6 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
         Bench::Data => report.rows = data::rows(args, threads, &mut report.versions)?,
         Bench::Predict => report.rows = predict::rows(args, threads, &mut report.versions)?,
         Bench::Scores => report.rows = scores::rows(args, threads, &mut report.versions)?,
+        Bench::Recipe => {}
     }
     println!("{threads} threads, {}", report.markdown());
     if let Some(path) = &args.json {

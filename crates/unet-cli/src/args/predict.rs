@@ -55,9 +55,9 @@ pub struct PredictArgs {
     /// Call a pixel class 1 from this probability on, for two classes [default: the model's]
     #[arg(long, value_name = "T", value_parser = parse_threshold)]
     pub threshold: Option<f64>,
-    /// Look at each image from several sides and average: none, flip (4), d4 (8 symmetries), rot7 (7 rotations)
-    #[arg(long, value_name = "NAME", default_value = "none", value_parser = parse_tta)]
-    pub tta: Augmentation,
+    /// Look at each image from several sides and average: none, flip (4), d4 (8 symmetries), rot7 (7 rotations) [default: what the model says]
+    #[arg(long, value_name = "NAME", value_parser = parse_tta)]
+    pub tta: Option<Augmentation>,
     /// Cut images with longer sides into tiles of N pixels; 0 never cuts [default: what --memory allows, at most 1024]
     #[arg(long, value_name = "N")]
     pub tile: Option<usize>,
@@ -144,7 +144,7 @@ fn parse_score(text: &str) -> Result<TuneScore, String> {
     text.parse().map_err(|e: unet_train::TrainError| e.to_string())
 }
 
-fn parse_tta(text: &str) -> Result<Augmentation, String> {
+pub(super) fn parse_tta(text: &str) -> Result<Augmentation, String> {
     text.parse().map_err(|e: unet_train::TrainError| e.to_string())
 }
 

@@ -11,7 +11,8 @@ use super::{MachineArgs, ReadArgs, parse_val};
 #[derive(Debug, Default, Args)]
 #[command(after_help = "\
 Examples:
-  unet train                                  the quick recipe on the default data
+  unet train my-data                          looks at the data, plans, trains for ten minutes
+  unet train my-data --budget 1h              the same, with more time
   unet train --recipe tutorial --val 24..30   the article's recipe, six slices held out
   unet train my-data --val 20% --width 32     your own data
   unet train --config runs/a/config.toml      once more, exactly as it was
@@ -26,7 +27,7 @@ pub struct TrainArgs {
     /// Read the configuration from FILE (a run's config.toml repeats that run)
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub config: Option<PathBuf>,
-    /// Start from this recipe: quick or tutorial [default: quick]
+    /// Start from this recipe: auto (planned from the data), quick or tutorial [default: auto]
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     pub recipe: Option<String>,
     /// Write the run to this new folder [default: runs/DATA-RECIPE, numbered where it is taken]
@@ -50,6 +51,12 @@ pub struct TrainArgs {
     /// With --folds: train this one alone, counted from 1
     #[arg(long, value_name = "I", help_heading = "Run", requires = "folds", value_parser = clap::value_parser!(u16).range(1..))]
     pub fold: Option<u16>,
+    /// Plan the run so that it ends after this time: 30s, 10m, 8h [default: 10m, unless --epochs is given]
+    #[arg(long, value_name = "T", help_heading = "Run", conflicts_with = "epochs", value_parser = parse_time)]
+    pub budget: Option<f64>,
+    /// Plan the run so that it takes no more than so many MiB [default: what the machine has free]
+    #[arg(long, value_name = "MIB", help_heading = "Machine", value_parser = clap::value_parser!(u64).range(64..))]
+    pub memory: Option<u64>,
     /// Stop and save after this time: 90s, 10m, 1.5h
     #[arg(long, value_name = "T", help_heading = "Run", value_parser = parse_time)]
     pub max_time: Option<f64>,
@@ -166,7 +173,9 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 40] = [
+const FIXED_BY_A_RUN: [&str; 42] = [
+    "budget",
+    "memory",
     "config",
     "recipe",
     "out",
@@ -235,7 +244,7 @@ pub enum NonFiniteArg {
 }
 
 /// Seconds from `90s`, `10m`, `1.5h`, or a bare number of seconds.
-fn parse_time(text: &str) -> Result<f64, String> {
+pub(super) fn parse_time(text: &str) -> Result<f64, String> {
     let text = text.trim();
     let (number, unit) = match text.char_indices().last() {
         Some((at, 's')) => (&text[..at], 1.0),

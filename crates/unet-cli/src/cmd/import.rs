@@ -32,6 +32,7 @@ pub fn run(args: &ImportArgs) -> Result<ExitCode> {
         },
         classes,
         threshold: THRESHOLD,
+        tta: unet_train::predict::Augmentation::None,
         objects: None,
         epoch: 0,
         step: 0,

@@ -5,6 +5,7 @@ mod folds;
 pub mod import;
 pub mod inspect;
 pub mod manual;
+mod plan;
 pub mod predict;
 pub mod report;
 pub mod train;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use unet_data::{Dataset, ValSpec};
@@ -13,7 +14,7 @@ use unet_train::device::PrecisionChoice;
 use unet_train::observe::{Ended, Observer, RunSummary};
 use unet_train::{Hooks, ResumeOptions, RunConfig, RunDir, Trainer};
 
-use super::folds;
+use super::{folds, plan};
 use crate::args::{LogFormat, TrainArgs};
 use crate::progress::json::{self, JsonLog};
 use crate::progress::{TrainingProgress, text};
@@ -48,19 +49,43 @@ fn train(args: &TrainArgs, terminal: &Terminal, json: bool) -> Result<ExitCode> 
         let (trainer, dataset) = trainer;
         return finish(&trainer.run(&stop)?, &dataset, args, terminal);
     }
+    let began = Instant::now();
     let (mut config, notes) = resolve::run_config(args)?;
+    let given = resolve::Given::new(args)?;
+    let planned = given.leaves_a_plan(&config)?;
+    if args.budget.is_some() && !planned {
+        anyhow::bail!(
+            "--budget: recipe \"{}\" says how long it trains; leave --recipe and --config out, or use --max-time",
+            config.recipe
+        );
+    }
+    if !args.print_config {
+        notes.into_iter().for_each(|line| terminal.line(line));
+    }
+    let mut dataset = None;
+    if planned {
+        let opened = open(&config, terminal)?;
+        let path = config.data.path.clone();
+        let plan = plan::of(&opened, config, args, began, |base| given.over(base))?;
+        config = plan.config;
+        config.data.path = path;
+        if !args.print_config {
+            plan::lines(&plan.choices).into_iter().for_each(|line| terminal.line(line));
+        }
+        dataset = Some(opened);
+    }
     if args.print_config {
         // As the run's own file has it: what the hardware decides is decided here.
         config.train.precision = PrecisionChoice::Fixed(config.train.precision.on(&Kernels::from_env()?));
         output::print(&config.to_toml()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    notes.into_iter().for_each(|line| terminal.line(line));
+    let dataset = dataset.map_or_else(|| open(&config, terminal), Ok)?;
     let stop = stop_on_interrupt(terminal)?;
     match args.folds {
-        Some(folds) => all_folds(config, usize::from(folds), args, terminal, &stop, &observers),
+        Some(folds) => all_folds(config, &dataset, usize::from(folds), args, terminal, &stop, &observers),
         None => {
-            let (trainer, dataset) = new(config, args.out.as_deref(), terminal, observers())?;
+            let trainer = new(config, &dataset, args.out.as_deref(), terminal, observers())?;
             finish(&trainer.run(&stop)?, &dataset, args, terminal)
         }
     }
@@ -69,6 +94,7 @@ fn train(args: &TrainArgs, terminal: &Terminal, json: bool) -> Result<ExitCode> 
 /// One run per fold, or the one that was asked for; a fold that was stopped ends them all.
 fn all_folds(
     config: RunConfig,
+    dataset: &Arc<dyn Dataset>,
     folds: usize,
     args: &TrainArgs,
     terminal: &Terminal,
@@ -90,9 +116,9 @@ fn all_folds(
         terminal.line(format!("\nFold {fold} of {folds}"));
         config.data.val = ValSpec::Fold { part: fold, parts: folds, seed: None };
         let out = folder.join(format!("fold{fold}"));
-        let (trainer, dataset) = new(config, Some(&out), terminal, observers())?;
+        let trainer = new(config, dataset, Some(&out), terminal, observers())?;
         let summary = trainer.run(stop)?;
-        let code = finish(&summary, &dataset, args, terminal)?;
+        let code = finish(&summary, dataset, args, terminal)?;
         if !summary.finished {
             return Ok(code);
         }
@@ -118,19 +144,24 @@ fn finish(summary: &RunSummary, dataset: &Arc<dyn Dataset>, args: &TrainArgs, te
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The images that the configuration names.
+fn open(config: &RunConfig, terminal: &Terminal) -> Result<Arc<dyn Dataset>> {
+    let path = config.data.path.as_deref().unwrap_or(Path::new(data::SYNTHETIC));
+    data::open(path, &config.data.open_options(), terminal)
+}
+
 /// A new run. Its folder is made once the data is known to be good.
 fn new(
     config: RunConfig,
+    dataset: &Arc<dyn Dataset>,
     out: Option<&Path>,
     terminal: &Terminal,
     observers: Vec<Box<dyn Observer>>,
-) -> Result<(Trainer, Arc<dyn Dataset>)> {
-    let path = config.data.path.as_deref().unwrap_or(Path::new(data::SYNTHETIC));
-    let dataset = data::open(path, &config.data.open_options(), terminal)?;
+) -> Result<Trainer> {
     let folder = resolve::make_run_folder(out, &config)?;
     terminal.line(format!("Run:  {}", folder.display()));
-    match Trainer::new(config, Arc::clone(&dataset), &folder, observers) {
-        Ok(trainer) => Ok((trainer, dataset)),
+    match Trainer::new(config, Arc::clone(dataset), &folder, observers) {
+        Ok(trainer) => Ok(trainer),
         Err(error) => {
             // Leaves no empty folder behind; one that has something in it is not removed by this.
             let _ = std::fs::remove_dir(&folder);

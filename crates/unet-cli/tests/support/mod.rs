@@ -14,6 +14,7 @@ pub const IMAGES: usize = 4;
 
 /// Settings under which an epoch takes a fraction of a second.
 pub const TINY: &str = "
+recipe = 'quick'
 [model]
 width = 2
 depth = 1

@@ -11,6 +11,8 @@ pub enum Symmetry {
     /// The image as it is.
     #[default]
     None,
+    /// As it is, or mirrored left to right: for images with an upper end.
+    Mirror,
     /// As it is, mirrored horizontally, vertically, or both.
     Flips,
     /// All eight symmetries of the square.

@@ -204,6 +204,7 @@ impl Turn {
     fn draw(symmetry: Symmetry, square: bool, rng: &mut impl Rng) -> Self {
         let bits: u32 = match symmetry {
             Symmetry::None => 0,
+            Symmetry::Mirror => rng.random_range(0..2),
             Symmetry::Flips => rng.random_range(0..4),
             Symmetry::D4 => rng.random_range(0..8),
         };

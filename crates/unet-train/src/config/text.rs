@@ -14,19 +14,54 @@ pub(super) fn parse(
     origin: &str,
     default_recipe: Option<&str>,
 ) -> Result<(RunConfig, Vec<String>), TrainError> {
-    let syntax = |problem: String| TrainError::ConfigSyntax { origin: origin.to_owned(), problem };
-    let mut table: Table = toml::from_str(text).map_err(|e| syntax(e.to_string().trim_end().to_owned()))?;
-    let notes = migrate(&mut table, origin)?;
+    let (table, notes) = read(text, origin)?;
     let name = match table.get("recipe") {
         Some(Value::String(name)) => name.as_str(),
         Some(other) => return Err(TrainError::config("recipe", other, "the name of a recipe, in quotes")),
         None => default_recipe.unwrap_or(DEFAULT_RECIPE),
     };
-    let mut merged = Table::try_from(recipe(name)?).map_err(|e| syntax(e.to_string()))?;
-    merge(&mut merged, table);
-    let config: RunConfig = merged.try_into().map_err(|e: toml::de::Error| explain(origin, &e))?;
+    let config = over(recipe(name)?, table, origin)?;
     config.validate()?;
     Ok((config, notes))
+}
+
+/// A configuration with a text laid over it.
+pub(super) fn overlay(base: RunConfig, text: &str, origin: &str) -> Result<RunConfig, TrainError> {
+    let (table, _) = read(text, origin)?;
+    over(base, table, origin)
+}
+
+/// Whether the text has every key that the configuration made of it has.
+pub(super) fn is_complete(config: &RunConfig, text: &str, origin: &str) -> Result<bool, TrainError> {
+    fn holds(all: &Table, some: &Table) -> bool {
+        some.iter().all(|(key, value)| match (all.get(key), value) {
+            (Some(Value::Table(all)), Value::Table(some)) => holds(all, some),
+            (found, _) => found.is_some(),
+        })
+    }
+    let (table, _) = read(text, origin)?;
+    Ok(holds(&table, &as_table(config, origin)?))
+}
+
+fn read(text: &str, origin: &str) -> Result<(Table, Vec<String>), TrainError> {
+    let mut table: Table =
+        toml::from_str(text).map_err(|e: toml::de::Error| syntax(origin, e.to_string().trim_end()))?;
+    let notes = migrate(&mut table, origin)?;
+    Ok((table, notes))
+}
+
+fn over(base: RunConfig, table: Table, origin: &str) -> Result<RunConfig, TrainError> {
+    let mut merged = as_table(&base, origin)?;
+    merge(&mut merged, table);
+    merged.try_into().map_err(|e: toml::de::Error| explain(origin, &e))
+}
+
+fn as_table(config: &RunConfig, origin: &str) -> Result<Table, TrainError> {
+    Table::try_from(config).map_err(|e| syntax(origin, &e.to_string()))
+}
+
+fn syntax(origin: &str, problem: &str) -> TrainError {
+    TrainError::ConfigSyntax { origin: origin.to_owned(), problem: problem.to_owned() }
 }
 
 /// Brings an older file's keys to where they are now; a newer file may hold keys that we do not know: that is said before one is named.

@@ -2,7 +2,7 @@
 
 use unet_data::{Batch, DataError};
 use unet_kernels::{Dims, Kernels};
-use unet_model::{CpuTrainer, ModelError, NORM_MOMENTUM, Parameters, UNet};
+use unet_model::{AnyTrainer, ModelError, NORM_MOMENTUM, Parameters, UNet};
 
 use crate::TrainError;
 
@@ -61,14 +61,13 @@ impl Ema {
 
 /// Takes a network's batch-norm statistics anew: the plain mean of those of the batches, each seen by the network as it is.
 pub(crate) fn recalibrate(
-    kernels: Kernels,
+    trainer: &mut AnyTrainer,
     model: &mut UNet,
     batches: impl Iterator<Item = Result<Batch, DataError>>,
 ) -> Result<(), TrainError> {
     let names: Vec<String> =
         model.params().specs().iter().filter(|s| !s.kind.is_trained()).map(|s| s.name.clone()).collect();
     let mut sums: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
-    let mut trainer = CpuTrainer::<f32>::new(kernels);
     let mut seen = 0.0;
     for batch in batches {
         let batch = batch?;

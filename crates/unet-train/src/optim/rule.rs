@@ -171,6 +171,20 @@ impl OptimizerConfig {
         Self::Rmsprop { lr: 1e-5, alpha: p99(), eps: eps(), weight_decay: 1e-8, momentum: 0.9, centered: false }
     }
 
+    /// Muon as its paper has it, AdamW beside it for what is no kernel.
+    pub fn muon() -> Self {
+        Self::Muon {
+            lr: 0.02,
+            momentum: 0.95,
+            nesterov: true,
+            weight_decay: 0.01,
+            adamw_lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+        }
+    }
+
     /// AdamW with PyTorch's defaults at this learning rate.
     pub fn adamw(lr: f64) -> Self {
         Self::Adamw { lr, beta1: p9(), beta2: p999(), eps: eps(), weight_decay: p01() }

@@ -28,8 +28,8 @@ pub struct PredictOptions {
     pub tiling: Tiling,
     /// Another threshold than the checkpoint's, for two classes.
     pub threshold: Option<f64>,
-    /// From which sides each image is looked at; the probabilities are averaged.
-    pub augmentation: Augmentation,
+    /// From which sides each image is looked at, the probabilities averaged; `None` for what the checkpoint says.
+    pub augmentation: Option<Augmentation>,
     /// Whether to say where the views and networks disagree.
     pub uncertainty: bool,
     /// The number format that activations are stored in.
@@ -77,7 +77,8 @@ impl Predictor {
             return Err(TrainError::config("threshold", meta.threshold, "0 to 1"));
         }
         let member = Member::new(&model, meta.normalization.clone(), &options)?;
-        let (views, pool) = (options.augmentation.views(), compute_pool(options.threads)?);
+        let views = options.augmentation.unwrap_or(meta.tta).views();
+        let pool = compute_pool(options.threads)?;
         let weights = format!("{:016x}", fingerprint(&model)?).into();
         Ok(Self { path: path.to_owned(), meta, members: vec![member], views, options, pool, weights })
     }

@@ -146,14 +146,14 @@ pub(super) mod tests {
             normalization: Normalization::Unit,
             classes: ClassTable::from_values(&[0, 255, 7, 9][..logits.max(2)]).unwrap(),
             threshold: 0.5,
+            tta: augmentation,
             objects: None,
             epoch: 0,
             step: 0,
             best: None,
         };
         let tiling = Tiling::new(48, 16).unwrap();
-        let options =
-            PredictOptions { threads: 1, tiling, augmentation, uncertainty: logits == 1, ..Default::default() };
+        let options = PredictOptions { threads: 1, tiling, uncertainty: logits == 1, ..Default::default() };
         Predictor::new(Checkpoint { model, meta }, Path::new("model"), options).unwrap()
     }
 

@@ -3,11 +3,14 @@
 use std::f64::consts::TAU;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::tiling::mirrored;
 use crate::TrainError;
 
 /// From which sides an image is looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Augmentation {
     /// As it is.
     #[default]
@@ -32,6 +35,32 @@ impl Augmentation {
             Self::D4 => (0..8).map(View::Symmetry).collect(),
             Self::Rotations => (0..7).map(|k| if k == 0 { View::Symmetry(0) } else { View::Rotation(k) }).collect(),
         }
+    }
+}
+
+impl Augmentation {
+    /// Its name, as [`str::parse`] takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Flip => "flip",
+            Self::D4 => "d4",
+            Self::Rotations => "rot7",
+        }
+    }
+}
+
+impl TryFrom<String> for Augmentation {
+    type Error = TrainError;
+
+    fn try_from(name: String) -> Result<Self, TrainError> {
+        name.parse()
+    }
+}
+
+impl From<Augmentation> for String {
+    fn from(augmentation: Augmentation) -> Self {
+        augmentation.name().to_owned()
     }
 }
 

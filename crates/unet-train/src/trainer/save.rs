@@ -104,6 +104,7 @@ impl Trainer {
             classes: self.dataset.classes().clone(),
             // That of the newest validation; one half before the first, and without any.
             threshold: self.last.as_ref().and_then(|r| r.val.as_ref()?.threshold).unwrap_or(0.5),
+            tta: self.config.predict.tta,
             objects: None,
             epoch: self.progress.epoch + u64::from(self.progress.batch > 0),
             step: self.learner.steps(),

@@ -44,7 +44,8 @@ pub fn run(args: &EvaluateArgs, terminal: &Terminal) -> Result<ExitCode> {
 }
 
 fn score_model(args: &EvaluateArgs, model: &Path, data: &Path, terminal: &Terminal) -> Result<(String, Report)> {
-    let options = PredictOptions { threshold: args.threshold, ..resolve::predicting(&args.machine)? };
+    let options =
+        PredictOptions { threshold: args.threshold, augmentation: args.tta, ..resolve::predicting(&args.machine)? };
     let mut predictor = Predictor::open(model, options)?;
     let dataset =
         data::open_with_classes(data, &predictor.meta().classes, &run_options(model, args.on.unwrap_or(OnArg::All))?)?;

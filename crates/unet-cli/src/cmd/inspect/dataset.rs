@@ -1,14 +1,18 @@
 //! `unet inspect DATA`: the images and masks that were found, and what `unet train` would make of them.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
 use unet_data::{Checkup, Dataset, Finding, Severity, Split, Survey, ValSpec, codec};
-use unet_train::RunConfig;
-use unet_train::recipe::DEFAULT_RECIPE;
+use unet_train::plan::DEFAULT_BUDGET;
+use unet_train::recipe::{AUTO, DEFAULT_RECIPE};
+use unet_train::{Choice, Means, Plan, RunConfig, TrainError};
 
 use crate::args::InspectArgs;
+use crate::cmd::plan;
 use crate::data;
 use crate::output::{self, Facts};
 use crate::progress::{network, schedule_line, text};
@@ -19,7 +23,8 @@ const PREVIEWED: usize = 16;
 
 /// Opens it, looks at every image, and prints what there is and what will hurt.
 pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()> {
-    let config = config(args)?;
+    let began = Instant::now();
+    let mut config = config(args)?;
     let mut options = args.read.options();
     options.lenient = true;
     options.validation = config.data.open_options().validation;
@@ -30,15 +35,36 @@ pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()
     })?;
     // What cannot be read is a finding already.
     let survey = unet_data::survey(dataset.as_ref(), &split.train).ok();
+    let plan = match config.recipe == AUTO && args.config.is_none() && survey.is_some() {
+        true => Some(planned(&dataset, &config, args, began)?),
+        false => None,
+    };
+    if let Some(plan) = &plan {
+        config = plan.config.clone();
+    }
+    let split = config.data.val.split_of(dataset.as_ref())?;
+    let choices = plan.map_or_else(Vec::new, |plan| plan.choices);
     if let Some(file) = &args.preview {
         let sheet = unet_data::contact_sheet(&dataset, split.train.clone(), config.loader(), PREVIEWED)?;
         codec::write_png(file, &sheet)?;
         terminal.line(format!("Preview: {}", file.display()));
     }
     match args.json {
-        true => print_json(dataset.as_ref(), &split, &found, survey.as_ref()),
-        false => print_facts(path, dataset.as_ref(), &split, (&found, survey.as_ref()), &config),
+        true => print_json(dataset.as_ref(), &split, &found, (survey.as_ref(), &choices)),
+        false => print_facts(path, dataset.as_ref(), &split, (&found, survey.as_ref(), &choices), &config),
     }
+}
+
+/// What `unet train` would plan.
+fn planned(dataset: &Arc<dyn Dataset>, config: &RunConfig, args: &InspectArgs, began: Instant) -> Result<Plan> {
+    let budget = args.budget.map_or(DEFAULT_BUDGET, Duration::from_secs_f64);
+    let means = Means { began, budget, memory: None };
+    Ok(unet_train::plan(dataset, config.clone(), means, |mut c: RunConfig| -> Result<_, TrainError> {
+        if let Some(val) = &args.val {
+            c.data.val = val.clone();
+        }
+        Ok(c)
+    })?)
 }
 
 /// What would be trained: a recipe or a file, with something held out to compare with.
@@ -55,7 +81,12 @@ fn config(args: &InspectArgs) -> Result<RunConfig> {
     Ok(config)
 }
 
-fn print_json(dataset: &dyn Dataset, split: &Split, found: &Checkup, survey: Option<&Survey>) -> Result<()> {
+fn print_json(
+    dataset: &dyn Dataset,
+    split: &Split,
+    found: &Checkup,
+    (survey, choices): (Option<&Survey>, &[Choice]),
+) -> Result<()> {
     let sizes: Vec<_> = found.sizes.iter().map(|(&(w, h), &n)| json!({"width": w, "height": h, "images": n})).collect();
     let depths: Vec<_> = found.depths.iter().map(|(bits, n)| json!({"bits": bits, "images": n})).collect();
     let classes: Vec<_> = dataset.classes().classes().iter().zip(found.shares()).collect();
@@ -78,6 +109,7 @@ fn print_json(dataset: &dyn Dataset, split: &Split, found: &Checkup, survey: Opt
         "train": split.train.len(),
         "val": split.val.len(),
         "survey": survey,
+        "plan": choices,
         "findings": found.findings,
         "notes": dataset.notes(),
     }))
@@ -87,7 +119,7 @@ fn print_facts(
     path: &Path,
     dataset: &dyn Dataset,
     split: &Split,
-    (found, survey): (&Checkup, Option<&Survey>),
+    (found, survey, choices): (&Checkup, Option<&Survey>, &[Choice]),
     config: &RunConfig,
 ) -> Result<()> {
     let mut facts = Facts::default();
@@ -128,7 +160,8 @@ fn print_facts(
     let findings: Vec<String> = found.findings.iter().map(in_words).collect();
     let findings =
         if findings.is_empty() { vec!["Nothing found that would hurt training.\n".to_owned()] } else { findings };
-    output::print(&format!("{facts}\n{}", findings.concat()))
+    let plan = if choices.is_empty() { String::new() } else { plan::lines(choices).join("\n") + "\n\n" };
+    output::print(&format!("{facts}\n{plan}{}", findings.concat()))
 }
 
 /// The network that the settings make for this data, and the memory that training it takes.

@@ -1,0 +1,87 @@
+//! Planned runs from the command line: what is said, what is kept, what stands.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::Value;
+use support::Desk;
+
+/// What keeps a planned run small.
+const SMALL: [&str; 8] = ["--width", "2", "--depth", "1", "--patch", "16", "--threads", "1"];
+
+#[test]
+fn a_run_without_settings_is_planned_and_says_why() {
+    let desk = Desk::with_data();
+    let ended = desk.unet(&[&["train", "data", "--budget", "2s", "--out", "run", "--no-report"][..], &SMALL].concat());
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{}", ended.err);
+    assert!(ended.err.starts_with("Data: data\nPlan:\n  held out "), "{}", ended.err);
+    for (what, why) in [("patch", "as you asked"), ("steps", "as many as 2 s has room for"), ("loss", "of the pixels")]
+    {
+        let line = ended.err.lines().find(|l| l.starts_with(&format!("  {what} "))).unwrap();
+        assert!(line.contains(why), "{line}");
+    }
+    let config = desk.text("run/config.toml");
+    assert!(
+        config.contains("recipe = \"auto\"") && config.contains("[why]") && config.contains("tta = \"d4\""),
+        "{config}"
+    );
+    // All is settled in its file: nothing is planned anew, and the run is repeated to the byte.
+    let again = desk.unet(&["train", "--config", "run/config.toml", "--out", "again", "--no-report"]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert!(!again.err.contains("Plan:"), "{}", again.err);
+    let bytes = |run: &str| std::fs::read(desk.path(run).join("checkpoints/last.safetensors")).unwrap();
+    assert!(bytes("run") == bytes("again"));
+    assert_eq!(desk.text("run/config.toml"), desk.text("again/config.toml"));
+}
+
+#[test]
+fn a_plan_of_so_many_epochs_is_the_same_each_time() {
+    let desk = Desk::with_data();
+    let print = || {
+        let ended = desk.unet(&[&["train", "data", "--epochs", "2", "--print-config"][..], &SMALL].concat());
+        assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+        ended.out
+    };
+    assert_eq!(print(), print());
+}
+
+#[test]
+fn a_budget_is_for_plans() {
+    let desk = Desk::with_data();
+    desk.fails(&["train", "data", "--recipe", "quick", "--budget", "1m"], &["--budget", "quick", "--max-time"]);
+    let both = desk.unet(&["train", "data", "--epochs", "2", "--budget", "1m"]);
+    assert_eq!(both.code, Some(2), "{}", both.err);
+    assert!(!desk.path("runs").exists());
+}
+
+#[test]
+fn inspect_shows_the_plan_and_takes_it_apart_for_programs() {
+    let desk = Desk::with_data();
+    let ended = desk.unet(&["inspect", "data", "--budget", "1m"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.out.contains("\nPlan:\n") && ended.out.contains("as many as 1 min has room for"), "{}", ended.out);
+    let ended = desk.unet(&["inspect", "data", "--json", "--val", "3..4"]);
+    let json: Value = serde_json::from_str(&ended.out).unwrap();
+    let plan = json["plan"].as_array().unwrap();
+    let held = plan.iter().find(|c| c["what"] == "held out").unwrap();
+    assert_eq!((held["value"].as_str(), held["why"].as_str()), (Some("3..4"), Some("as you asked")));
+    let ended = desk.unet(&["inspect", "data", "--recipe", "quick", "--json"]);
+    let json: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(json["plan"].as_array().map(Vec::len), Some(0), "a fixed recipe has no plan");
+}
+
+#[test]
+fn a_model_is_used_as_its_plan_says_unless_told_otherwise() {
+    let desk = Desk::with_data();
+    let train =
+        [&["train", "data", "--epochs", "2", "--val", "3..4", "--out", "run", "--no-report"][..], &SMALL].concat();
+    assert_eq!(desk.unet(&train).code, Some(0));
+    let loss = |flags: &[&str]| {
+        let ended = desk.unet(&[&["evaluate", "run", "data", "--on", "val", "--json"], flags].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let json: Value = serde_json::from_str(&ended.out).unwrap();
+        json["per_class"].to_string() + &json["pixel_error"].to_string() + &json["isbi"].to_string()
+    };
+    assert_eq!(loss(&[]), loss(&["--tta", "d4"]));
+    assert_ne!(loss(&[]), loss(&["--tta", "none"]));
+}

@@ -1,0 +1,279 @@
+//! How wide the network is and how many steps it gets: from a few timed steps, the time that is left, and the memory there is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use unet_data::{Dataset, Normalization};
+use unet_kernels::Kernels;
+use unet_model::ModelError;
+
+use super::Draft;
+use super::rules::Facts;
+use crate::TrainError;
+use crate::config::RunConfig;
+use crate::device::compute_pool;
+use crate::memory;
+use crate::setup::Setup;
+use crate::step::Learner;
+
+/// Widths, and the steps below which a narrower network is the better one.
+const WIDTHS: [(usize, f64); 3] = [(16, 0.0), (32, 700.0), (64, 6000.0)];
+/// A network twice as wide takes so many times as long.
+const TWICE_AS_WIDE: f64 = 2.8;
+/// Steps that are timed, after one that is not.
+const TIMED: usize = 3;
+/// A validated pixel's time as a share of a trained one's.
+const VALIDATING: f64 = 0.45;
+/// Seconds to score a megapixel.
+const SCORING: f64 = 0.05;
+/// The share of the time that validations may take.
+const VALIDATIONS: f64 = 0.08;
+/// The most epochs, as a run's stretches between validations are called.
+const MOST_EPOCHS: f64 = 30.0;
+/// Steps an epoch where the epochs are given, not the time.
+const STEPS_PER_EPOCH: usize = 50;
+/// Batches from which batch norm's statistics of the averaged weights are taken anew.
+const RECALIBRATED: usize = 8;
+/// The least steps of a run.
+const LEAST_STEPS: f64 = 10.0;
+
+/// Settles the width, the steps, and all that depends on these; last, whether it fits the memory.
+pub(super) fn fit<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
+    dataset: &Arc<dyn Dataset>,
+    facts: &Facts<'_>,
+    draft: &mut Draft<G>,
+) -> Result<(), E> {
+    draft.config.data.samples_per_epoch = STEPS_PER_EPOCH * draft.config.train.batch_size;
+    draft.config = (draft.given)(draft.config.clone())?;
+    let timed = draft.allows(|c| c.train.epochs = u64::MAX / 2, |c| c.train.epochs)?;
+    let mut watch = Watch { dataset, normalization: None };
+    let seconds = match timed {
+        true => Some(width(facts, &mut watch, draft)?),
+        false => {
+            let (wanted, why) = (draft.config.clone(), "as wide as trains in minutes".to_owned());
+            draft.propose("width", wanted, |c| c.model.width.to_string(), why)?;
+            None
+        }
+    };
+    reduce(dataset, facts, draft)?;
+    steps(dataset, facts, draft, seconds)
+}
+
+/// The widest network that gets enough steps, and the seconds that one of its steps takes.
+fn width<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
+    facts: &Facts<'_>,
+    watch: &mut Watch<'_>,
+    draft: &mut Draft<G>,
+) -> Result<f64, E> {
+    if !draft.allows(|c| c.model.width += 1, |c| c.model.width)? {
+        let seconds = watch.step(&draft.config)?;
+        let why = "as you asked".to_owned();
+        draft.propose("width", draft.config.clone(), |c| c.model.width.to_string(), why)?;
+        return Ok(seconds);
+    }
+    let mut chosen: Option<(usize, f64)> = None;
+    for (width, least) in WIDTHS {
+        // What is far too slow is not even timed.
+        let expected = chosen.map_or(0.0, |(_, s)| s * TWICE_AS_WIDE);
+        if facts.means.left().as_secs_f64() < 0.8 * least * expected {
+            break;
+        }
+        let mut config = draft.config.clone();
+        config.model.width = width;
+        let seconds = watch.step(&config)?;
+        if chosen.is_some() && facts.means.left().as_secs_f64() < least * seconds {
+            break;
+        }
+        chosen = Some((width, seconds));
+    }
+    let (width, seconds) = chosen.unwrap_or((WIDTHS[0].0, f64::MAX));
+    let mut wanted = draft.config.clone();
+    wanted.model.width = width;
+    let steps = facts.means.left().as_secs_f64() / seconds;
+    let why = format!("{:.0} ms a step here: about {} of them in the time", 1e3 * seconds, rounded(steps));
+    draft.propose("width", wanted, |c| c.model.width.to_string(), why)?;
+    Ok(seconds)
+}
+
+/// A step towards a smaller run; `false` where there is none left.
+type Reduction = fn(&mut RunConfig) -> bool;
+
+/// In the order in which they are taken.
+const SMALLER: [Reduction; 4] = [
+    |c| halve(&mut c.data.cache_mib, 64),
+    |c| halve(&mut c.train.batch_size, 1),
+    |c| c.data.patch.is_multiple_of(2 << c.model.depth) && halve(&mut c.data.patch, 64),
+    |c| halve(&mut c.model.width, 4),
+];
+
+fn halve(v: &mut usize, least: usize) -> bool {
+    let fits = *v / 2 >= least;
+    if fits {
+        *v /= 2;
+    }
+    fits
+}
+
+/// Makes it smaller until it fits the memory: fewer patches, smaller ones, a narrower network.
+fn reduce<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
+    dataset: &Arc<dyn Dataset>,
+    facts: &Facts<'_>,
+    draft: &mut Draft<G>,
+) -> Result<(), E> {
+    let Some(most) = facts.means.memory.or_else(memory::available) else { return Ok(()) };
+    let split = draft.config.data.val.split_of(dataset.as_ref()).map_err(TrainError::from)?;
+    let sizes: Vec<_> =
+        split.train.iter().map(|&i| dataset.size(i)).collect::<Result<_, _>>().map_err(TrainError::from)?;
+    let needs = |c: &RunConfig| {
+        memory::estimate(c, dataset.channels(), dataset.classes().len(), &sizes).map(|e| e.total()).map_err(E::from)
+    };
+    let mut smaller = false;
+    for way in SMALLER {
+        while needs(&draft.config)? > most {
+            let mut wanted = draft.config.clone();
+            if !way(&mut wanted) {
+                break;
+            }
+            let settled = (draft.given)(wanted)?;
+            if settled == draft.config {
+                break;
+            }
+            (draft.config, smaller) = (settled, true);
+        }
+    }
+    let needed = needs(&draft.config)?;
+    if needed > most && facts.means.memory.is_some() {
+        let advice =
+            "give it more with --memory, or settle less: --batch-size, --patch and --width are free to choose from"
+                .to_owned();
+        return Err(TrainError::Memory { needed, available: most, advice }.into());
+    }
+    let c = &draft.config;
+    let why = match smaller {
+        true => {
+            format!("made to fit: {} × {}×{}, width {}", c.train.batch_size, c.data.patch, c.data.patch, c.model.width)
+        }
+        // Not how much is free: that differs from one moment to the next, and the plan is to be the same.
+        false => match facts.means.memory {
+            Some(asked) => format!("within {} MiB", asked >> 20),
+            None => "within what the machine has free".to_owned(),
+        },
+    };
+    draft.propose("memory", draft.config.clone(), |_| format!("about {} MiB", needed >> 20), why)
+}
+
+/// Epochs, steps, and what goes by the number of steps: warm-up and the average's decay.
+fn steps<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
+    dataset: &Arc<dyn Dataset>,
+    facts: &Facts<'_>,
+    draft: &mut Draft<G>,
+    seconds: Option<f64>,
+) -> Result<(), E> {
+    let mut wanted = draft.config.clone();
+    let why = match seconds {
+        Some(seconds) => within(dataset, facts, &mut wanted, seconds)?,
+        None => "as you asked".to_owned(),
+    };
+    draft.propose("steps", wanted, steps_words, why)?;
+    let mut wanted = draft.config.clone();
+    let total = wanted.train.epochs.saturating_mul(per_epoch(&wanted) as u64) as f64;
+    wanted.warmup.steps = (total / 20.0) as u64;
+    wanted.train.ema_norm_batches = RECALIBRATED;
+    wanted.train.ema_decay = (1e4 * (1.0 - 1.0 / (total / 12.0).clamp(8.0, 500.0))).round() / 1e4;
+    let why = "the rate rises over a twentieth of the steps, then falls to nothing; weights are averaged";
+    let show = |c: &RunConfig| format!("{} {}, {}", c.optimizer.name(), c.optimizer.lr(), c.schedule.name());
+    draft.propose("optimizer", wanted, show, why.to_owned())?;
+    let c = &mut draft.config;
+    if c.train.ema_decay == 0.0 && !c.optimizer.averages_itself() {
+        c.train.ema_norm_batches = 0;
+    }
+    Ok(())
+}
+
+/// Fills the time that is left with steps, and as many validations as its share allows.
+fn within(
+    dataset: &Arc<dyn Dataset>,
+    facts: &Facts<'_>,
+    c: &mut RunConfig,
+    seconds: f64,
+) -> Result<String, TrainError> {
+    let split = c.data.val.split_of(dataset.as_ref())?;
+    let pixels = |indices: &[usize]| -> Result<f64, TrainError> {
+        let sizes = indices.iter().map(|&i| dataset.size(i)).collect::<Result<Vec<_>, _>>()?;
+        Ok(sizes.iter().map(|&(w, h)| (w * h) as f64).sum())
+    };
+    let patch = match c.data.patch {
+        0 => pixels(&split.train)? / split.train.len().max(1) as f64,
+        side => (side * side) as f64,
+    };
+    let held_out = pixels(&split.val)?;
+    let recalibration = VALIDATING * RECALIBRATED as f64 * seconds;
+    let validation = VALIDATING * seconds * held_out / (patch * c.train.batch_size as f64)
+        + SCORING * held_out / 1e6
+        + recalibration;
+    let budget = facts.means.budget.as_secs_f64();
+    // What starting and saving take.
+    let left = 0.98 * facts.means.left().as_secs_f64() - 0.3;
+    let epochs = (VALIDATIONS * left / validation.max(1e-6)).floor().clamp(1.0, MOST_EPOCHS);
+    let steps = ((left - epochs * validation) / seconds).max(LEAST_STEPS);
+    let per_epoch = (steps / epochs / c.train.accumulate.max(1) as f64).floor().max(1.0);
+    c.train.epochs = epochs as u64;
+    c.data.samples_per_epoch = per_epoch as usize * c.train.accumulate * c.train.batch_size;
+    Ok(format!("as many as {} has room for", time(budget)))
+}
+
+fn steps_words(c: &RunConfig) -> String {
+    let s = if c.train.epochs == 1 { "" } else { "s" };
+    format!("{} in {} epoch{s}", c.train.epochs.saturating_mul(per_epoch(c) as u64), c.train.epochs)
+}
+
+/// Steps of an epoch that draws a set number of samples.
+fn per_epoch(c: &RunConfig) -> usize {
+    c.data.samples_per_epoch.div_ceil(c.train.batch_size * c.train.accumulate.max(1))
+}
+
+/// Times steps.
+struct Watch<'a> {
+    dataset: &'a Arc<dyn Dataset>,
+    /// Found once: it takes a look at every image.
+    normalization: Option<Normalization>,
+}
+
+impl Watch<'_> {
+    /// Seconds that a batch of this configuration takes, loading included: the median of a few, after one that warms up.
+    fn step(&mut self, config: &RunConfig) -> Result<f64, TrainError> {
+        let mut config = config.clone();
+        config.data.samples_per_epoch = (1 + TIMED) * config.train.batch_size;
+        let setup = Setup::new(&config, self.dataset, self.normalization.take())?;
+        self.normalization = Some(setup.normalization.clone());
+        let kernels = Kernels::from_env().map_err(ModelError::from)?;
+        let (channels, classes) = (self.dataset.channels(), self.dataset.classes().len());
+        let mut learner = Learner::new(kernels, &config, channels, classes, 1 + TIMED as u64)?;
+        let pool = compute_pool(config.train.threads)?;
+        let (mut times, mut last) = (Vec::new(), Instant::now());
+        for batch in setup.loader.epoch(0) {
+            let batch = batch?;
+            pool.install(|| learner.step(&batch))?;
+            times.push(last.elapsed().as_secs_f64());
+            last = Instant::now();
+        }
+        let mut times = times.split_off(1.min(times.len() - 1));
+        times.sort_by(f64::total_cmp);
+        Ok(times[times.len() / 2].max(1e-6))
+    }
+}
+
+/// Two significant digits.
+fn rounded(v: f64) -> u64 {
+    let unit = 10f64.powi((v.max(1.0).log10().floor() as i32 - 1).max(0));
+    ((v / unit).round() * unit) as u64
+}
+
+/// A time as it is typed.
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s >= 3600.0 => format!("{} h", super::rules::short(s / 3600.0).trim_end_matches(".0")),
+        s if s >= 60.0 => format!("{} min", super::rules::short(s / 60.0).trim_end_matches(".0")),
+        s => format!("{} s", super::rules::short(s).trim_end_matches(".0")),
+    }
+}

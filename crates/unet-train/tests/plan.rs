@@ -1,0 +1,205 @@
+//! Plans of unlike datasets: each made of shapes that are drawn here, none known by name.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use unet_data::{ClassTable, DataError, Dataset, Image, LabelMap, Pixels, Sample, Sampler, Symmetry};
+use unet_train::loss::LossConfig;
+use unet_train::predict::Augmentation;
+use unet_train::{Means, Plan, RunConfig, TrainError, plan};
+
+/// Images of one size, drawn by a function of image, column and row that yields a class.
+struct Drawn {
+    size: (usize, usize),
+    images: usize,
+    stack: bool,
+    channels: usize,
+    classes: ClassTable,
+    class: fn(usize, usize, usize) -> u8,
+}
+
+impl Drawn {
+    fn new(size: (usize, usize), classes: u32, class: fn(usize, usize, usize) -> u8) -> Self {
+        let values: Vec<u32> = (0..classes).collect();
+        Self { size, images: 10, stack: false, channels: 1, classes: ClassTable::from_values(&values).unwrap(), class }
+    }
+
+    fn plan(self, given: &str) -> Plan {
+        self.within(Duration::from_secs(600), None, given).unwrap()
+    }
+
+    fn within(self, budget: Duration, memory: Option<u64>, given: &str) -> Result<Plan, TrainError> {
+        let data: Arc<dyn Dataset> = Arc::new(self);
+        let means = Means { memory, ..Means::within(budget) };
+        plan(&data, RunConfig::recipe("auto").unwrap(), means, |c| c.overlaid(given, "given"))
+    }
+}
+
+impl Dataset for Drawn {
+    fn name(&self) -> String {
+        "drawn".to_owned()
+    }
+    fn len(&self) -> usize {
+        self.images
+    }
+    fn id(&self, index: usize) -> String {
+        index.to_string()
+    }
+    fn path(&self, index: usize) -> PathBuf {
+        PathBuf::from(index.to_string())
+    }
+    fn size(&self, _: usize) -> Result<(usize, usize), DataError> {
+        Ok(self.size)
+    }
+    fn channels(&self) -> usize {
+        self.channels
+    }
+    fn classes(&self) -> &ClassTable {
+        &self.classes
+    }
+    fn load(&self, index: usize) -> Result<Sample, DataError> {
+        let (w, h) = self.size;
+        let labels: Vec<u8> = (0..w * h).map(|i| (self.class)(index, i % w, i / w)).collect();
+        let noise = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7) as u8 % 16;
+        let pixels = labels.iter().enumerate();
+        let pixels =
+            pixels.flat_map(|(i, l)| (0..self.channels).map(move |c| 60 + 40 * l + noise(i * 3 + c))).collect();
+        let image = Image::new(w, h, self.channels, Pixels::U8(pixels))?;
+        Ok(Sample { id: self.id(index), image, mask: Some(LabelMap::new(w, h, labels)?) })
+    }
+    fn is_stack(&self) -> bool {
+        self.stack
+    }
+}
+
+/// Lines of 5 pixels around cells of 40.
+fn membranes(_: usize, x: usize, y: usize) -> u8 {
+    u8::from(x % 40 >= 5 && y % 40 >= 5)
+}
+
+/// Discs of radius 9, one in 100×100 pixels.
+fn blobs(image: usize, x: usize, y: usize) -> u8 {
+    let at = |v: usize, off: usize| ((v + off) % 100) as i64 - 50;
+    u8::from(at(x, 7 * image).pow(2) + at(y, 13 * image).pow(2) <= 81)
+}
+
+/// Ground below, sky above, the horizon somewhere about the middle; a house on it.
+fn street(image: usize, x: usize, y: usize) -> u8 {
+    let horizon = 90 + 3 * (image % 5);
+    match y {
+        y if y > horizon => 2,
+        y if y + 60 > horizon && x / 80 % 2 == 1 => 1,
+        _ => 0,
+    }
+}
+
+const FIXED: &str = "train.epochs = 3\n";
+
+fn why<'a>(plan: &'a Plan, what: &str) -> &'a str {
+    &plan.choices.iter().find(|c| c.what == what).unwrap().why
+}
+
+#[test]
+fn membranes_get_what_suits_thin_lines() {
+    let c = Drawn { stack: true, ..Drawn::new((512, 512), 2, membranes) }.plan(FIXED).config;
+    assert_eq!((c.data.patch, c.train.batch_size, c.model.depth), (256, 2, 4));
+    assert_eq!(c.data.val.to_string(), "20%");
+    assert_eq!((c.augment.symmetry, c.predict.tta), (Symmetry::D4, Augmentation::D4));
+    assert!(c.augment.elastic_sigma > 0.0);
+    // Cells are the common class: their Dice says little, and membranes weigh more.
+    assert!(matches!(c.loss, LossConfig::Bce { pos_weight } if pos_weight < 0.8), "{:?}", c.loss);
+}
+
+#[test]
+fn rare_blobs_are_searched_for_and_weighed() {
+    let c = Drawn::new((400, 400), 2, blobs).plan(FIXED).config;
+    assert_eq!(c.data.sampler, Sampler::Foreground { share: 0.5 });
+    assert!(
+        matches!(c.loss, LossConfig::DiceCe { pos_weight, .. } if (3.0..=10.0).contains(&pos_weight)),
+        "{:?}",
+        c.loss
+    );
+    assert!(c.data.val.to_string().starts_with("random:20%"));
+}
+
+#[test]
+fn what_has_an_upper_end_is_not_turned_over() {
+    let plan = Drawn { channels: 3, ..Drawn::new((320, 192), 3, street) }.plan(FIXED);
+    let c = &plan.config;
+    assert_eq!((c.augment.symmetry, c.predict.tta), (Symmetry::Mirror, Augmentation::None));
+    assert!(c.augment.rotate_degrees <= 10.0 && c.augment.elastic_sigma == 0.0);
+    assert_eq!(c.data.patch, 192, "no larger than the images: {}", why(&plan, "patch"));
+    assert!(matches!(&c.loss, LossConfig::DiceCe { class_weights, .. } if class_weights.len() == 3), "{:?}", c.loss);
+    // A stack is one specimen: what lies low in all of its slices is one thing in one place.
+    let stack = Drawn { stack: true, ..Drawn::new((320, 192), 3, street) }.plan(FIXED).config;
+    assert_eq!(stack.augment.symmetry, Symmetry::D4);
+}
+
+#[test]
+fn small_images_get_small_patches_and_shallow_networks() {
+    let c = Drawn::new((48, 40), 2, membranes).plan(FIXED).config;
+    assert_eq!((c.data.patch, c.model.depth, c.train.batch_size), (32, 2, 16));
+    let c = Drawn { images: 1, ..Drawn::new((48, 40), 2, membranes) }.plan(FIXED).config;
+    assert_eq!(c.data.val.to_string(), "none", "a single image is trained on");
+}
+
+#[test]
+fn what_is_given_stands_and_the_rest_goes_with_it() {
+    let given = "data.patch = 64\ntrain.epochs = 2\nmodel.width = 8\nloss.kind = 'dice'\ndata.val = '2..4'\n";
+    let plan = Drawn::new((512, 512), 2, membranes).plan(given);
+    let c = &plan.config;
+    assert_eq!((c.data.patch, c.train.epochs, c.model.width), (64, 2, 8));
+    assert!(matches!(c.loss, LossConfig::Dice { .. }));
+    assert_eq!(c.train.batch_size, 16, "as many pixels as two large patches");
+    for what in ["patch", "loss", "held out", "steps"] {
+        assert_eq!(why(&plan, what), "as you asked", "{what}");
+    }
+    assert_ne!(why(&plan, "batch"), "as you asked");
+    let c = Drawn::new((64, 64), 2, membranes).plan("train.epochs = 2\ntrain.ema_decay = 0.0\n").config;
+    assert_eq!((c.train.ema_decay, c.train.ema_norm_batches), (0.0, 0), "no average, nothing to recalibrate");
+}
+
+#[test]
+fn the_same_data_gives_the_same_plan_and_its_file_is_all_of_it() {
+    let once = Drawn::new((128, 128), 2, blobs).plan(FIXED);
+    let again = Drawn::new((128, 128), 2, blobs).plan(FIXED);
+    assert_eq!((&once.config, &once.choices), (&again.config, &again.choices));
+    let text = once.config.to_toml().unwrap();
+    assert!(text.contains("[why]"));
+    assert_eq!(RunConfig::from_toml(&text, "run.toml", None).unwrap(), once.config);
+    assert!(once.config.is_all_in(&text, "run.toml").unwrap(), "nothing is left to plan");
+    assert!(!once.config.is_all_in(FIXED, "run.toml").unwrap());
+}
+
+#[test]
+fn more_time_makes_more_steps() {
+    let steps = |seconds| {
+        let given = "model.width = 2\nmodel.depth = 2\ndata.patch = 32\ntrain.batch_size = 1\n";
+        let drawn = Drawn::new((64, 64), 2, membranes);
+        let c = drawn.within(Duration::from_secs(seconds), None, given).unwrap().config;
+        assert!(c.warmup.steps > 0 && c.train.ema_decay > 0.0);
+        c.train.epochs * c.data.samples_per_epoch as u64
+    };
+    // Forty times the time: even on a machine that is busy at one moment and idle at the next.
+    assert!(steps(400) > 2 * steps(10));
+}
+
+#[test]
+fn what_does_not_fit_the_memory_is_made_smaller() {
+    let needs = |memory| {
+        let plan = Drawn::new((512, 512), 2, membranes).within(Duration::from_secs(60), memory, FIXED).unwrap();
+        let c = plan.config.clone();
+        let sizes = [(512, 512); 8];
+        (unet_train::estimate_memory(&c, 1, 2, &sizes).unwrap().total(), plan)
+    };
+    let (free, _) = needs(Some(8 << 30));
+    let (tight, plan) = needs(Some(free / 2));
+    assert!(tight <= free / 2, "{tight} of {free}");
+    assert!(why(&plan, "memory").contains("made to fit"), "{}", why(&plan, "memory"));
+    let given = "train.epochs = 1\nmodel.width = 64\ndata.patch = 512\ntrain.batch_size = 4";
+    let error =
+        Drawn::new((512, 512), 2, membranes).within(Duration::from_secs(60), Some(100 << 20), given).unwrap_err();
+    assert!(error.to_string().contains("--memory"), "{error}");
+}

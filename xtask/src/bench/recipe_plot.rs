@@ -1,0 +1,67 @@
+//! Quality against time, drawn: V_rand and V_info of each run over the logarithm of its seconds. Takes runs; yields an SVG that is legible on
+//! white and on dark.
+
+use super::recipe::Run;
+use std::fmt::Write;
+
+const PANEL: (f64, f64) = (330.0, 240.0);
+const LEFT: f64 = 52.0;
+const TOP: f64 = 46.0;
+const GAP: f64 = 70.0;
+const TEXT: &str = "#7d838c";
+/// The lowest score that is drawn.
+const FLOOR: f64 = 0.86;
+/// Seconds at both ends.
+const TIMES: (f64, f64) = (5.0, 7200.0);
+
+/// Two panels, a circle for each run, filled for the first split.
+pub fn svg(runs: &[Run]) -> String {
+    let (width, height) = (2.0 * (LEFT + PANEL.0) + GAP, TOP + PANEL.1 + 52.0);
+    let mut body = String::new();
+    for (i, (name, score)) in
+        [("V_rand", (|r| r.views.v_rand) as fn(&Run) -> f64), ("V_info", |r| r.views.v_info)].into_iter().enumerate()
+    {
+        panel(&mut body, LEFT + i as f64 * (PANEL.0 + GAP), name, runs, score);
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
+         role=\"img\" aria-label=\"V_rand and V_info over training time\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n{body}</svg>\n"
+    )
+}
+
+fn panel(body: &mut String, left: f64, name: &str, runs: &[Run], score: fn(&Run) -> f64) {
+    let x = |s: f64| left + PANEL.0 * (s / TIMES.0).ln().max(0.0) / (TIMES.1 / TIMES.0).ln();
+    let y = |v: f64| TOP + PANEL.1 * (1.0 - (v.max(FLOOR) - FLOOR) / (1.0 - FLOOR));
+    text(body, (left, TOP - 16.0), "start", &format!("{name} on held-out slices"));
+    for tick in [0.86, 0.88, 0.90, 0.92, 0.94, 0.96, 0.98, 1.0] {
+        line(body, (left, y(tick)), (left + PANEL.0, y(tick)));
+        text(body, (left - 6.0, y(tick) + 4.0), "end", &format!("{tick:.2}"));
+    }
+    for (seconds, words) in [(10.0, "10 s"), (60.0, "1 min"), (600.0, "10 min"), (3600.0, "1 h")] {
+        line(body, (x(seconds), TOP), (x(seconds), TOP + PANEL.1));
+        text(body, (x(seconds), TOP + PANEL.1 + 18.0), "middle", words);
+    }
+    for run in runs {
+        let colour = if run.case.starts_with("auto") { "#2f81f7" } else { "#9aa1ab" };
+        let fill = if run.val == "24..30" { colour } else { "none" };
+        let _ = writeln!(
+            body,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\" fill=\"{fill}\" stroke=\"{colour}\" stroke-width=\"1.5\"/>",
+            x(run.seconds),
+            y(score(run))
+        );
+    }
+    let words = "each circle a seed; filled: 24–29 held out, open: 0–5";
+    text(body, (left, TOP + PANEL.1 + 40.0), "start", words);
+}
+
+fn text(body: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
+    let _ = writeln!(body, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{TEXT}\">{words}</text>");
+}
+
+fn line(body: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+    let _ = writeln!(
+        body,
+        "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{TEXT}\" stroke-opacity=\"0.25\"/>"
+    );
+}
