@@ -180,7 +180,7 @@ fn steps<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     wanted.warmup.steps = (total / 20.0) as u64;
     wanted.train.ema_norm_batches = RECALIBRATED;
     wanted.train.ema_decay = (1e4 * (1.0 - 1.0 / (total / 12.0).clamp(8.0, 500.0))).round() / 1e4;
-    let why = "the rate rises over a twentieth of the steps, then falls to nothing; weights are averaged";
+    let why = "the rate rises over a twentieth of the steps, then falls; weights averaged";
     let show = |c: &RunConfig| format!("{} {}, {}", c.optimizer.name(), c.optimizer.lr(), c.schedule.name());
     draft.propose("optimizer", wanted, show, why.to_owned())?;
     let c = &mut draft.config;
