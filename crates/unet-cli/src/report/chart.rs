@@ -8,7 +8,7 @@ use crate::progress::text;
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 260.0;
 /// Room for the numbers at the left, above, at the right and below.
-const MARGIN: [f64; 4] = [52.0, 12.0, 12.0, 30.0];
+const MARGIN: [f64; 4] = [66.0, 12.0, 12.0, 30.0];
 /// Lines across the chart.
 const TICKS: usize = 4;
 
@@ -81,9 +81,10 @@ fn x_ticks(left: f64, right: f64, whole: bool) -> Vec<f64> {
     (0..=TICKS).map(|i| first + i as f64 * step).filter(|v| *v <= right + 1e-9).collect()
 }
 
-/// Ends with something between them.
+/// Ends with something between them: about a single value as much as it is itself.
 fn widened((low, high): (f64, f64)) -> (f64, f64) {
-    if high > low { (low, high) } else { (low - 0.5, high + 0.5) }
+    let room = if low == 0.0 { 0.5 } else { low.abs() / 2.0 };
+    if high > low { (low, high) } else { (low - room, high + room) }
 }
 
 #[cfg(test)]
@@ -100,6 +101,9 @@ mod tests {
         assert_eq!(x_ticks(1.0, 4.0, true), [1.0, 2.0, 3.0, 4.0]);
         assert_eq!(x_ticks(1.0, 100.0, true), [1.0, 26.0, 51.0, 76.0]);
         assert_eq!(x_ticks(0.0, 1.0, false), [0.0, 0.25, 0.5, 0.75, 1.0]);
-        assert!(curve(&[(1.0, 3.0), (2.0, 1.0)]).contains("points=\"52.0,12.0 548.0,230.0\""));
+        assert_eq!((widened((2.0, 2.0)), widened((0.0, 0.0))), ((1.0, 3.0), (-0.5, 0.5)));
+        let small = widened((4e-9, 4e-9));
+        assert!(small.0 > 0.0 && small.1 < 1e-8, "a small learning rate is not drawn between -0.5 and 0.5");
+        assert!(curve(&[(1.0, 3.0), (2.0, 1.0)]).contains("points=\"66.0,12.0 548.0,230.0\""));
     }
 }
