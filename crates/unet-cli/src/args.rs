@@ -93,7 +93,7 @@ pub struct ReadArgs {
 impl ReadArgs {
     /// As the library takes them.
     pub fn options(&self) -> OpenOptions<'static> {
-        let masks = MaskOptions { ignore: self.ignore, threshold: self.mask_threshold };
+        let masks = MaskOptions { ignore: self.ignore, threshold: self.mask_threshold, ..MaskOptions::default() };
         OpenOptions { masks, axes: self.axes.unwrap_or_default(), ..OpenOptions::default() }
     }
 }
@@ -143,6 +143,9 @@ pub struct EvaluateArgs {
     /// With --pred: call mask values from T on class 1, all others class 0: for masks that were smoothed or saved as JPEG
     #[arg(long, value_name = "T", requires = "pred")]
     pub mask_threshold: Option<f64>,
+    /// With --pred: take each channel or page of a mask file for a class of its own: classes may lie over one another
+    #[arg(long, requires = "pred", conflicts_with_all = ["ignore", "mask_threshold"])]
+    pub multi_label: bool,
     /// Call a pixel class 1 from this probability on, for two classes [default: the model's, or 0.5]
     #[arg(long, value_name = "T", value_parser = parse_threshold)]
     pub threshold: Option<f64>,

@@ -29,7 +29,9 @@ pub fn default_choice(base: &Path) -> (PathBuf, String) {
 pub fn open(data: &Path, options: &OpenOptions<'_>, terminal: &Terminal) -> Result<Arc<dyn Dataset>> {
     if data == Path::new(SYNTHETIC) {
         if options.masks != MaskOptions::default() {
-            bail!("the built-in slices have masks of two values: leave --ignore and --mask-threshold out");
+            bail!(
+                "the built-in slices have masks of two values: leave --ignore, --mask-threshold and --multi-label out"
+            );
         }
         return Ok(Arc::new(Synthetic::new(SyntheticConfig::default())?));
     }

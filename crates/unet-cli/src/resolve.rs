@@ -102,6 +102,7 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     config.data.ignore = args.read.ignore.or(config.data.ignore);
     config.data.mask_threshold = args.read.mask_threshold.or(config.data.mask_threshold);
     set(&mut config.data.axes, args.read.axes);
+    config.data.multi_label |= args.multi_label;
     if let Some(kind) = &args.normalization {
         config.data.normalization = kind.parse()?;
     }

@@ -206,6 +206,18 @@ pub enum DataError {
         /// Its channels.
         expected: usize,
     },
+    /// A mask of layers that has another number of them.
+    #[error(
+        "{}: the mask has {found} channel(s) or page(s); expected {expected}, one per class, as all masks of a multi-label data set", path.display()
+    )]
+    MaskLayers {
+        /// The mask.
+        path: PathBuf,
+        /// Its channels.
+        found: usize,
+        /// Those of the others.
+        expected: usize,
+    },
     /// A mask in colour.
     #[error(
         "{}: the mask has {channels} channels that differ (at x {x}, y {y}); expected one value per pixel, or 8-bit RGB colours in all masks", path.display()

@@ -50,7 +50,7 @@ pub use self::dataset::{
 pub use self::doctor::{Checkup, Finding, Severity, checkup};
 pub use self::error::DataError;
 pub use self::image::{Image, PixelSize, Pixels};
-pub use self::labels::{Class, ClassTable, IGNORE, MaskKind, MaskOptions, MaskValue, ValueCensus};
+pub use self::labels::{Class, ClassTable, IGNORE, MOST_LAYERS, MaskKind, MaskOptions, MaskValue, ValueCensus};
 pub use self::loader::{Loader, LoaderConfig};
 pub use self::normalize::Normalization;
 pub use self::preview::contact_sheet;

@@ -316,7 +316,7 @@ fn an_ignored_value_beyond_8_bits_is_none_of_8_bit_masks() {
     pairs(dir.path(), 2);
     for threshold in [None, Some(128.0)] {
         let options = OpenOptions {
-            masks: MaskOptions { ignore: Some(unet_data::MaskValue::Gray(65535)), threshold },
+            masks: MaskOptions { ignore: Some(unet_data::MaskValue::Gray(65535)), threshold, ..MaskOptions::default() },
             ..OpenOptions::default()
         };
         let data = open_with(dir.path(), &options).unwrap();

@@ -256,8 +256,11 @@ fn options() -> impl Strategy<Value = MaskOptions> {
     let gray = prop::sample::select(vec![0u32, 1, 255, 257, 65535]).prop_map(MaskValue::Gray);
     let colour = prop::array::uniform3(prop::sample::select(vec![0u8, 1, 255])).prop_map(MaskValue::Rgb);
     let ignore = prop::option::of(prop_oneof![gray, colour]);
-    (ignore, prop::option::of(prop_oneof![Just(128.0), any::<f64>()]))
-        .prop_map(|(ignore, threshold)| MaskOptions { ignore, threshold })
+    (ignore, prop::option::of(prop_oneof![Just(128.0), any::<f64>()])).prop_map(|(ignore, threshold)| MaskOptions {
+        ignore,
+        threshold,
+        ..MaskOptions::default()
+    })
 }
 
 proptest! {

@@ -81,6 +81,10 @@ pub struct DataSection {
     /// Mask values from this one on are class 1, all others class 0. Informative in the library, as `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_threshold: Option<f64>,
+    /// Whether each channel (or page) of a mask file is a class of its own, that may lie over others. Informative in the library, as
+    /// `path`, but for the loss, which is then one of each class.
+    #[serde(default)]
+    pub multi_label: bool,
     /// What the pages of image files are: `auto`, `slices`, `channels`. Informative in the library, as `path`.
     #[serde(default)]
     pub axes: Axes,
@@ -111,7 +115,7 @@ pub struct DataSection {
 impl DataSection {
     /// How the files are to be opened.
     pub fn open_options(&self) -> OpenOptions<'static> {
-        let masks = MaskOptions { ignore: self.ignore, threshold: self.mask_threshold };
+        let masks = MaskOptions { ignore: self.ignore, threshold: self.mask_threshold, multi_label: self.multi_label };
         let validation = match &self.val {
             ValSpec::Folder(folder) => Some(folder.clone()),
             _ => None,
@@ -384,6 +388,16 @@ impl RunConfig {
 
     /// Settings that exclude each other.
     fn contradictions(&self) -> Result<(), TrainError> {
+        let data = &self.data;
+        let of_one = [
+            ("data.ignore", data.ignore.is_some()),
+            ("data.mask_threshold", data.mask_threshold.is_some()),
+            ("data.weight_map", data.weight_map.is_some()),
+        ];
+        if let Some((key, _)) = of_one.into_iter().find(|(_, is_set)| data.multi_label && *is_set) {
+            let expected = "nothing with data.multi_label: it is for masks of one class a pixel";
+            return Err(TrainError::config(key, "a value", expected));
+        }
         if self.optimizer.averages_itself() && self.train.ema_decay > 0.0 {
             let expected = "0 with a schedule-free optimizer, which averages the weights itself";
             return Err(TrainError::config("train.ema_decay", self.train.ema_decay, expected));

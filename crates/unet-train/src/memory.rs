@@ -50,7 +50,7 @@ pub fn estimate(
     classes: usize,
     sizes: &[(usize, usize)],
 ) -> Result<MemoryEstimate, TrainError> {
-    let logits = config.loss.build(classes)?.logits_per_pixel(classes);
+    let logits = config.loss.build_for(classes, config.data.multi_label)?.logits_per_pixel(classes);
     let network = config.model.network(channels, logits);
     let largest = sizes.iter().copied().max_by_key(|(w, h)| w * h).unwrap_or((0, 0));
     let (width, height) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { largest };

@@ -107,6 +107,7 @@ fn data(normalization: NormalizationKind, val: ValSpec) -> DataSection {
         path: None,
         ignore: None,
         mask_threshold: None,
+        multi_label: false,
         axes: Axes::Auto,
         val,
         normalization,

@@ -32,6 +32,10 @@ impl Setup {
         dataset: &Arc<dyn Dataset>,
         normalization: Option<Normalization>,
     ) -> Result<Self, TrainError> {
+        if config.data.multi_label != dataset.classes().is_layered() {
+            let expected = format!("{}, as the masks of {} are", dataset.classes().is_layered(), dataset.name());
+            return Err(TrainError::config("data.multi_label", config.data.multi_label, expected));
+        }
         let split = config.data.val.split_of(dataset.as_ref())?;
         let normalization = match normalization {
             Some(known) => known,

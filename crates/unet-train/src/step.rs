@@ -79,7 +79,7 @@ impl Learner {
         classes: usize,
         total_steps: u64,
     ) -> Result<Self, TrainError> {
-        let loss = config.loss.build(classes)?;
+        let loss = config.loss.build_for(classes, config.data.multi_label)?;
         Self::with_loss(kernels, config, channels, classes, loss, total_steps)
     }
 

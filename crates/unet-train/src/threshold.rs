@@ -77,7 +77,7 @@ mod tests {
         counts.add(&p[900..], &truth[900..]);
         let dice = |threshold: f64| {
             let mut confusion = Confusion::new(2);
-            confusion.add(&labels_of(&p, p.len(), threshold), &truth);
+            confusion.add(&labels_of(&p, p.len(), threshold, false), &truth);
             Scores::of(&confusion).mean_dice.unwrap()
         };
         let best = counts.best(|scores| scores.mean_dice).unwrap();

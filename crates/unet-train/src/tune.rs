@@ -112,6 +112,10 @@ pub fn tune(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Tuned, TrainError> {
     let classes = predictor.meta().classes.len();
+    if predictor.meta().classes.is_layered() {
+        let expected = "one class a pixel: of classes that lie over one another (data.multi_label) nothing is tuned";
+        return Err(TrainError::config("classes", classes, expected));
+    }
     if classes != 2 {
         return Err(TrainError::config("classes", classes, "2: only there is a threshold to be tuned"));
     }

@@ -45,8 +45,9 @@ pub(crate) fn validate(
 ) -> Result<Option<ValidationRecord>, TrainError> {
     learner.settle()?;
     let mut segmenter = Segmenter::new(job.kernels, learner.precision(), learner.result(), Tiling::default())?;
-    let classes = job.dataset.classes().len();
-    let mut counts = Confusion::new(classes);
+    let layered = job.dataset.classes().is_layered();
+    let two = job.dataset.classes().len() == 2 && !layered;
+    let mut counts = Confusion::of(job.dataset.classes());
     let (mut thresholds, mut challenge) = (ThresholdCounts::new(), Vec::new());
     let mut loss = LossSum::default();
     let mut own: Vec<(f64, u32)> = vec![(0.0, 0); job.metrics.len()];
@@ -62,10 +63,10 @@ pub(crate) fn validate(
         loss.add(learner.loss_of(&logits, &truth.labels, (1, size.0, size.1))?);
         check_finite("validation loss", loss.mean(), learner.steps(), std::slice::from_ref(&sample.id))?;
         let k = learner.model().config().out_channels;
-        let probabilities = probabilities_of(&logits, k);
-        let labels = labels_of(&probabilities, truth.labels.len(), 0.5);
+        let probabilities = probabilities_of(&logits, k, layered);
+        let labels = labels_of(&probabilities, truth.labels.len(), 0.5, layered);
         counts.add(&labels, &truth.labels);
-        if classes == 2 {
+        if two {
             let of_one = &probabilities[probabilities.len() - labels.len()..];
             thresholds.add(of_one, &truth.labels);
             if job.measure.is_of_challenge() {
@@ -98,7 +99,7 @@ pub(crate) fn validate(
     let means = job.metrics.iter().zip(own).filter(|(_, (_, n))| *n > 0);
     let mut metrics: BTreeMap<String, f64> =
         means.map(|(m, (sum, n))| (m.name().to_owned(), sum / f64::from(n))).collect();
-    let mut threshold = thresholds.best(|scores| job.measure.score_by_threshold(scores)).filter(|_| classes == 2);
+    let mut threshold = thresholds.best(|scores| job.measure.score_by_threshold(scores)).filter(|_| two);
     // Without a cell in any truth there is nothing to score, and the epoch has no value.
     if let Ok(report) = isbi_report(&challenge) {
         let scores = report.scores;

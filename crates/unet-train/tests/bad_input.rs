@@ -347,7 +347,7 @@ fn ignored_and_smoothed_masks_are_scored_as_asked() {
         unet_data::codec::write_png(path, &Image::new(4, 2, 1, Pixels::U8(values.to_vec())).unwrap()).unwrap();
     };
     let score = |ignore, threshold| {
-        let masks = MaskOptions { ignore, threshold };
+        let masks = MaskOptions { ignore, threshold, ..MaskOptions::default() };
         evaluate_predictions_as(&pred, &truth, 0.5, masks).map(|r| r.pixels.pixel_accuracy)
     };
     // Wrong in one of six pixels that count.

@@ -394,3 +394,12 @@ fn nnunets_network_trains_resumes_to_the_bit_and_predicts_without_its_side_heads
     let prediction = predictor.predict(&stack(64).load(3).unwrap().image, std::path::Path::new("3")).unwrap();
     assert_eq!(prediction.probabilities.len(), 64 * 64);
 }
+
+#[test]
+fn a_dataset_of_one_class_a_pixel_is_not_trained_on_as_sets_of_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.data.multi_label = true;
+    let error = Trainer::new(config, stack(64), dir.path(), vec![]).err().unwrap().to_string();
+    assert!(error.contains("data.multi_label = true") && error.contains("false, as the masks"), "{error}");
+}

@@ -86,6 +86,9 @@ pub struct TrainArgs {
     /// How files are to be understood.
     #[command(flatten)]
     pub read: ReadArgs,
+    /// Take each channel or page of a mask file for a class of its own, there where it is not 0: classes may lie over one another
+    #[arg(long, help_heading = "Data")]
+    pub multi_label: bool,
     /// Scale values: raw, unit (0 to 1 by the type), min_max (by the bit depth in use), percentile, mean_std
     #[arg(long, value_name = "KIND", help_heading = "Data")]
     pub normalization: Option<String>,
@@ -173,7 +176,7 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 42] = [
+const FIXED_BY_A_RUN: [&str; 43] = [
     "budget",
     "memory",
     "config",
@@ -188,6 +191,7 @@ const FIXED_BY_A_RUN: [&str; 42] = [
     "val",
     "ignore",
     "mask_threshold",
+    "multi_label",
     "axes",
     "normalization",
     "patch",

@@ -201,8 +201,9 @@ fn plan_lines(config: &RunConfig, plan: &RunPlan) -> Vec<String> {
     let model = &plan.model;
     let mut lines = vec![
         format!(
-            "  images    {} to train on, {held_out}; mask values {}",
+            "  images    {} to train on, {held_out}; {} {}",
             plan.train_images,
+            if config.data.multi_label { "classes that may overlap:" } else { "mask values" },
             text::values(&plan.class_values)
         ),
         format!("  network   {}, {} weights", network(model), text::large(plan.parameters)),

@@ -62,21 +62,22 @@ impl Scored {
         let mut predictor = Predictor::open(run, options)?;
         let classes = predictor.meta().classes.clone();
         let mut scored = Self {
-            counts: Confusion::new(classes.len()),
+            counts: Confusion::of(&classes),
             class_names: classes.classes().iter().map(|c| c.name.clone()).collect(),
             curve: Vec::new(),
             examples: Vec::new(),
         };
+        let two = classes.len() == 2 && !classes.is_layered();
         let mut by = ByProbability { of_class: vec![0; THRESHOLDS + 1], others: vec![0; THRESHOLDS + 1] };
         let mut counter = Counter::new(terminal, "report", "scored", val.len());
         for index in val {
             let sample = data.load(index)?;
             let Some(truth) = &sample.mask else { continue };
             let prediction = predictor.predict(&sample.image, &data.path(index))?;
-            let mut counts = Confusion::new(classes.len());
+            let mut counts = Confusion::of(&classes);
             counts.add(&prediction.labels, &truth.labels);
             scored.counts.merge(&counts);
-            if classes.len() == 2 {
+            if two {
                 by.add(prediction.of_class_one(), &truth.labels);
             }
             let dice = Scores::of(&counts).mean_dice.unwrap_or(f64::NAN);
@@ -84,7 +85,7 @@ impl Scored {
             scored.keep(Example { id: sample.id.clone(), dice, png: png(&picture)? });
             counter.tick(&sample.id);
         }
-        if classes.len() == 2 {
+        if two {
             scored.curve = by.curve();
         }
         Ok(Some(scored))

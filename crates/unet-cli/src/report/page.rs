@@ -137,23 +137,25 @@ fn pictures<'a>(f: &mut Formatter<'_>, title: &str, examples: impl Iterator<Item
     writeln!(f, "</div>")
 }
 
-/// True classes down, predicted ones across, shares of the true class; each class's scores behind.
+/// True classes down, predicted ones across, shares of the true class; each class's scores behind. Of classes that lie over one another the
+/// scores alone.
 fn confusion(scored: &Scored) -> String {
     let (counts, names) = (&scored.counts, &scored.class_names);
     let scores = Scores::of(counts);
     let cell = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), text::number);
-    let head: String = names.iter().map(|n| format!("<th>as {}</th>", escaped(n))).collect();
+    let across = if counts.is_layered() { 0 } else { names.len() };
+    let head: String = names[..across].iter().map(|n| format!("<th>as {}</th>", escaped(n))).collect();
     let mut rows = String::new();
     for (truth, (name, class)) in names.iter().zip(&scores.per_class).enumerate() {
         let actual = counts.actual(truth).max(1) as f64;
-        let shares: String = (0..names.len())
-            .map(|p| format!("<td>{:.2} %</td>", 100.0 * counts.count(truth, p) as f64 / actual))
-            .collect();
+        let shares: String =
+            (0..across).map(|p| format!("<td>{:.1} %</td>", 100.0 * counts.count(truth, p) as f64 / actual)).collect();
         let rest = [class.dice, class.iou, class.precision, class.recall].map(|v| format!("<td>{}</td>", cell(v)));
         rows += &format!("<tr><th>{}</th>{shares}{}</tr>", escaped(name), rest.concat());
     }
+    let title = if counts.is_layered() { "Scores by class" } else { "Confusion matrix" };
     format!(
-        "<figure><figcaption>Confusion matrix</figcaption><div class=\"scroll\"><table><tr><th>true class</th>{head}\
+        "<figure><figcaption>{title}</figcaption><div class=\"scroll\"><table><tr><th>true class</th>{head}\
          <th>Dice</th><th>IoU</th><th>precision</th><th>recall</th></tr>{rows}</table></div></figure>"
     )
 }

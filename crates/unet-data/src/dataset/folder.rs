@@ -17,10 +17,10 @@ use crate::{ClassTable, DataError, Finding, Severity};
 
 /// The pairs below `root`, where it has an image folder and a mask folder; an image folder alone is an error.
 ///
-/// With `lenient`, files without a partner and pairs that do not open are findings.
+/// `axes` says what the pages of images are, and whether those of masks are layers. With `lenient`, files without a partner and pairs that do not open are findings.
 pub(super) fn find(
     root: &Path,
-    axes: Axes,
+    axes: (Axes, bool),
     classes: Option<&ClassTable>,
     lenient: bool,
 ) -> Result<Option<Pairs>, DataError> {
@@ -72,7 +72,7 @@ fn by_stem(
 fn match_up(
     root: &Path,
     (images, masks): (&BTreeMap<String, PathBuf>, &BTreeMap<String, PathBuf>),
-    axes: Axes,
+    axes: (Axes, bool),
     values: &BTreeMap<String, u32>,
     lenient: bool,
 ) -> Result<(Vec<Pair>, Vec<Finding>), DataError> {
@@ -126,7 +126,7 @@ fn paired(
     stem: &str,
     image: &Path,
     mask: &Path,
-    axes: Axes,
+    (axes, layered): (Axes, bool),
     values: &BTreeMap<String, u32>,
 ) -> Result<Vec<Pair>, DataError> {
     let drawing = if listing::has_ending(mask, &["roi", "zip"]) {
@@ -134,7 +134,7 @@ fn paired(
     } else if listing::has_ending(mask, &["json"]) {
         annotations::labelme(mask, values)?
     } else {
-        return pages(stem, image, mask, axes);
+        return pages(stem, image, mask, axes, layered);
     };
     let mut pairs = with_mask(stem, image, Mask::Drawing(Arc::new(drawing.clone())), axes)?;
     if let [only] = pairs.as_mut_slice() {

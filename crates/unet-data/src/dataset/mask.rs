@@ -40,6 +40,14 @@ impl Mask {
         }
     }
 
+    /// Channels of the mask of page `page`, no pixel decoded.
+    pub(super) fn channels(&self, page: usize) -> Result<usize, DataError> {
+        match self {
+            Self::File(pages) => pages.probe(page).map(|p| p.channels),
+            Self::Instances(_) | Self::Drawing(_) => Ok(1),
+        }
+    }
+
     /// Width and height of the mask of page `page`, no pixel decoded.
     pub(super) fn size(&self, page: usize, size: (usize, usize)) -> Result<(usize, usize), DataError> {
         match self {

@@ -97,7 +97,7 @@ pub struct OpenOptions<'a> {
     pub classes: Option<ClassTable>,
     /// How mask values are to be understood.
     pub masks: MaskOptions,
-    /// What the pages of image files are; those of mask files are slices.
+    /// What the pages of image files are; those of mask files are slices, or classes where `masks` has [`MaskOptions::multi_label`].
     pub axes: Axes,
     /// A separate folder to validate on, laid out like a dataset; see [`Dataset::validation_from`].
     pub validation: Option<PathBuf>,
@@ -145,12 +145,13 @@ fn find_pairs(path: &Path, options: &OpenOptions<'_>) -> Result<paired::Pairs, D
         return Err(DataError::NoDataset { path: path.to_owned(), found: "it is a file, not a folder".to_owned() });
     }
     let (axes, classes) = (options.axes, options.classes.as_ref());
+    let layered = classes.map_or(options.masks.multi_label, ClassTable::is_layered);
     let roots = || [path.to_owned(), path.join("train")].into_iter().filter(|root| root.is_dir());
     for root in roots() {
-        if let Some(pairs) = folder::find(&root, axes, classes, options.lenient)? {
+        if let Some(pairs) = folder::find(&root, (axes, layered), classes, options.lenient)? {
             return Ok(pairs);
         }
-        if let Some(pairs) = stack::find(&root, axes)? {
+        if let Some(pairs) = stack::find(&root, axes, layered)? {
             return Ok(pairs);
         }
     }

@@ -48,8 +48,9 @@ impl Pairs {
 }
 
 /// The pages of one image file with those of its mask file; a single page keeps the stem as its name, page 3 is `STEM_003`.
-pub(super) fn pages(stem: &str, image: &Path, mask: &Path, axes: Axes) -> Result<Vec<Pair>, DataError> {
-    let mask = Mask::File(Arc::new(Pages::open_as(mask, Axes::Slices)?));
+/// `layered` takes the mask's pages for its channels.
+pub(super) fn pages(stem: &str, image: &Path, mask: &Path, axes: Axes, layered: bool) -> Result<Vec<Pair>, DataError> {
+    let mask = Mask::File(Arc::new(Pages::open_as(mask, if layered { Axes::Channels } else { Axes::Slices })?));
     with_mask(stem, image, mask, axes)
 }
 
@@ -99,7 +100,8 @@ struct Look {
 impl PairedFiles {
     /// Looks at all headers and, where the classes are not given, at all masks.
     pub(super) fn build(mut found: Pairs, options: &OpenOptions<'_>) -> Result<Self, DataError> {
-        let values = options.classes.is_none().then(|| CensusCache::open(options.cache.as_deref(), &found.root));
+        let looks_at_values = options.classes.is_none() && !options.masks.multi_label;
+        let values = looks_at_values.then(|| CensusCache::open(options.cache.as_deref(), &found.root));
         let (done, total) = (AtomicUsize::new(0), found.pairs.len());
         let looked = |pair| {
             let look = look(pair, values.as_ref());
@@ -127,11 +129,18 @@ impl PairedFiles {
         let sizes = looks.iter().map(|l| l.size).collect();
         let classes = match &options.classes {
             Some(classes) => classes.clone(),
+            None if options.masks.multi_label => layers(&found.pairs)?,
             None => ClassTable::from_census_with(&found.root, &merged(looks), options.masks)?.named(&found.names),
         };
         let mut notes: Vec<String> = values.and_then(CensusCache::close).into_iter().collect();
         if alpha > 0 {
             notes.push(format!("{alpha} of {} images have an alpha channel, which is left out", found.pairs.len()));
+        }
+        if classes.is_layered() {
+            notes.push(format!(
+                "each channel of a mask is a class ({} of them), which may lie over others",
+                classes.len()
+            ));
         }
         let mut files: Vec<&Arc<Pages>> = found.pairs.iter().map(|p| &p.image).collect();
         files.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -290,6 +299,19 @@ fn usable(found: &mut Pairs, looked: Vec<Result<Look, DataError>>, lenient: bool
         found.findings.push(left_out(&odd));
     }
     Ok(looks)
+}
+
+/// The classes of masks whose channels are layers: as many in each.
+fn layers(pairs: &[Pair]) -> Result<ClassTable, DataError> {
+    let mut expected = None;
+    for pair in pairs {
+        let found = pair.mask.channels(pair.page)?;
+        match *expected.get_or_insert(found) {
+            expected if found == expected => {}
+            expected => return Err(DataError::MaskLayers { path: pair.mask.path().to_owned(), found, expected }),
+        }
+    }
+    ClassTable::of_layers(expected.unwrap_or(0))
 }
 
 fn merged(looks: Vec<Look>) -> ValueCensus {

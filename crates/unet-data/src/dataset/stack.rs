@@ -8,7 +8,7 @@ use crate::DataError;
 use crate::codec::Axes;
 
 /// The pages of the two stacks in `root`, where there are two; an image stack alone is an error.
-pub(super) fn find(root: &Path, axes: Axes) -> Result<Option<Pairs>, DataError> {
+pub(super) fn find(root: &Path, axes: Axes, layered: bool) -> Result<Option<Pairs>, DataError> {
     let stack = |names: &'static [&'static str]| {
         listing::only(root, |p| {
             let extension = p.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
@@ -24,6 +24,6 @@ pub(super) fn find(root: &Path, axes: Axes) -> Result<Option<Pairs>, DataError> 
         let found = format!("a stack {} without a stack of masks beside it", listing::name(&images));
         return Err(DataError::NoDataset { path: root.to_owned(), found });
     };
-    let pairs = pages(&listing::stem(&images), &images, &masks, axes)?;
+    let pairs = pages(&listing::stem(&images), &images, &masks, axes, layered)?;
     Ok(Some(Pairs { is_stack: true, ..Pairs::new(root, pairs) }))
 }

@@ -118,7 +118,7 @@ impl ValueCensus {
     pub fn counts(&self) -> Vec<(String, u64)> {
         let kind = self.kind();
         let name = |f: &Found| match kind {
-            MaskKind::Values => f.value.to_string(),
+            MaskKind::Values | MaskKind::Layers => f.value.to_string(),
             MaskKind::Colours => kind.value(f.value as u32).to_string(),
         };
         self.classes(kind, None).iter().map(|f| (name(f), f.pixels)).collect()

@@ -9,27 +9,35 @@ use crate::{DataError, Image, LabelMap, Pixels};
 impl ClassTable {
     /// A mask image as class indices, ignored pixels as [`IGNORE`]. `path` names the file in errors.
     ///
-    /// A gray mask saved as RGB (all channels equal) counts as gray; of a table of colours, a gray mask has gray colours.
+    /// A gray mask saved as RGB (all channels equal) counts as gray; of a table of colours, a gray mask has gray colours. Of layers, the
+    /// labels are sets of classes.
     ///
     /// # Errors
-    /// [`DataError::MaskValues`] for a value of no class, [`DataError::ColouredMask`] for channels that differ where classes are values.
+    /// [`DataError::MaskValues`] for a value of no class, [`DataError::ColouredMask`] for channels that differ where classes are values,
+    /// [`DataError::MaskLayers`] for another number of channels than there are layers.
     pub fn to_labels(&self, mask: &Image, path: &Path) -> Result<LabelMap, DataError> {
         let labels = match self.threshold() {
             Some(threshold) => self.by_threshold(mask, threshold),
             None => match self.kind() {
                 MaskKind::Values => self.by_value(mask, path)?,
                 MaskKind::Colours => self.by_colour(mask, path)?,
+                MaskKind::Layers => self.by_layer(mask, path)?,
             },
         };
         LabelMap::new(mask.width(), mask.height(), labels)
     }
 
-    /// Class indices as a mask image in the user's own values: 8 bits, or 16 where a value needs them; RGB where classes are colours.
-    /// [`IGNORE`] becomes the ignored value; where that is a colour beside gray classes, the image is RGB with gray pixels.
+    /// Class indices as a mask image in the user's own values: 8 bits, or 16 where a value needs them; RGB where classes are colours; 0
+    /// and 255 in a channel per class where they are layers. [`IGNORE`] becomes the ignored value; where that is a colour beside gray classes, the image is RGB with gray pixels.
     ///
     /// # Errors
     /// [`DataError::Buffer`] where the length does not fit, [`DataError::Config`] for an index beyond the table.
     pub fn to_image(&self, labels: &[u8], width: usize, height: usize) -> Result<Image, DataError> {
+        if self.is_layered() {
+            let present = |label: u8, class: usize| if label >> class & 1 == 1 { 255u8 } else { 0 };
+            let values = labels.iter().flat_map(|&label| (0..self.len()).map(move |class| present(label, class)));
+            return Image::new(width, height, self.len(), Pixels::U8(values.collect()));
+        }
         if self.kind() == MaskKind::Colours {
             return self.to_rgb(labels, width, height);
         }
@@ -67,12 +75,29 @@ impl ClassTable {
         Image::new(width, height, 3, Pixels::U8(rgb.into_flattened()))
     }
 
-    /// Class indices as an RGB image in the colours that classes are drawn in; ignored pixels are gray.
+    /// The mask image as pages of a file: one, or a page for each layer.
+    ///
+    /// # Errors
+    /// As [`ClassTable::to_image`].
+    pub fn to_pages(&self, labels: &[u8], width: usize, height: usize) -> Result<Vec<Image>, DataError> {
+        if !self.is_layered() {
+            return Ok(vec![self.to_image(labels, width, height)?]);
+        }
+        let page = |class: usize| labels.iter().map(|label| if label >> class & 1 == 1 { 255 } else { 0 }).collect();
+        (0..self.len()).map(|class| Image::new(width, height, 1, Pixels::U8(page(class)))).collect()
+    }
+
+    /// Class indices as an RGB image in the colours that classes are drawn in; ignored pixels are gray. Where layers lie over one another,
+    /// the mean of their colours.
     ///
     /// # Errors
     /// As [`ClassTable::to_image`].
     pub fn to_rgb(&self, labels: &[u8], width: usize, height: usize) -> Result<Image, DataError> {
         let mut rgb = Vec::with_capacity(labels.len() * 3);
+        if self.is_layered() {
+            labels.iter().for_each(|&label| rgb.extend(self.mean_colour(label)));
+            return Image::new(width, height, 3, Pixels::U8(rgb));
+        }
         for &label in labels {
             match usize::from(label) {
                 index if index < self.len() => rgb.extend(self.colour_of(index)),
@@ -92,6 +117,17 @@ impl ClassTable {
             let of = |v: usize| self.index_of(v as u32).map_or_else(|| gray(v), |i| self.colour_of(i));
             (0..256).map(of).collect()
         })
+    }
+
+    /// The mean colour of the classes in a set; black where there is none.
+    fn mean_colour(&self, label: u8) -> [u8; 3] {
+        let present = (0..self.len()).filter(|class| label >> class & 1 == 1);
+        let (mut sum, mut count) = ([0usize; 3], 0);
+        for class in present {
+            sum.iter_mut().zip(self.colour_of(class)).for_each(|(sum, c)| *sum += usize::from(c));
+            count += 1;
+        }
+        sum.map(|sum| (sum / count.max(1)) as u8)
     }
 
     fn no_class(&self, label: u8) -> DataError {
@@ -127,6 +163,16 @@ impl ClassTable {
             Pixels::F32(v) => mapped(v.iter().step_by(c).map(|&v| f64::from(v)), f64::NAN, find),
         };
         labels.ok_or_else(|| self.unexpected(mask, path))
+    }
+
+    /// The set of channels that are not 0.
+    fn by_layer(&self, mask: &Image, path: &Path) -> Result<Vec<u8>, DataError> {
+        if mask.channels() != self.len() {
+            let (path, found, expected) = (path.to_owned(), mask.channels(), self.len());
+            return Err(DataError::MaskLayers { path, found, expected });
+        }
+        let set = |p: &[f32]| p.iter().enumerate().fold(0, |set, (c, v)| set | u8::from(*v != 0.0) << c);
+        Ok(mask.to_f32().chunks_exact(self.len()).map(set).collect())
     }
 
     fn by_colour(&self, mask: &Image, path: &Path) -> Result<Vec<u8>, DataError> {

@@ -22,6 +22,9 @@ use crate::DataError;
 /// The label of pixels that take part in no loss and no metric: what `--ignore` leaves out.
 pub const IGNORE: u8 = 255;
 
+/// The most classes that may lie over one another: a label has a bit for each, and [`IGNORE`] is none of these sets.
+pub const MOST_LAYERS: usize = 7;
+
 /// More different values than this are no classes: the mask was smoothed, or compressed with losses.
 pub const MOST_CLASSES: usize = 64;
 
@@ -32,6 +35,9 @@ pub struct MaskOptions {
     pub ignore: Option<MaskValue>,
     /// Values from this one on are class 1, all others class 0: for masks that were smoothed or compressed with losses.
     pub threshold: Option<f64>,
+    /// Whether each channel (or page) of a mask file is the mask of a class of its own, present wherever it is not 0: a pixel may be of
+    /// several classes, or of none. [`MaskKind::Layers`].
+    pub multi_label: bool,
 }
 
 /// One class: what the masks call it.
@@ -59,6 +65,9 @@ pub enum MaskKind {
     Values,
     /// 8-bit RGB colours, from a palette or as they are.
     Colours,
+    /// Neither: each channel of a mask is a class, which is there where the channel is not 0. A label is then no index but a set of
+    /// classes: class c is in it where bit c is set.
+    Layers,
 }
 
 /// The classes of a dataset, sorted by mask value; a class's index is its place here.
@@ -102,6 +111,21 @@ impl ClassTable {
         };
         let classes = sorted.into_iter().enumerate().map(class).collect();
         Ok(Self { classes, kind: MaskKind::Values, ignore: None, threshold: None })
+    }
+
+    /// So many classes that may lie over one another, each a channel of the mask files; numbered from 1, as their pages are.
+    ///
+    /// # Errors
+    /// [`DataError::Config`] unless there are 2 to [`MOST_LAYERS`].
+    pub fn of_layers(count: usize) -> Result<Self, DataError> {
+        if !(2..=MOST_LAYERS).contains(&count) {
+            let expected = format!("2 to {MOST_LAYERS}, one for each class that may lie over others");
+            return Err(DataError::config("channels (or pages) of a mask", count, expected));
+        }
+        let class =
+            |i: usize| Class { value: i as u32, name: i.to_string(), colour: Some(palette::colour_of(i)), share: None };
+        let classes = (1..=count).map(class).collect();
+        Ok(Self { classes, kind: MaskKind::Layers, ignore: None, threshold: None })
     }
 
     /// [`ClassTable::from_census_with`] nothing ignored and no threshold.
@@ -209,6 +233,11 @@ impl ClassTable {
         self.kind
     }
 
+    /// Whether a pixel may be of several classes or of none: [`MaskKind::Layers`].
+    pub fn is_layered(&self) -> bool {
+        self.kind == MaskKind::Layers
+    }
+
     /// The mask value of pixels that take part in nothing.
     pub fn ignore(&self) -> Option<MaskValue> {
         self.ignore
@@ -245,7 +274,7 @@ impl MaskKind {
     /// A number as a mask value of this kind, to be shown.
     pub fn value(self, value: u32) -> MaskValue {
         match self {
-            Self::Values => MaskValue::Gray(value),
+            Self::Values | Self::Layers => MaskValue::Gray(value),
             Self::Colours => MaskValue::Rgb(palette::rgb(value)),
         }
     }

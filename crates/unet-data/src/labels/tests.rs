@@ -178,3 +178,35 @@ fn tables_of_older_files_are_read_and_new_ones_come_back() {
     assert_eq!(serde_json::from_str::<ClassTable>(&json).unwrap(), table);
     assert!(!table.same_masks(&table_of(&[0, 1, 2], MaskOptions::default()).unwrap()));
 }
+
+#[test]
+fn layers_are_sets_of_classes_and_come_back_as_channels_and_as_pages() {
+    let table = ClassTable::of_layers(3).unwrap();
+    let mask = rgb(&[[0; 3], [255, 0, 1], [7, 7, 7], [0, 9, 0]]);
+    let labels = table.to_labels(&mask, Path::new("m.png")).unwrap().labels;
+    assert_eq!(labels, [0b000, 0b101, 0b111, 0b010]);
+    let whole = rgb(&[[0; 3], [255, 0, 255], [255; 3], [0, 255, 0]]);
+    assert_eq!(table.to_image(&labels, 4, 1).unwrap(), whole);
+    let pages = table.to_pages(&labels, 4, 1).unwrap();
+    assert_eq!(pages, [gray(&[0, 255, 255, 0]), gray(&[0, 0, 255, 255]), gray(&[0, 255, 255, 0])]);
+    // Drawn in the mean of their colours: of classes 1 and 3 here.
+    let Pixels::U8(drawn) = table.to_rgb(&labels, 4, 1).unwrap().pixels().clone() else { panic!("8 bits") };
+    let [a, b] = [table.colour_of(0), table.colour_of(2)];
+    assert_eq!(drawn[..3], [0; 3]);
+    assert_eq!(drawn[3..6], [0, 1, 2].map(|c| ((usize::from(a[c]) + usize::from(b[c])) / 2) as u8));
+    assert!(table.palette().is_none() && table.is_layered());
+    let json = serde_json::to_string(&table).unwrap();
+    assert_eq!(serde_json::from_str::<ClassTable>(&json).unwrap(), table);
+    assert!(!table.same_masks(&ClassTable::from_values(&[1, 2, 3]).unwrap()));
+
+    let e = table.to_labels(&gray(&[0, 255]), Path::new("m.png")).unwrap_err().to_string();
+    assert!(e.contains("m.png") && e.contains("1 channel(s)") && e.contains("expected 3"), "{e}");
+    assert!(ClassTable::of_layers(1).is_err() && ClassTable::of_layers(8).is_err());
+    assert_eq!(ClassTable::of_layers(7).unwrap().to_labels(&layers(7), Path::new("m")).unwrap().labels, [0x7f]);
+    assert!(0x7f < IGNORE, "every set is a label");
+}
+
+/// One pixel that is of all of so many classes.
+fn layers(count: usize) -> Image {
+    Image::new(1, 1, count, Pixels::U8(vec![1; count])).unwrap()
+}

@@ -1,6 +1,6 @@
 //! One image scored: takes its true and its predicted labels, yields its rows of the report and the counts that add up over images.
 
-use unet_data::IGNORE;
+use unet_data::{ClassTable, IGNORE};
 
 use super::report::{ClassReport, ImageObjects, PixelReport, ShapeScores};
 use crate::metric::{
@@ -15,9 +15,9 @@ pub(super) const BOUNDARY_TOLERANCE: f64 = 2.0;
 /// An image with its truth and what was made of it.
 pub(super) struct Segmented<'a> {
     pub grid: Grid,
-    /// True class of each pixel.
+    /// True class of each pixel, or the set of its classes.
     pub truth: &'a [u8],
-    /// Predicted class of each pixel.
+    /// Predicted class of each pixel, or the set of its classes.
     pub labels: &'a [u8],
     /// P(class 1), where there are two classes and it is known.
     pub probability: Option<&'a [f32]>,
@@ -34,26 +34,33 @@ pub(super) struct Scored {
 }
 
 impl Scored {
-    /// Scores an image of the classes with these mask values.
-    pub fn of(values: &[u32], image: &Segmented<'_>) -> Result<Self, ScoreError> {
-        let mut counts = Confusion::new(values.len());
+    /// Scores an image of these classes.
+    pub fn of(classes: &ClassTable, image: &Segmented<'_>) -> Result<Self, ScoreError> {
+        let mut counts = Confusion::of(classes);
         counts.add(image.labels, image.truth);
         if image.truth.contains(&IGNORE) {
             let cleared = Cleared::of(image);
-            return Self::rest(values, counts, &cleared.segmented(image));
+            return Self::rest(classes, counts, &cleared.segmented(image));
         }
-        Self::rest(values, counts, image)
+        Self::rest(classes, counts, image)
     }
 
     /// The scores that need more than counts of pixels.
-    fn rest(values: &[u32], counts: Confusion, image: &Segmented<'_>) -> Result<Self, ScoreError> {
-        let shapes: Vec<ShapeScores> = (0..values.len()).map(|class| shape(image, class)).collect::<Result<_, _>>()?;
-        let pixels = pixel_report(values, &counts, &shapes);
-        let two = values.len() == 2;
+    fn rest(classes: &ClassTable, counts: Confusion, image: &Segmented<'_>) -> Result<Self, ScoreError> {
+        let shape = |class| shape(image, class, classes.is_layered());
+        let shapes: Vec<ShapeScores> = (0..classes.len()).map(shape).collect::<Result<_, _>>()?;
+        let values: Vec<u32> = classes.classes().iter().map(|c| c.value).collect();
+        let pixels = pixel_report(&values, &counts, &shapes);
+        let two = is_one_of_two(classes);
         let isbi = if two { Some(isbi(image)?) } else { None };
         let objects = if two { Some(objects(image)?) } else { None };
         Ok(Self { counts, pixels, isbi, objects })
     }
+}
+
+/// Whether a pixel is of one of two classes: what the challenge's and the objects' scores are for.
+pub(super) fn is_one_of_two(classes: &ClassTable) -> bool {
+    classes.len() == 2 && !classes.is_layered()
 }
 
 /// An image whose ignored pixels are background, in the truth and in the prediction: no outline, part or object is scored there.
@@ -94,13 +101,14 @@ pub(super) fn pixel_report(values: &[u32], counts: &Confusion, shapes: &[ShapeSc
     PixelReport { pixel_accuracy, pixel_error, per_class, mean_dice, mean_iou }
 }
 
-fn shape(image: &Segmented<'_>, class: usize) -> Result<ShapeScores, ScoreError> {
-    let only = |labels: &[u8]| labels.iter().map(|&l| u8::from(usize::from(l) == class)).collect::<Vec<u8>>();
+fn shape(image: &Segmented<'_>, class: usize, layered: bool) -> Result<ShapeScores, ScoreError> {
+    let is_of = |label: u8| if layered { label >> class & 1 } else { u8::from(usize::from(label) == class) };
+    let only = |labels: &[u8]| labels.iter().map(|&l| is_of(l)).collect::<Vec<u8>>();
     let (truth, proposal) = (only(image.truth), only(image.labels));
     if !truth.contains(&1) && !proposal.contains(&1) {
         return Ok(ShapeScores::default());
     }
-    let connectivity = if class == 0 { Connectivity::Eight } else { Connectivity::Four };
+    let connectivity = if class == 0 && !layered { Connectivity::Eight } else { Connectivity::Four };
     let (outlines, topology) = rayon::join(
         || surface_scores(&truth, &proposal, image.grid, BOUNDARY_TOLERANCE),
         || Ok((cl_dice(&truth, &proposal, image.grid)?, betti_error(&truth, &proposal, image.grid, connectivity)?)),
@@ -148,7 +156,7 @@ mod tests {
             let grid = Grid::new(8, 3);
             let image =
                 Segmented { grid, truth: &truth, labels: &labels, probability: Some(&probability), objects: None };
-            Scored::of(&[0, 255], &image).unwrap()
+            Scored::of(&ClassTable::from_values(&[0, 255]).unwrap(), &image).unwrap()
         };
         let (a, b) = (scored(0), scored(1));
         assert_eq!((a.counts.total(), &a.counts), (20, &b.counts));

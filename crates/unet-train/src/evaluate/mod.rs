@@ -15,7 +15,7 @@ pub use report::{
 use crate::TrainError;
 use crate::objects::Grid;
 use crate::predict::Predictor;
-use image::{Scored, Segmented};
+use image::{Scored, Segmented, is_one_of_two};
 use tally::Tally;
 
 /// Segments the images `indices` of a dataset and scores them against its masks. `progress` is called after each image with the number
@@ -35,23 +35,23 @@ pub fn evaluate_model(
         let (found, expected) = (values(dataset.classes()), values(&classes));
         return Err(TrainError::Classes { path: dataset.name().into(), found, expected });
     }
-    let mut tally = Tally::new(&classes);
+    let (mut tally, two) = (Tally::new(&classes), is_one_of_two(&classes));
     for (done, &index) in indices.iter().enumerate() {
         let sample = dataset.load(index)?;
         let truth = sample.mask.ok_or_else(|| DataError::NoMask { path: dataset.path(index) })?;
         let prediction = predictor.predict(&sample.image, &dataset.path(index))?;
-        let objects = (classes.len() == 2).then(|| predictor.objects());
+        let objects = two.then(|| predictor.objects());
         let image = Segmented {
             grid: Grid::new(prediction.width, prediction.height),
             truth: &truth.labels,
             labels: &prediction.labels,
-            probability: (classes.len() == 2).then(|| prediction.of_class_one()),
+            probability: two.then(|| prediction.of_class_one()),
             objects: objects.as_ref(),
         };
-        let scored = predictor.install(|| Scored::of(&tally.values, &image));
+        let scored = predictor.install(|| Scored::of(&tally.classes, &image));
         tally.add(sample.id, scored.map_err(|e| TrainError::score(&dataset.path(index), e))?);
         progress(done + 1);
     }
-    let method = (classes.len() == 2).then(|| predictor.objects());
+    let method = two.then(|| predictor.objects());
     Ok(tally.report(Some(predictor.meta().threshold), method))
 }

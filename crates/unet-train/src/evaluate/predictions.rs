@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use unet_data::codec::{Pages, is_image_path};
+use unet_data::codec::{Axes, Pages, is_image_path};
 use unet_data::dataset::natural_order;
-use unet_data::{ClassTable, IGNORE, Image, MaskOptions, ValueCensus};
+use unet_data::{ClassTable, DataError, IGNORE, Image, MaskOptions, ValueCensus};
 
-use super::image::{Scored, Segmented};
+use super::image::{Scored, Segmented, is_one_of_two};
 use super::report::Report;
 use super::tally::Tally;
 use crate::TrainError;
@@ -26,7 +26,7 @@ pub fn evaluate_predictions(pred: &Path, truth: &Path, threshold: f64) -> Result
 }
 
 /// [`evaluate_predictions`] with mask values, true and predicted ones, understood as the options say: true pixels of the ignored value take
-/// part in no score, and a mask threshold makes two classes of any values.
+/// part in no score, a mask threshold makes two classes of any values, and with several labels a pixel each channel or page is a class.
 ///
 /// # Errors
 /// As [`evaluate_predictions`].
@@ -44,18 +44,21 @@ pub fn evaluate_predictions_as(
     let mut tally = Tally::new(&classes);
     let mut thresholded = false;
     for p in &pairs {
-        let files = Files::open(p, classes.len())?;
+        let files = Files::open(p, &classes)?;
         let pages: Vec<Scored> = (0..files.truth.len())
             .into_par_iter()
-            .map(|page| files.score(page, &classes, &tally.values, threshold))
+            .map(|page| files.score(page, &classes, threshold))
             .collect::<Result<_, _>>()?;
-        thresholded |= p.is_prob && classes.len() == 2;
+        thresholded |= p.is_prob && (classes.len() == 2 || classes.is_layered());
         let stack = pages.len() > 1;
         for (page, scored) in pages.into_iter().enumerate() {
             tally.add(if stack { format!("{}_{page}", p.name) } else { p.name.clone() }, scored);
         }
     }
-    Ok(tally.report(thresholded.then_some(threshold), thresholded.then(|| InstanceConfig::at(threshold))))
+    Ok(tally.report(
+        thresholded.then_some(threshold),
+        (thresholded && is_one_of_two(&classes)).then(|| InstanceConfig::at(threshold)),
+    ))
 }
 
 /// A true mask file and what was predicted for it.
@@ -129,6 +132,11 @@ fn stem(path: &Path) -> String {
 
 /// The classes that the true masks hold.
 fn classes_of(truth: &Path, pairs: &[Pair], masks: MaskOptions) -> Result<ClassTable, TrainError> {
+    if masks.multi_label {
+        let first =
+            pairs.first().map(|p| pages_of(&p.truth, true)?.probe(0).map(|probe| probe.channels)).transpose()?;
+        return Ok(ClassTable::of_layers(first.unwrap_or(0))?);
+    }
     let mut census = ValueCensus::default();
     for p in pairs {
         let pages = Pages::open(&p.truth)?;
@@ -137,6 +145,11 @@ fn classes_of(truth: &Path, pairs: &[Pair], masks: MaskOptions) -> Result<ClassT
         }
     }
     Ok(ClassTable::from_census_with(truth, &census, masks)?)
+}
+
+/// A mask file, its pages taken for channels where each is a layer.
+fn pages_of(path: &Path, layered: bool) -> Result<Pages, DataError> {
+    if layered { Pages::open_as(path, Axes::Channels) } else { Pages::open(path) }
 }
 
 /// Both files of a pair, open.
@@ -149,10 +162,11 @@ struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    fn open(pair: &'a Pair, classes: usize) -> Result<Self, TrainError> {
-        let (truth, pred) = (Pages::open(&pair.truth)?, Pages::open(&pair.pred)?);
+    fn open(pair: &'a Pair, table: &ClassTable) -> Result<Self, TrainError> {
+        let (classes, layered) = (table.len(), table.is_layered());
+        let (truth, pred) = (pages_of(&pair.truth, layered)?, pages_of(&pair.pred, layered && !pair.is_prob)?);
         // One page of P(class 1), or a page per class, for each page of the truth.
-        let single = !pair.is_prob || (classes == 2 && pred.len() == truth.len());
+        let single = !pair.is_prob || (classes == 2 && !layered && pred.len() == truth.len());
         let planes = if single { 1 } else { classes };
         let (found, expected) = (pred.len(), truth.len() * planes);
         if found != expected {
@@ -163,12 +177,12 @@ impl<'a> Files<'a> {
         Ok(Self { pair, truth, pred, planes })
     }
 
-    fn score(&self, page: usize, classes: &ClassTable, values: &[u32], threshold: f64) -> Result<Scored, TrainError> {
+    fn score(&self, page: usize, classes: &ClassTable, threshold: f64) -> Result<Scored, TrainError> {
         let mask = self.truth.read(page)?;
         let truth = classes.to_labels(&mask, &self.pair.truth)?.labels;
         let planes = if self.pair.is_prob { Some(self.probabilities(page, &mask)?) } else { None };
         let labels = match &planes {
-            Some(planes) => labels_of(planes, truth.len(), threshold),
+            Some(planes) => labels_of(planes, truth.len(), threshold, classes.is_layered()),
             None => self.mask(page, &mask, classes)?,
         };
         let objects = InstanceConfig::at(threshold);
@@ -186,10 +200,10 @@ impl<'a> Files<'a> {
             truth: &truth,
             labels: &labels,
             // The last plane: P(class 1), whether it stands alone or behind that of class 0.
-            probability: planes.as_ref().filter(|_| values.len() == 2).map(|p| &p[p.len() - truth.len()..]),
+            probability: planes.as_ref().filter(|_| is_one_of_two(classes)).map(|p| &p[p.len() - truth.len()..]),
             objects: Some(&objects),
         };
-        Scored::of(values, &image).map_err(|e| TrainError::score(&self.pair.pred, e))
+        Scored::of(classes, &image).map_err(|e| TrainError::score(&self.pair.pred, e))
     }
 
     fn mask(&self, page: usize, truth: &Image, classes: &ClassTable) -> Result<Vec<u8>, TrainError> {

@@ -2,14 +2,15 @@
 
 use unet_data::ClassTable;
 
-use super::image::{BOUNDARY_TOLERANCE, Scored, pixel_report};
+use super::image::{BOUNDARY_TOLERANCE, Scored, is_one_of_two, pixel_report};
 use super::report::{ClassReport, ImageReport, IsbiSection, ObjectSection, PixelReport, Report, ShapeScores};
 use crate::metric::{ClassScores, Confusion, IsbiCounts, ObjectCounts, isbi_report};
 use crate::objects::InstanceConfig;
 
 /// Counts images until they are scored.
 pub(super) struct Tally {
-    pub values: Vec<u32>,
+    pub classes: ClassTable,
+    values: Vec<u32>,
     total: Confusion,
     images: Vec<ImageReport>,
     isbi: Vec<IsbiCounts>,
@@ -20,7 +21,7 @@ impl Tally {
     pub fn new(classes: &ClassTable) -> Self {
         let values: Vec<u32> = classes.classes().iter().map(|c| c.value).collect();
         let (images, isbi, objects) = (Vec::new(), Vec::new(), ObjectCounts::default());
-        Self { total: Confusion::new(values.len()), values, images, isbi, objects }
+        Self { total: Confusion::of(classes), classes: classes.clone(), values, images, isbi, objects }
     }
 
     /// Adds one image under its name.
@@ -36,7 +37,7 @@ impl Tally {
 
     /// The report; `threshold` and `method` say how labels and objects were made of probabilities.
     pub fn report(mut self, threshold: Option<f64>, method: Option<InstanceConfig>) -> Report {
-        let two = self.values.len() == 2;
+        let two = is_one_of_two(&self.classes);
         // Without a cell in any truth there is nothing to score.
         let isbi = isbi_report(&self.isbi).ok().filter(|_| two).map(|found| {
             for (image, scores) in self.images.iter_mut().zip(found.slices) {
@@ -121,7 +122,7 @@ mod tests {
         let mut tally = Tally::new(&ClassTable::from_values(&[0, 255]).unwrap());
         for (at, &(labels, probability)) in images.iter().enumerate() {
             let image = Segmented { grid: GRID, truth: &TRUTH, labels, probability, objects: None };
-            let scored = Scored::of(&tally.values, &image).unwrap();
+            let scored = Scored::of(&tally.classes, &image).unwrap();
             tally.add(at.to_string(), scored);
         }
         tally.report(None, None)
@@ -178,13 +179,13 @@ mod tests {
     fn without_a_cell_or_with_three_classes_there_is_no_isbi_object() {
         let mut tally = Tally::new(&ClassTable::from_values(&[0, 1]).unwrap());
         let empty = Segmented { grid: GRID, truth: &[0; 10], labels: &TRUTH, probability: None, objects: None };
-        tally.add("a".into(), Scored::of(&[0, 1], &empty).unwrap());
+        tally.add("a".into(), Scored::of(&tally.classes, &empty).unwrap());
         let report = tally.report(None, None);
         assert_eq!((report.isbi, report.per_image[0].isbi), (None, None));
         assert_eq!(report.objects.unwrap().scores.relative_count_error, None);
         let mut tally = Tally::new(&ClassTable::from_values(&[0, 1, 2]).unwrap());
         let three = Segmented { truth: &[2; 10], ..empty };
-        tally.add("a".into(), Scored::of(&[0, 1, 2], &three).unwrap());
+        tally.add("a".into(), Scored::of(&tally.classes, &three).unwrap());
         let report = tally.report(None, None);
         assert!(report.isbi.is_none() && report.objects.is_none());
     }

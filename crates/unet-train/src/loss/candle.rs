@@ -9,7 +9,7 @@ use crate::TrainError;
 /// What a [`CandleLoss`] compares the logits with.
 #[derive(Debug)]
 pub struct CandleTargets {
-    /// Class index of each pixel, u8: (N, H, W).
+    /// Class index of each pixel, or the set of its classes ([`unet_data::MaskKind::Layers`]), u8: (N, H, W).
     pub labels: Tensor,
     /// Weight of each pixel, f32: (N, H, W), where there are any.
     pub weights: Option<Tensor>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BceWithLogits, Compound, CrossEntropy, Focal, Loss, Overlap, Region, Scope};
+use super::{BceWithLogits, Compound, CrossEntropy, Focal, Loss, Overlap, PerClass, Region, Scope};
 use crate::TrainError;
 
 /// Which loss to minimise.
@@ -166,6 +166,22 @@ impl LossConfig {
                 Box::new(Compound::new("dice_ce", vec![(ce_weight, pixels), (dice_weight, dice)]))
             }
         })
+    }
+
+    /// The loss for so many classes, which may lie over one another: where they do, the one for two classes of each ([`PerClass`]).
+    ///
+    /// # Errors
+    /// As [`Self::build`]; it is one of classes of which a pixel has one.
+    pub fn build_for(&self, classes: usize, multi_label: bool) -> Result<Box<dyn Loss>, TrainError> {
+        if !multi_label {
+            return self.build(classes);
+        }
+        if matches!(self, Self::CrossEntropy { .. }) {
+            let expected = "bce, dice_ce, dice, focal, tversky, focal_tversky or auto with data.multi_label";
+            return Err(TrainError::config("loss.kind", self.name(), expected));
+        }
+        let parts = (0..classes).map(|_| self.build(2)).collect::<Result<_, _>>()?;
+        Ok(Box::new(PerClass::new(parts)))
     }
 
     /// Its name, as the configuration has it.

@@ -7,6 +7,7 @@ mod compound;
 mod config;
 mod cross_entropy;
 mod focal;
+mod per_class;
 mod region;
 mod weights;
 
@@ -16,6 +17,7 @@ pub use compound::Compound;
 pub use config::LossConfig;
 pub use cross_entropy::CrossEntropy;
 pub use focal::Focal;
+pub use per_class::PerClass;
 pub use region::{Overlap, Region, Scope};
 
 use unet_kernels::Kernels;
@@ -28,7 +30,7 @@ const CHUNK: usize = 1 << 12;
 /// What the logits should say.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets<'a> {
-    /// Class index of each pixel, (N, H, W), or [`unet_data::IGNORE`] where it takes part in no loss.
+    /// Class index of each pixel, (N, H, W), or [`unet_data::IGNORE`] where it takes part in no loss; for [`PerClass`] sets of classes.
     pub labels: &'a [u8],
     /// Weight of each pixel, (N, H, W): 0 ignores it. `None` weighs all by 1.
     pub weights: Option<&'a [f32]>,

@@ -20,7 +20,7 @@ use crate::objects::InstanceConfig;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Output {
-    /// Labels in the training masks' values.
+    /// Labels in the training masks' values; a page of 0 and 255 for each of classes that may lie over one another.
     Mask,
     /// Probabilities as 32-bit floats: a page per class, one page for a single logit.
     Prob,
@@ -51,10 +51,12 @@ impl Output {
         }
     }
 
-    /// What stands behind the image's name in those of its files. Labels, floats, stacks and large images are TIFF, others PNG.
-    fn endings(self, as_tiff: bool) -> Vec<String> {
+    /// What stands behind the image's name in those of its files. Labels, floats, stacks, large images and masks of layers are TIFF, others
+    /// PNG.
+    fn endings(self, as_tiff: bool, layered: bool) -> Vec<String> {
         let drawn = if as_tiff { "tif" } else { "png" };
         match self {
+            Self::Mask if layered => vec!["mask.tif".to_owned()],
             Self::Mask | Self::Overlay | Self::Palette => vec![format!("{}.{drawn}", self.name())],
             Self::Prob | Self::Uncertainty => vec![format!("{}.tif", self.name())],
             Self::Instances => {
@@ -102,6 +104,9 @@ pub struct OutputOptions {
     pub prob_16: bool,
     /// How objects are made of probabilities; without it as the checkpoint says, or else at its threshold.
     pub objects: Option<InstanceConfig>,
+    /// Whether the network's classes may lie over one another, so that masks are TIFFs with a page for each. [`predict_files`] knows that
+    /// itself; [`check_outputs`] cannot.
+    pub layered: bool,
     /// Single images of more pixels than this are read, predicted and written in bands of rows, as tiled BigTIFFs.
     pub large: u64,
 }
@@ -124,7 +129,7 @@ pub enum Existing {
 impl OutputOptions {
     /// These outputs into that folder, everything else as usual.
     pub fn new(dir: PathBuf, outputs: Vec<Output>) -> Self {
-        Self { dir, outputs, existing: Existing::Refuse, prob_16: false, objects: None, large: LARGE }
+        Self { dir, outputs, existing: Existing::Refuse, prob_16: false, objects: None, layered: false, large: LARGE }
     }
 }
 
@@ -167,6 +172,11 @@ pub fn predict_files(
     options: &OutputOptions,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Vec<FilePrediction>, TrainError> {
+    let options = &OutputOptions { layered: predictor.meta().classes.is_layered(), ..options.clone() };
+    if options.layered && options.outputs.contains(&Output::Instances) {
+        let expected = "mask, prob, overlay, palette or uncertainty: objects are made of class 1 of two, not of classes that lie over others";
+        return Err(TrainError::config("save", "instances", expected));
+    }
     check_outputs(inputs, options)?;
     if options.outputs.contains(&Output::Uncertainty) && predictor.opinions() < 2 {
         let expected = "several views or networks to disagree: --tta flip, or --with MODEL";
@@ -204,7 +214,7 @@ fn by_file(inputs: &[InputImage]) -> Vec<Vec<&InputImage>> {
 fn paths_of(options: &OutputOptions, page: &InputImage, output: Output) -> Vec<PathBuf> {
     let stem = page.path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
     output
-        .endings(page.pages > 1 || is_large(page, options))
+        .endings(page.pages > 1 || is_large(page, options), options.layered)
         .iter()
         .map(|ending| options.dir.join(format!("{stem}_{ending}")))
         .collect()
@@ -312,7 +322,7 @@ fn one_stack(
     let mut objects = None;
     for &output in &options.outputs {
         let paths = paths_of(options, pages[0], output);
-        let expected = expected_bytes(output, predictor, pages);
+        let expected = expected_bytes(output, predictor, pages, options);
         writers.push((output, TiffWriter::create(&paths[0], expected)?));
         if output == Output::Instances {
             let config = config_of(predictor, options);
@@ -346,11 +356,12 @@ fn one_stack(
 }
 
 /// Bytes of a stack's pages, undecoded.
-fn expected_bytes(output: Output, predictor: &Predictor, pages: &[&InputImage]) -> u64 {
+fn expected_bytes(output: Output, predictor: &Predictor, pages: &[&InputImage], options: &OutputOptions) -> u64 {
     let pixels: u64 = pages.iter().map(|p| p.width as u64 * p.height as u64).sum();
     let planes = predictor.config().out_channels as u64;
     pixels
         * match output {
+            Output::Mask if options.layered => planes,
             Output::Mask => 2,
             Output::Prob => 4 * planes,
             Output::Overlay | Output::Palette => 3,
@@ -379,7 +390,7 @@ pub(super) fn drawn(
     prob_16: bool,
 ) -> Result<Vec<Image>, TrainError> {
     match output {
-        Output::Mask => Ok(vec![prediction.mask(classes)?]),
+        Output::Mask => prediction.mask_pages(classes),
         Output::Prob if prob_16 => prediction.probability_images_16(),
         Output::Prob => prediction.probability_images(),
         Output::Uncertainty => Ok(prediction.uncertainty_image()?.into_iter().collect()),

@@ -47,7 +47,8 @@ pub(super) fn predict_large(
     let mut reader = RowReader::open(&page.path, page.page)?;
     let mut writers = Vec::new();
     for (&output, path) in options.outputs.iter().zip(paths) {
-        let pages = if output == Output::Prob { predictor.config().out_channels } else { 1 };
+        let has_planes = output == Output::Prob || (output == Output::Mask && options.layered);
+        let pages = if has_planes { predictor.config().out_channels } else { 1 };
         writers.push((output, RowWriter::with_pages(path, page.width, page.height, pages)?));
     }
     let classes = predictor.meta().classes.clone();

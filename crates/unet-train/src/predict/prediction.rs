@@ -16,7 +16,7 @@ pub struct Prediction {
     pub height: usize,
     /// A plane (H, W) per class, one after the other; for a single logit one plane, P(class 1).
     pub probabilities: Vec<f32>,
-    /// Class index of each pixel: (H, W).
+    /// Class index of each pixel, or the set of its classes where they may lie over one another ([`unet_data::MaskKind::Layers`]): (H, W).
     pub labels: Vec<u8>,
     /// How much networks and views disagree, (H, W), where that was asked for: the standard deviation of P(class 1) over them; for
     /// several logits the root of the classes' summed variances.
@@ -32,12 +32,12 @@ impl Prediction {
         (height, width): (usize, usize),
         k: usize,
         uncertain: bool,
-        threshold: f64,
+        (threshold, layered): (f64, bool),
         weights: Arc<str>,
     ) -> Self {
         let stride = k + usize::from(uncertain);
         let probabilities = planes(values, stride, k);
-        let labels = labels_of(&probabilities, height * width, threshold);
+        let labels = labels_of(&probabilities, height * width, threshold, layered);
         let uncertainty = uncertain.then(|| values.iter().skip(k).step_by(stride).copied().collect());
         Self { width, height, probabilities, labels, uncertainty, weights }
     }
@@ -50,12 +50,20 @@ impl Prediction {
         &self.probabilities[from..from + pixels]
     }
 
-    /// The mask in the user's own values.
+    /// The mask in the user's own values; of layers a channel each.
     ///
     /// # Errors
     /// The table has fewer classes than the prediction.
     pub fn mask(&self, classes: &ClassTable) -> Result<Image, TrainError> {
         Ok(classes.to_image(&self.labels, self.width, self.height)?)
+    }
+
+    /// The mask as the pages of a file: one, or one for each layer.
+    ///
+    /// # Errors
+    /// As [`Self::mask`].
+    pub fn mask_pages(&self, classes: &ClassTable) -> Result<Vec<Image>, TrainError> {
+        Ok(classes.to_pages(&self.labels, self.width, self.height)?)
     }
 
     /// The probabilities as 32-bit float images, one per plane.
@@ -97,12 +105,12 @@ mod tests {
     #[test]
     fn values_are_told_apart_and_written_in_floats_and_in_16_bits() {
         let values = [0.25, 0.1, 0.75, 0.2];
-        let p = Prediction::of(&values, (1, 2), 1, true, 0.5, "w".into());
+        let p = Prediction::of(&values, (1, 2), 1, true, (0.5, false), "w".into());
         assert_eq!((p.probabilities.as_slice(), p.labels.as_slice()), (&[0.25, 0.75][..], &[0, 1][..]));
         assert_eq!(p.uncertainty_image().unwrap().unwrap().pixels(), &Pixels::F32(vec![0.1, 0.2]));
         assert_eq!(p.probability_images_16().unwrap()[0].pixels(), &Pixels::U16(vec![16384, 49151]));
         assert_eq!(p.of_class_one(), [0.25, 0.75]);
-        let two = Prediction::of(&[0.25, 0.75], (1, 1), 2, false, 0.8, "w".into());
+        let two = Prediction::of(&[0.25, 0.75], (1, 1), 2, false, (0.8, false), "w".into());
         assert_eq!((two.of_class_one(), two.labels.as_slice(), &two.uncertainty), (&[0.75][..], &[0][..], &None));
     }
 }

@@ -231,7 +231,8 @@ impl Predictor {
     /// What all networks say from all sides: the mean of their probabilities, and the deviation from it, (H, W, V). `x` holds the
     /// image as each network is fed, and the size of that.
     fn look(&mut self, x: &[(Vec<f32>, (usize, usize))], to: (usize, usize)) -> Result<Vec<f32>, TrainError> {
-        let Self { members, views, pool, options, .. } = self;
+        let Self { members, views, pool, options, meta, .. } = self;
+        let layered = meta.classes.is_layered();
         pool.install(|| {
             let mut sum = Average::new(options.uncertainty);
             for (Member { segmenter, .. }, (x, size)) in members.iter_mut().zip(x) {
@@ -239,11 +240,11 @@ impl Predictor {
                 let said = segmenter.said(*size);
                 for view in views.iter() {
                     if *view == View::Symmetry(0) {
-                        sum.add(first_of(&probabilities(segmenter.run(x, *size)?, k), said, to, k));
+                        sum.add(first_of(&probabilities(segmenter.run(x, *size)?, k, layered), said, to, k));
                         continue;
                     }
                     let (shown, shown_size) = view.show(x, *size, c, |side| segmenter.fitting(side));
-                    let seen = probabilities(segmenter.run(&shown, shown_size)?, k);
+                    let seen = probabilities(segmenter.run(&shown, shown_size)?, k, layered);
                     let back = view.undo(&seen, segmenter.said(shown_size), k, said);
                     sum.add(first_of(&back, said, to, k));
                 }
@@ -255,7 +256,7 @@ impl Predictor {
     /// The prediction of rows of an image, from their values (rows, W, V).
     pub(super) fn prediction(&self, values: &[f32], (height, width): (usize, usize)) -> Prediction {
         let k = self.config().out_channels;
-        let threshold = self.meta.threshold;
+        let threshold = (self.meta.threshold, self.meta.classes.is_layered());
         Prediction::of(values, (height, width), k, self.options.uncertainty, threshold, Arc::clone(&self.weights))
     }
 }

@@ -25,7 +25,8 @@ pub fn run(args: &EvaluateArgs, terminal: &Terminal) -> Result<ExitCode> {
     let (title, report) = match (&args.model, &args.data, &args.pred, &args.truth) {
         (Some(model), Some(data), _, _) => score_model(args, model, Path::new(data), terminal)?,
         (_, _, Some(pred), Some(truth)) => {
-            let masks = MaskOptions { ignore: args.ignore, threshold: args.mask_threshold };
+            let masks =
+                MaskOptions { ignore: args.ignore, threshold: args.mask_threshold, multi_label: args.multi_label };
             let report = evaluate_predictions_as(pred, truth, args.threshold.unwrap_or(THRESHOLD), masks)?;
             (format!("{} against {}", pred.display(), truth.display()), report)
         }

@@ -34,8 +34,11 @@ pub fn add_facts(checkpoint: &Checkpoint, facts: &mut Facts) {
     facts.add("network", format!("{}, {} weights", network(model.config()), text::large(model.params().trained_len())));
     facts.add("input", normalization(&meta.normalization));
     let values: Vec<_> = meta.classes.classes().iter().map(|c| c.name.as_str()).collect();
-    let threshold = if values.len() == 2 { format!(", threshold {}", meta.threshold) } else { String::new() };
-    facts.add("masks", format!("values {}{threshold}", values.join(", ")));
+    let (layered, values) = (meta.classes.is_layered(), values.join(", "));
+    let two = meta.classes.len() == 2;
+    let threshold = if layered || two { format!(", threshold {}", meta.threshold) } else { String::new() };
+    let kind = if layered { "classes that may overlap:" } else { "values" };
+    facts.add("masks", format!("{kind} {values}{threshold}"));
     if meta.step > 0 {
         facts.add("trained", format!("{}, {}", text::count(meta.epoch, "epoch"), text::count(meta.step, "step")));
     }

@@ -37,6 +37,7 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
         existing,
         prob_16: args.prob16,
         objects,
+        layered: predictor.meta().classes.is_layered(),
         ..OutputOptions::new(out_folder(args)?, args.save.0.clone())
     };
     let inputs = glob::expand(&args.input)?;
