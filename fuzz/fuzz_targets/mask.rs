@@ -33,6 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
             _ => Some(MaskValue::Rgb([*r, *g, *b])),
         },
         threshold: (threshold % 2 == 1).then(|| f64::from(*threshold)),
+        multi_label: false,
     };
     let path = Path::new("mask.png");
     let mut census = ValueCensus::default();

@@ -63,8 +63,11 @@ pub struct ClassSurvey {
 /// Looks at the samples `indices` of a dataset.
 ///
 /// # Errors
-/// Whatever loading gives; [`DataError::Config`] for no index at all.
+/// Whatever loading gives; [`DataError::Config`] for no index at all, and for classes that lie over one another.
 pub fn survey(dataset: &dyn Dataset, indices: &[usize]) -> Result<Survey, DataError> {
+    if dataset.classes().is_layered() {
+        return Err(DataError::config("multi_label", true, "one class a pixel: only such masks can be surveyed"));
+    }
     let n = indices.len().min(MOST_IMAGES);
     if n == 0 {
         return Err(DataError::config("images to look at", 0, "at least one"));
