@@ -1,5 +1,7 @@
 //! [`RunConfig`]: everything that decides a run, as one TOML file. A file may say little: what it leaves out comes from its recipe.
 //! The resolved configuration, written to the run directory, repeats the run.
+//!
+//! Length: every key of the file with its checks, which are read side by side.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! What the trainer promises beside the loop itself: frozen weights, batches left out, accumulated gradients, batch-norm statistics of an
 //! average taken anew.
+//!
+//! Length: one property of the engine after the other, on the same small runs.
 #![allow(clippy::unwrap_used)]
 
 mod common;

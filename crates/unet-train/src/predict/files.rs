@@ -1,5 +1,7 @@
 //! Predictions as files: `NAME_mask.png`, `NAME_prob.tif` and so on for an image, stacks for a stack. Nothing is overwritten unless asked
 //! for, and each file is written whole or not at all.
+//!
+//! Length: what is written under which name, and the two ways of writing it, depend on each other.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
