@@ -56,7 +56,8 @@ impl<'a> Given<'a> {
     /// Whether there is something left to plan in this configuration, which was made of what is given.
     pub fn leaves_a_plan(&self, config: &RunConfig) -> Result<bool> {
         let complete = self.file.as_ref().map_or(Ok(false), |(text, name)| config.is_all_in(text, name))?;
-        Ok(config.recipe == AUTO && !complete)
+        // Classes that lie over one another are not surveyed: the recipe stands as it is.
+        Ok(config.recipe == AUTO && !complete && !config.data.multi_label)
     }
 
     /// Lays it over a configuration.

@@ -9,6 +9,7 @@ use unet_data::codec::{page_count, read_page, write_tiff};
 use unet_data::{Image, Pixels};
 
 const SETTINGS: &str = "
+recipe = 'quick'
 [model]
 width = 6
 depth = 2
