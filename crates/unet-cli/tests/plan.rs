@@ -49,6 +49,7 @@ fn a_plan_of_so_many_epochs_is_the_same_each_time() {
 fn a_budget_is_for_plans() {
     let desk = Desk::with_data();
     desk.fails(&["train", "data", "--recipe", "quick", "--budget", "1m"], &["--budget", "quick", "--max-time"]);
+    desk.fails(&["train", "data", "--recipe", "quick", "--memory", "500"], &["--memory", "quick", "--batch-size"]);
     let both = desk.unet(&["train", "data", "--epochs", "2", "--budget", "1m"]);
     assert_eq!(both.code, Some(2), "{}", both.err);
     assert!(!desk.path("runs").exists());

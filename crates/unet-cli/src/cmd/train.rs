@@ -59,6 +59,12 @@ fn train(args: &TrainArgs, terminal: &Terminal, json: bool) -> Result<ExitCode> 
             config.recipe
         );
     }
+    if args.memory.is_some() && !planned {
+        anyhow::bail!(
+            "--memory: nothing is planned for recipe \"{}\"; leave it out, or set --batch-size, --patch and --width",
+            config.recipe
+        );
+    }
     if !args.print_config {
         notes.into_iter().for_each(|line| terminal.line(line));
     }

@@ -36,7 +36,10 @@ pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()
     // What cannot be read is a finding already.
     let survey = unet_data::survey(dataset.as_ref(), &split.train).ok();
     let plan = match config.recipe == AUTO && args.config.is_none() && survey.is_some() {
-        true => Some(planned(&dataset, &config, args, began)?),
+        // An examination goes on where a plan, which reads every image, has to stop.
+        true => planned(&dataset, &config, args, began)
+            .inspect_err(|error| terminal.line(format!("No plan: {}", output::message(error))))
+            .ok(),
         false => None,
     };
     if let Some(plan) = &plan {
