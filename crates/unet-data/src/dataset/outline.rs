@@ -1,4 +1,5 @@
-//! [`Shape`]: an outline with the mask value it is filled with; and the filling. A pixel is inside where its middle is.
+//! [`Shape`]: an outline with the mask value it is filled with; and the filling. A pixel is inside where its middle is; of middles on the
+//! line those on its right and lower sides, as ImageJ has it.
 
 use std::path::{Path, PathBuf};
 
@@ -72,7 +73,7 @@ fn fill_rings(rings: &[&Ring], (w, h): (usize, usize), f: &mut dyn FnMut(usize))
     for ring in rings {
         for (&(x0, y0), &(x1, y1)) in ring.iter().zip(ring.iter().cycle().skip(1)) {
             let ((top_x, top), (bottom_x, bottom)) = if y0 < y1 { ((x0, y0), (x1, y1)) } else { ((x1, y1), (x0, y0)) };
-            let row = |y: f64| (y - 0.5).ceil().clamp(0.0, h as f64) as usize;
+            let row = |y: f64| (y + 0.5).floor().clamp(0.0, h as f64) as usize;
             for (y, line) in crossings.iter_mut().enumerate().take(row(bottom)).skip(row(top)) {
                 line.push(top_x + (y as f64 + 0.5 - top) * (bottom_x - top_x) / (bottom - top));
             }
@@ -81,7 +82,7 @@ fn fill_rings(rings: &[&Ring], (w, h): (usize, usize), f: &mut dyn FnMut(usize))
     for (y, line) in crossings.iter_mut().enumerate() {
         line.sort_by(f64::total_cmp);
         for pair in line.as_chunks::<2>().0 {
-            let column = |x: f64| (x - 0.5).ceil().clamp(0.0, w as f64) as usize;
+            let column = |x: f64| (x + 0.5).floor().clamp(0.0, w as f64) as usize;
             (column(pair[0])..column(pair[1])).for_each(|x| f(y * w + x));
         }
     }
@@ -169,7 +170,14 @@ mod tests {
         assert_eq!(drawn(Outline::EvenOdd(vec![square(0.6, 1.4)]), 2, 2), [0; 4], "no middle inside");
         assert_eq!(drawn(Outline::EvenOdd(vec![square(-50.0, 50.0)]), 3, 2), [1; 6], "beyond the image");
         let triangle = vec![(0.0, 0.0), (4.0, 0.0), (0.0, 4.0)];
-        assert_eq!(drawn(Outline::EvenOdd(vec![triangle]), 4, 4).iter().map(|&v| u32::from(v)).sum::<u32>(), 6);
+        // Middles on the line, as ImageJ 1.53t fills them: in on the right and below, out on the left and above.
+        let expected = [1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 1, 0, 0, 0];
+        assert_eq!(drawn(Outline::EvenOdd(vec![triangle]), 4, 4), expected);
+        let mirrored = vec![(0.0, 4.0), (4.0, 0.0), (4.0, 4.0)];
+        let expected = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 1, 0, 1, 1, 1];
+        assert_eq!(drawn(Outline::EvenOdd(vec![mirrored]), 4, 4), expected);
+        let expected = [0, 0, 0, 0, 1, 1, 0, 1, 1];
+        assert_eq!(drawn(Outline::EvenOdd(vec![square(0.5, 2.5)]), 3, 3), expected);
         assert_eq!(drawn(Outline::EvenOdd(vec![vec![], vec![(1.0, f64::NAN)]]), 2, 2), [0; 4]);
     }
 

@@ -15,6 +15,8 @@ const NAME: &str = "ImageJ ROI";
 /// The most bytes that one region may take, and regions in an archive.
 const MOST_BYTES: u64 = 64 << 20;
 const MOST_REGIONS: usize = 1 << 20;
+/// Straight pieces that a curve becomes.
+const PIECES: usize = 16;
 
 /// Reads a `.roi` file or an archive of them.
 pub(super) fn read(path: &Path) -> Result<Drawing, DataError> {
@@ -66,17 +68,14 @@ fn decode(bytes: &[u8]) -> Option<Option<Shape>> {
     let (kind, count, options) = (*bytes.get(6)?, short(bytes, 16)? as u16 as usize, short(bytes, 50)? as u16);
     let composite = int(bytes, 36)?;
     let subpixel = options & 128 != 0 && short(bytes, 4)? >= 222;
-    // A rectangle or an oval with places between pixels keeps them beside its whole ones.
-    let exact = || [18, 22, 26, 30].map(|at| float(bytes, at).map(f64::from));
-    let rectangle = match (subpixel && matches!(kind, RECTANGLE | OVAL), exact()) {
-        (true, [Some(x), Some(y), Some(w), Some(h)]) => [x, y, w, h],
-        _ => [left, top, right - left, bottom - top],
-    };
+    // A rectangle or an oval with places between pixels keeps these elsewhere; what ImageJ fills is what the whole ones say.
+    let rectangle = [left, top, right - left, bottom - top];
     let outline = match kind {
         RECTANGLE if composite > 0 => Outline::EvenOdd(path_of(bytes, composite as usize)?),
         RECTANGLE => {
-            let [x, y, w, h] = rectangle;
-            Outline::EvenOdd(vec![vec![(x, y), (x + w, y), (x + w, y + h), (x, y + h)]])
+            // The size of rounded corners; other options have other bits there.
+            let corner = if short(bytes, 48)? == 0 { short(bytes, 54)?.max(0) } else { 0 };
+            Outline::EvenOdd(vec![rounded(rectangle, f64::from(corner))])
         }
         OVAL => Outline::Ellipse(rectangle),
         0 | 7 | 8 if subpixel => {
@@ -96,9 +95,31 @@ fn decode(bytes: &[u8]) -> Option<Option<Shape>> {
     Some(Some(Shape { outline, value: FOREGROUND, page }))
 }
 
+/// A rectangle (left, top, width, height) whose corners are quarters of an ellipse of that diameter, or right angles for 0.
+fn rounded([x, y, w, h]: [f64; 4], corner: f64) -> Ring {
+    // How far a Bézier curve's inner points lie from a quarter's ends, by its radius.
+    const KAPPA: f64 = 0.552_284_749_830_793_4;
+    let (a, b) = (corner.min(w) / 2.0, corner.min(h) / 2.0);
+    // Clockwise from the top left: each corner, and where its two sides lie from it.
+    let corners =
+        [((x, y), (1.0, 1.0)), ((x + w, y), (-1.0, 1.0)), ((x + w, y + h), (-1.0, -1.0)), ((x, y + h), (1.0, -1.0))];
+    let mut ring = Ring::new();
+    for (k, ((cx, cy), (sx, sy))) in corners.into_iter().enumerate() {
+        if corner <= 0.0 {
+            ring.push((cx, cy));
+            continue;
+        }
+        let on = |t: f64, across: bool| if across { (cx + sx * a * t, cy) } else { (cx, cy + sy * b * t) };
+        // The curve runs from the side before the corner to the side behind it.
+        let across = k % 2 == 1;
+        let curve = [on(1.0, across), on(1.0 - KAPPA, across), on(1.0 - KAPPA, !across), on(1.0, !across)];
+        ring.extend((0..=PIECES).map(|i| bezier(curve, i, PIECES)));
+    }
+    ring
+}
+
 /// The rings of a composite: floats, each step a number and its points (java.awt.geom.PathIterator). Curves become straight pieces.
 fn path_of(bytes: &[u8], length: usize) -> Option<Vec<Ring>> {
-    const PIECES: usize = 16;
     let value = |k: usize| float(bytes, 64 + 4 * k).map(f64::from);
     let point = |k: usize| Some((value(k)?, value(k + 1)?));
     let (mut rings, mut ring, mut k): (Vec<Ring>, Ring, usize) = (Vec::new(), Ring::new(), 0);
@@ -189,6 +210,9 @@ pub(super) mod tests {
     fn areas_have_their_pixels_and_lines_are_none() {
         assert_eq!(pixels(&region(1, [3, 4, 13, 9], &[])), 50);
         assert_eq!(pixels(&region(0, [2, 3, 12, 13], &[(0, 0), (10, 0), (10, 10), (0, 10)])), 100);
+        let mut rounded = region(1, [5, 6, 25, 26], &[]);
+        rounded[54..56].copy_from_slice(&20i16.to_be_bytes());
+        assert!((pixels(&rounded) as f64 - std::f64::consts::PI * 100.0).abs() < 10.0, "corners that meet are a disc");
         let oval = pixels(&region(2, [5, 5, 25, 25], &[])) as f64;
         assert!((oval - std::f64::consts::PI * 100.0).abs() < 10.0, "{oval}");
         assert_eq!(decode(&region(3, [0, 0, 5, 5], &[])), Some(None));
