@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod consumers;
 mod fetch;
+mod imagej;
 mod memcheck;
 mod oracle;
 mod process;

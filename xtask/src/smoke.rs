@@ -46,10 +46,14 @@ pub fn train(root: &Path, folder: &Path) -> Result<PathBuf> {
 /// Predicts objects into a new folder in `folder`, as a user of ImageJ would.
 pub fn objects(root: &Path, run: &Path, folder: &Path) -> Result<PathBuf> {
     let out = folder.join("objects");
-    let images = write_images(folder)?;
-    let arguments = ["predict", text(run)?, text(&images)?, "-o", text(&out)?, "--force", "--min-size", "1"];
-    unet(root, &[&arguments[..], &["--save", "instances", "--seed-distance", "4"]].concat())?;
+    predict_objects(root, run, &write_images(folder)?, &out)?;
     Ok(out)
+}
+
+/// Predicts the objects of `images` into `out`.
+pub fn predict_objects(root: &Path, run: &Path, images: &Path, out: &Path) -> Result<()> {
+    let arguments = ["predict", text(run)?, text(images)?, "-o", text(out)?, "--force", "--min-size", "1"];
+    unet(root, &[&arguments[..], &["--save", "instances", "--seed-distance", "4"]].concat()).map(drop)
 }
 
 /// Two small images in the folder `images` in `folder`.

@@ -1,7 +1,7 @@
 //! Opens a dataset (a folder given as argument, or the built-in synthetic stack), says what it found, and loads one epoch of
 //! augmented patches: `cargo run -p unet-data --example inspect_data -- [FOLDER] [PREVIEW_DIR]`.
 //!
-//! With a second argument the first three images and masks are written there as PNG.
+//! With a second argument the first sixteen images and masks are written there as PNG.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,9 @@ use std::time::Instant;
 use unet_data::{
     AugmentConfig, DataError, Dataset, Loader, LoaderConfig, Normalization, Synthetic, SyntheticConfig, ValSpec,
 };
+
+/// Images that are written at most.
+const PREVIEWED: usize = 16;
 
 fn main() -> Result<(), DataError> {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
@@ -56,9 +59,9 @@ fn main() -> Result<(), DataError> {
     Ok(())
 }
 
-/// Writes the first three images and masks.
+/// Writes the first images and masks.
 fn preview(dataset: &dyn Dataset, folder: &Path) -> Result<(), DataError> {
-    for i in 0..dataset.len().min(3) {
+    for i in 0..dataset.len().min(PREVIEWED) {
         let sample = dataset.load(i)?;
         unet_data::codec::write_png(&folder.join(format!("{}.png", sample.id)), &sample.image)?;
         if let Some(mask) = sample.mask {
