@@ -119,6 +119,8 @@ def main():
 
     epoch()
     versions = {args.library: module.__version__, "torch": torch.__version__}
+    if args.library == "albumentations":
+        versions["opencv"] = __import__("cv2").__version__
     print(json.dumps({"ready": {"what": f"{args.library}, DataLoader", "threads": args.threads, "versions": versions}}), flush=True)
     for line in sys.stdin:
         if line.strip() != "step":
