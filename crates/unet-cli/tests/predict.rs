@@ -97,6 +97,13 @@ fn a_pipe_takes_one_image_and_gives_one() {
     assert!(output.status.success() && output.stdout == std::fs::read(desk.path("out/3_mask.png")).expect("a mask"));
     let output = piped(&["predict", "run", "-", "--save", "prob"], "data/image/3.png");
     assert!(output.status.success() && output.stdout.starts_with(b"II"), "a TIFF");
+    let into = |more: &[&str]| piped(&[&["predict", "run", "-", "-o", "piped"], more].concat(), "data/image/3.png");
+    assert!(into(&[]).status.success() && desk.path("piped/stdin_mask.png").exists());
+    assert!(!into(&[]).status.success(), "nothing is overwritten unasked");
+    desk.write("piped/stdin_mask.png", "mine");
+    let again = into(&["--resume"]);
+    assert!(again.status.success() && String::from_utf8_lossy(&again.stderr).contains("Skipped stdin"));
+    assert_eq!(desk.text("piped/stdin_mask.png"), "mine");
     let output = piped(&["predict", "run", "-"], "tiny.toml");
     assert!(output.stdout.is_empty() && String::from_utf8_lossy(&output.stderr).contains("no image"));
     desk.fails(&["predict", "run", "-", "data/image/3.png"], &["stands alone"]);

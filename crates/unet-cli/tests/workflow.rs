@@ -30,6 +30,11 @@ fn train_predict_evaluate() {
     let table = desk.unet(&["evaluate", "run", "data", "--on", "val"]);
     assert!(table.out.contains(&format!("pixel accuracy {accuracy:.4}")), "{}", table.out);
 
+    // A picture under a name that says something else opens in no viewer.
+    let drawn = desk.unet(&["evaluate", "run", "data", "--on", "val", "--curve", "curve.svg"]);
+    assert!(drawn.code == Some(0) && desk.text("curve.svg").starts_with("<svg"), "{}", drawn.err);
+    desk.fails(&["evaluate", "run", "data", "--curve", "curve.png"], &["SVG", "curve.svg"]);
+
     // Finished files get the scores of the model that made them, from probabilities and from masks.
     let all = desk.unet(&["evaluate", "run", "data", "--json"]);
     let all: Value = serde_json::from_str(&all.out).expect("JSON");

@@ -25,6 +25,20 @@ const ORANGE: &str = "#D55E00";
 const GREEN: &str = "#009E73";
 const PINK: &str = "#CC79A7";
 
+/// Whether a file of that name can be one: found out before anything is scored.
+pub fn check(file: &Path) -> Result<()> {
+    match file.extension() {
+        Some(ending) if !ending.eq_ignore_ascii_case("svg") => {
+            bail!(
+                "--curve {}: curves are drawn as SVG; name it {}",
+                file.display(),
+                file.with_extension("svg").display()
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Draws into `file`, whole or not at all.
 pub fn write(file: &Path, title: &str, report: &Report) -> Result<()> {
     let Some(isbi) = &report.isbi else {

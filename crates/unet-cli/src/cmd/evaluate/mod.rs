@@ -22,6 +22,7 @@ const THRESHOLD: f64 = 0.5;
 
 /// Scores, and prints the scores.
 pub fn run(args: &EvaluateArgs, terminal: &Terminal) -> Result<ExitCode> {
+    args.curve.as_deref().map_or(Ok(()), curve::check)?;
     let (title, report) = match (&args.model, &args.data, &args.pred, &args.truth) {
         (Some(model), Some(data), _, _) => score_model(args, model, Path::new(data), terminal)?,
         (_, _, Some(pred), Some(truth)) => {

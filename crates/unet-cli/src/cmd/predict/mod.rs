@@ -25,14 +25,14 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
         predictor.add(other)?;
     }
     let objects = with_flags(&args.objects, &predictor);
-    if args.input.iter().any(|input| input == Path::new("-")) {
-        return pipe::run(args, objects, &mut predictor, terminal);
-    }
     let existing = match (args.force, args.resume) {
         (true, _) => Existing::Overwrite,
         (_, true) => Existing::Resume,
         _ => Existing::Refuse,
     };
+    if args.input.iter().any(|input| input == Path::new("-")) {
+        return pipe::run(args, (objects, existing), &mut predictor, terminal);
+    }
     let outputs = OutputOptions {
         existing,
         prob_16: args.prob16,

@@ -20,7 +20,7 @@ struct Scratch(PathBuf);
 /// Predicts what stdin holds.
 pub fn run(
     args: &PredictArgs,
-    objects: Option<InstanceConfig>,
+    (objects, existing): (Option<InstanceConfig>, Existing),
     predictor: &mut Predictor,
     terminal: &Terminal,
 ) -> Result<ExitCode> {
@@ -37,17 +37,21 @@ pub fn run(
     std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read stdin")?;
     // A name that says what it is; images are told by their first bytes.
     if Format::of_bytes(&bytes).is_none() {
-        bail!("stdin: {} bytes that are no image; expected PNG, JPEG, BMP or TIFF", bytes.len());
+        bail!("stdin: {} bytes that are no image; expected PNG, JPEG, BMP, PNM, TIFF or .npy", bytes.len());
     }
     std::fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))?;
     let inputs = open_images_as(&[file], args.axes.unwrap_or_default())?;
     let (dir, existing) = match &args.out {
-        Some(dir) => (dir.clone(), if args.force { Existing::Overwrite } else { Existing::Refuse }),
+        Some(dir) => (dir.clone(), existing),
         None => (scratch.0.join("out"), Existing::Refuse),
     };
     let outputs =
         OutputOptions { existing, prob_16: args.prob16, objects, ..OutputOptions::new(dir, args.save.0.clone()) };
     let written = predict_files(predictor, &inputs, &outputs, &mut |_| ())?;
+    if args.out.is_some() && written.iter().all(|w| w.files.is_empty()) {
+        terminal.line("Skipped stdin: all of it is there".to_owned());
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.out.is_some() {
         terminal.line(format!("Predicted stdin: {} in {}", names(&args.save.0), outputs.dir.display()));
         return Ok(ExitCode::SUCCESS);
