@@ -3,6 +3,8 @@
 //! Takes a dataset and the split that would be trained; yields counts, shares, a histogram and the findings. A sample that cannot be read
 //! is a finding, not an error: the others are looked at all the same.
 
+mod facts;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,16 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::{DataError, Dataset, IGNORE, Image, MaskKind, Pixels, Sample, Split};
+use self::facts::{BINS, Facts};
+use crate::{ClassTable, DataError, Dataset, MaskKind, Split, Tails};
 
-/// Side of the miniatures that images are compared by.
-const MINIATURE: usize = 16;
 /// Miniatures that correlate more than this are of nearly the same image.
 const SAME: f32 = 0.995;
 /// Pairs of images that are compared at most.
 const MOST_PAIRS: usize = 50_000_000;
-/// Bins of the histogram, over the range of the type.
-const BINS: usize = 4096;
 /// A class with less than this share is rare.
 const RARE: f64 = 0.01;
 
@@ -102,6 +101,7 @@ pub fn checkup(
         patient.one_class(),
         patient.inverted(),
         patient.flat(),
+        patient.outliers(),
         patient.leaks(),
         all.depth_findings(),
         all.class_findings(dataset),
@@ -109,92 +109,6 @@ pub fn checkup(
     all.findings = dataset.findings().into_iter().chain(findings.into_iter().flatten()).collect();
     all.findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
     Ok(all)
-}
-
-/// What is kept of one sample.
-struct Facts {
-    size: (usize, usize),
-    depth: u32,
-    classes: Vec<u64>,
-    ignored: u64,
-    range: (f32, f32),
-    histogram: Vec<u32>,
-    /// Mean value of the pixels of class 0, and of all others.
-    brightness: (f64, f64),
-    /// Normalised to mean 0 and length 1; `None` for an image that never varies.
-    miniature: Option<Vec<f32>>,
-}
-
-impl Facts {
-    fn of(sample: &Sample, classes: usize) -> Self {
-        let image = &sample.image;
-        let values = image.to_f32();
-        let mut facts = Self {
-            size: (image.width(), image.height()),
-            depth: image.bit_depth(),
-            classes: vec![0; classes],
-            ignored: 0,
-            range: values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v))),
-            histogram: histogram(image),
-            brightness: (0.0, 0.0),
-            miniature: miniature(image, &values),
-        };
-        let (mut sums, mut counts) = ([0.0f64; 2], [0u64; 2]);
-        let labels = sample.mask.iter().flat_map(|m| &m.labels);
-        for (&label, pixel) in labels.zip(values.chunks_exact(image.channels())) {
-            match facts.classes.get_mut(usize::from(label)) {
-                Some(n) => {
-                    *n += 1;
-                    sums[usize::from(label > 0)] += f64::from(pixel[0]);
-                    counts[usize::from(label > 0)] += 1;
-                }
-                None => facts.ignored += u64::from(label == IGNORE),
-            }
-        }
-        facts.brightness = (sums[0] / counts[0].max(1) as f64, sums[1] / counts[1].max(1) as f64);
-        facts
-    }
-
-    /// Share of the classes above 0.
-    fn foreground(&self) -> f64 {
-        let all: u64 = self.classes.iter().sum();
-        self.classes.iter().skip(1).sum::<u64>() as f64 / all.max(1) as f64
-    }
-}
-
-fn histogram(image: &Image) -> Vec<u32> {
-    let mut bins = vec![0; BINS];
-    match image.pixels() {
-        Pixels::U8(v) => v.iter().for_each(|&v| bins[usize::from(v) * (BINS / 256)] += 1),
-        Pixels::U16(v) => v.iter().for_each(|&v| bins[usize::from(v) / (65536 / BINS)] += 1),
-        Pixels::F32(_) => {}
-    }
-    bins
-}
-
-/// The mean of each of 16×16 parts of the first channel.
-fn miniature(image: &Image, values: &[f32]) -> Option<Vec<f32>> {
-    let (w, h, c) = (image.width(), image.height(), image.channels());
-    let edge = |i: usize, side: usize| i * side / MINIATURE;
-    let mut small = Vec::with_capacity(MINIATURE * MINIATURE);
-    for i in 0..MINIATURE * MINIATURE {
-        let (x, y) = (i % MINIATURE, i / MINIATURE);
-        let columns = edge(x, w)..edge(x + 1, w).max(edge(x, w) + 1).min(w);
-        let rows = edge(y, h)..edge(y + 1, h).max(edge(y, h) + 1).min(h);
-        let (mut sum, mut n) = (0.0f64, 0u32);
-        for row in rows {
-            for column in columns.clone() {
-                sum += f64::from(values[(row * w + column) * c]);
-                n += 1;
-            }
-        }
-        small.push((sum / f64::from(n.max(1))) as f32);
-    }
-    let mean = small.iter().sum::<f32>() / small.len() as f32;
-    small.iter_mut().for_each(|v| *v -= mean);
-    let length = small.iter().map(|v| v * v).sum::<f32>().sqrt();
-    small.iter_mut().for_each(|v| *v /= length);
-    (length > 1e-3 * mean.abs().max(1e-3)).then_some(small)
 }
 
 /// The dataset, its split, and what was seen of each sample.
@@ -279,6 +193,23 @@ impl Patient<'_> {
         self.finding(Severity::Warning, what, "they show nothing: export them again or leave them out", &flat)
             .into_iter()
             .collect()
+    }
+
+    /// Images in which a few values lie far from all others.
+    fn outliers(&self) -> Vec<Finding> {
+        let far = |f: &Facts| f.tails.filter(Tails::are_outliers);
+        let found: Vec<(usize, Tails)> = self.seen().filter_map(|(i, f)| Some((i, far(f)?))).collect();
+        let Some((_, worst)) = found.iter().max_by(|a, b| a.1.stretch().total_cmp(&b.1.stretch())) else {
+            return Vec::new();
+        };
+        let what = format!(
+            "{} image(s) with a few values far from all others, as of hot pixels: {}",
+            found.len(),
+            worst.in_words()
+        );
+        let remedy = "scale by what they do not move, --normalization percentile (min_max and mean_std squeeze all other values), or mend them";
+        let indices: Vec<usize> = found.iter().map(|(i, _)| *i).collect();
+        self.finding(Severity::Warning, what, remedy, &indices).into_iter().collect()
     }
 
     /// Validation images that are nearly the same as one trained on.
@@ -385,6 +316,7 @@ impl Checkup {
             };
             found.push(Finding { severity, what, remedy: remedy.to_owned(), files: Vec::new() });
         }
+        found.extend(odd_last_value(table));
         if table.kind() == MaskKind::Values && table.classes().last().is_some_and(|c| c.value < 32) {
             let what = "mask values are small numbers: the masks look black in viewers".to_owned();
             let remedy = "nothing; unet predict --save palette writes predictions that can be seen".to_owned();
@@ -392,4 +324,19 @@ impl Checkup {
         }
         found
     }
+}
+
+/// 255 behind 0, 1, 2 …: what most programs write where a pixel is of no class.
+fn odd_last_value(table: &ClassTable) -> Option<Finding> {
+    let [classes @ .., last] = table.classes() else { return None };
+    let counted = classes.len() > 1 && classes.iter().zip(0..).all(|(class, n)| class.value == n);
+    (table.kind() == MaskKind::Values && table.ignore().is_none() && counted && last.value == 255).then(|| Finding {
+        severity: Severity::Warning,
+        what: format!(
+            "mask value 255 beside 0 to {}: a class, or the mark of pixels that are of none?",
+            classes.len() - 1
+        ),
+        remedy: "if it marks pixels to leave out: --ignore 255".to_owned(),
+        files: Vec::new(),
+    })
 }

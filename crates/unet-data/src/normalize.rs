@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
+use crate::percentile::percentiles;
 use crate::{DataError, Image};
 
 /// How raw values become network input.
@@ -79,7 +80,9 @@ impl Normalization {
 
     /// 0–1 between two percentiles (0–100) of the training images' values, per channel: a few hot pixels do not squeeze all others.
     ///
-    /// Exact for integers; for floating-point images to 1/65535 of the range. The result does not depend on the number of threads.
+    /// Where both percentiles are one value, as in dark images with small bright spots, ten times as much lies between, or all.
+    ///
+    /// Exact, and the same at any number of threads.
     ///
     /// # Errors
     /// As [`Normalization::mean_std_of`]; [`DataError::Config`] unless 0 ≤ low < high ≤ 100.
@@ -95,10 +98,14 @@ impl Normalization {
                 "0 or more, ascending, at most 100",
             ));
         }
-        let found = Extent::of(dataset, indices)?;
-        let counts = Counts::of(dataset, indices, &found)?;
-        let at = |percent: f64| (0..dataset.channels()).map(|c| counts.value_at(&found, c, percent)).collect();
-        Ok(range(at(low), at(high)))
+        // Where nearly all values are the same (a dark image with small bright spots) the tails are cut ten times as short, or not at all.
+        let ends = [low, high, low / 10.0, 100.0 - (100.0 - high) / 10.0, 0.0, 100.0];
+        let pair = |values: Vec<f32>| {
+            let wide = values.as_chunks::<2>().0.iter().find(|[low, high]| high > low);
+            wide.map_or((values[0], values[0]), |&[low, high]| (low, high))
+        };
+        let (low, high) = percentiles(dataset, indices, &ends)?.into_iter().map(pair).unzip();
+        Ok(range(low, high))
     }
 
     /// Per-channel mean and standard deviation over the dataset's images `indices` (the training split), loaded in parallel.
@@ -170,69 +177,6 @@ impl Extent {
             is_float: a.is_float || b.is_float,
         });
         joined.ok_or_else(|| DataError::config("images for the range", 0, "at least one training image"))
-    }
-}
-
-/// Bins of the histogram: one for each 16-bit value.
-const BINS: usize = 65536;
-
-/// How many pixels have each value, per channel.
-struct Counts {
-    bins: Vec<Vec<u64>>,
-}
-
-impl Counts {
-    fn of(dataset: &dyn Dataset, indices: &[usize], extent: &Extent) -> Result<Self, DataError> {
-        let c = dataset.channels();
-        let empty = || Self { bins: vec![vec![0; BINS]; c] };
-        let add = |mut counts: Self, &i: &usize| {
-            let image = dataset.load(i)?.image;
-            for pixel in image.to_f32().chunks_exact(image.channels()) {
-                for (k, (bins, &v)) in counts.bins.iter_mut().zip(pixel).enumerate() {
-                    bins[extent.bin(k, v)] += 1;
-                }
-            }
-            Ok(counts)
-        };
-        let join = |mut a: Self, b: Self| {
-            for (a, b) in a.bins.iter_mut().zip(&b.bins) {
-                a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-            }
-            Ok::<_, DataError>(a)
-        };
-        indices.par_iter().try_fold(empty, add).try_reduce(empty, join)
-    }
-
-    /// The least value that at least `percent` of the pixels do not exceed.
-    fn value_at(&self, extent: &Extent, channel: usize, percent: f64) -> f32 {
-        let bins = &self.bins[channel];
-        let total: u64 = bins.iter().sum();
-        let wanted = ((total as f64 * percent / 100.0).ceil() as u64).max(1);
-        let mut sum = 0;
-        let bin = bins.iter().position(|n| {
-            sum += n;
-            sum >= wanted
-        });
-        extent.value(channel, bin.unwrap_or(BINS - 1))
-    }
-}
-
-impl Extent {
-    fn bin(&self, channel: usize, v: f32) -> usize {
-        if !self.is_float {
-            return (v as usize).min(BINS - 1);
-        }
-        let (low, high) = (f64::from(self.low[channel]), f64::from(self.high[channel]));
-        let share = if high > low { (f64::from(v) - low) / (high - low) } else { 0.0 };
-        ((share * (BINS - 1) as f64).round() as usize).min(BINS - 1)
-    }
-
-    fn value(&self, channel: usize, bin: usize) -> f32 {
-        if !self.is_float {
-            return bin as f32;
-        }
-        let (low, high) = (f64::from(self.low[channel]), f64::from(self.high[channel]));
-        (low + (high - low) * bin as f64 / (BINS - 1) as f64) as f32
     }
 }
 
@@ -349,6 +293,15 @@ mod tests {
     fn percentiles_are_those_of_the_sorted_values() {
         let values: Vec<u16> = (0..1000).map(|i| (i * 7919 % 1000) as u16).collect();
         let data = images(vec![Pixels::U16(values[..400].to_vec()), Pixels::U16(values[400..].to_vec())], 1);
+        let spots: Vec<u16> = (0..1000).map(|i| if i % 200 == 0 { 4000 + i } else { 7 }).collect();
+        let sparse = images(vec![Pixels::U16(spots), Pixels::U16(vec![7; 1000])], 1);
+        let of = |indices: &[usize]| Normalization::percentiles_of(&sparse, indices, (1.0, 99.0)).unwrap();
+        assert_eq!(
+            of(&[0]),
+            Normalization::Range { low: vec![7.0], high: vec![4600.0] },
+            "five in a thousand are no hot pixels"
+        );
+        assert_eq!(of(&[1]), Normalization::Range { low: vec![7.0], high: vec![8.0] }, "never varies");
         let n = Normalization::percentiles_of(&data, &[0, 1], (1.0, 99.0)).unwrap();
         assert_eq!(n, Normalization::Range { low: vec![9.0], high: vec![989.0] });
         let floats = images(vec![Pixels::F32(values.iter().map(|&v| f32::from(v) / 10.0 - 30.0).collect())], 1);
@@ -356,7 +309,12 @@ mod tests {
         else {
             panic!("no range")
         };
-        assert!((low[0] - -29.1).abs() < 0.01 && (high[0] - 68.9).abs() < 0.01, "{low:?} {high:?}");
+        assert!((low[0] - -29.1).abs() < 1e-5 && (high[0] - 68.9).abs() < 1e-5, "{low:?} {high:?}");
+        let mut hot: Vec<f32> = values.iter().map(|&v| f32::from(v) / 1000.0).collect();
+        hot[17] = 1e30;
+        let n = Normalization::percentiles_of(&images(vec![Pixels::F32(hot)], 1), &[0], (1.0, 99.0)).unwrap();
+        let Normalization::Range { low, high } = n else { panic!("no range") };
+        assert!((low[0] - 0.009).abs() < 2e-3 && (high[0] - 0.989).abs() < 2e-3, "one value far off: {low:?} {high:?}");
         assert!(Normalization::percentiles_of(&data, &[0], (50.0, 50.0)).is_err());
     }
 

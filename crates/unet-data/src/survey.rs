@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::{DataError, Dataset, IGNORE, LabelMap, Sample};
+use crate::{DataError, Dataset, IGNORE, LabelMap, Sample, Tails};
 
 /// Images that are looked at.
 pub const MOST_IMAGES: usize = 32;
@@ -33,6 +33,8 @@ pub struct Survey {
     pub mean: Vec<f64>,
     /// Standard deviation of each channel.
     pub std: Vec<f64>,
+    /// How far the extremes of each channel lie from nearly all of its values.
+    pub tails: Vec<Tails>,
     /// The classes, by index.
     pub classes: Vec<ClassSurvey>,
 }
@@ -104,6 +106,9 @@ pub fn survey(dataset: &dyn Dataset, indices: &[usize]) -> Result<Survey, DataEr
             uprightness,
         }
     };
+    let tails = looks.iter().map(|l| &l.tails);
+    let tails =
+        tails.cloned().reduce(|a, b| a.into_iter().zip(b).map(|(a, b)| a.join(b)).collect()).unwrap_or_default();
     Ok(Survey {
         images: dataset.len(),
         looked_at: n,
@@ -113,6 +118,7 @@ pub fn survey(dataset: &dyn Dataset, indices: &[usize]) -> Result<Survey, DataEr
         classes: dataset.classes().classes().iter().enumerate().map(class).collect(),
         mean,
         std,
+        tails,
     })
 }
 
@@ -155,6 +161,7 @@ struct Look {
     pixels: f64,
     /// Sum and sum of squares of each channel.
     sums: Vec<(f64, f64)>,
+    tails: Vec<Tails>,
     classes: Vec<ClassLook>,
 }
 
@@ -189,9 +196,11 @@ impl Look {
             bit_depth: image.bit_depth(),
             pixels: (columns.len() * rows.len()) as f64,
             sums: vec![(0.0, 0.0); c],
+            tails: Vec::new(),
             classes: vec![empty; classes],
         };
         let mut labels = Vec::with_capacity(columns.len() * rows.len());
+        let mut values = Vec::with_capacity(labels.capacity() * c);
         for i in rows.clone().flat_map(|y| columns.clone().map(move |x| y * image.width() + x)) {
             let label = sample.mask.as_ref().map_or(IGNORE, |m| m.labels[i]);
             labels.push(label);
@@ -199,6 +208,7 @@ impl Look {
             for k in 0..c {
                 let v = f64::from(image.pixels().get(i * c + k).unwrap_or_default());
                 look.sums[k] = (look.sums[k].0 + v, look.sums[k].1 + v * v);
+                values.push(v as f32);
                 if let Some(class) = &mut class {
                     class.sums[k] += v;
                 }
@@ -208,6 +218,7 @@ impl Look {
                 class.heights += ((i / image.width() - rows.start) as f64 + 0.5) / rows.len() as f64;
             }
         }
+        look.tails = Tails::of_channels(&values, c);
         let size = (columns.len(), rows.len());
         for (&label, chord) in labels.iter().zip(shortest_chords(&labels, size)) {
             if let Some(class) = look.classes.get_mut(usize::from(label)) {

@@ -92,9 +92,34 @@ fn depths_small_numbers_and_the_rest_of_smoothing_are_explained() {
         codec::write_png(&dir.path().join(format!("label/{i}.png")), &mask(20, 16, 1)).unwrap();
         codec::write_png(&dir.path().join(format!("image/{i}.png")), &wide).unwrap();
     }
+    let ignored: Vec<u8> = (0..320).map(|p| if p % 20 == 0 { 255 } else { u8::from(p % 20 > 9) }).collect();
+    codec::write_png(&dir.path().join("label/3.png"), &Image::new(20, 16, 1, Pixels::U8(ignored)).unwrap()).unwrap();
+    assert!(found(&examined(dir.path()), "255 beside 0 to 1").remedy.contains("--ignore 255"));
+    codec::write_png(&dir.path().join("label/3.png"), &mask(20, 16, 1)).unwrap();
     let all = examined(dir.path());
     assert_eq!(found(&all, "look black in viewers").severity, Severity::Note);
     found(&all, "values end at 2997");
+}
+
+#[test]
+fn hot_pixels_are_found_with_their_file_and_the_normalisation_that_ignores_them() {
+    let dir = tempdir().unwrap();
+    let (image, label) = pairs(dir.path(), 8);
+    for i in 0..8 {
+        let mut values: Vec<u16> = (0..3000).map(|p| 500 + (p * (2 * i + 3) * 7919 % 1000) as u16).collect();
+        if i == 3 {
+            (values[100], values[2000]) = (60000, 65535);
+        }
+        let picture = Image::new(60, 50, 1, Pixels::U16(values)).unwrap();
+        codec::write_png(&image.join(format!("{i}.png")), &picture).unwrap();
+        let truth = (0..3000).map(|p| if p % 60 < 20 { 255 } else { 0 }).collect();
+        codec::write_png(&label.join(format!("{i}.png")), &Image::new(60, 50, 1, Pixels::U8(truth)).unwrap()).unwrap();
+    }
+    let all = examined(dir.path());
+    let hot = found(&all, "1 image(s) with a few values far from all others");
+    assert!(hot.what.contains("the farthest is 65535"), "{}", hot.what);
+    assert!(hot.remedy.contains("--normalization percentile") && hot.severity == Severity::Warning);
+    assert!(hot.files.len() == 1 && hot.files[0].ends_with("3.png"), "{:?}", hot.files);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use unet_data::{ClassTable, DataError, Dataset, Image, LabelMap, Pixels, Sample, Sampler, Symmetry};
+use unet_train::config::NormalizationKind;
 use unet_train::loss::LossConfig;
 use unet_train::predict::Augmentation;
 use unet_train::{Means, Plan, RunConfig, TrainError, plan};
@@ -17,13 +18,16 @@ struct Drawn {
     stack: bool,
     channels: usize,
     classes: ClassTable,
+    /// A value of 255 in every so many pixels; 0 for none.
+    hot: usize,
     class: fn(usize, usize, usize) -> u8,
 }
 
 impl Drawn {
     fn new(size: (usize, usize), classes: u32, class: fn(usize, usize, usize) -> u8) -> Self {
         let values: Vec<u32> = (0..classes).collect();
-        Self { size, images: 10, stack: false, channels: 1, classes: ClassTable::from_values(&values).unwrap(), class }
+        let classes = ClassTable::from_values(&values).unwrap();
+        Self { size, images: 10, stack: false, channels: 1, classes, hot: 0, class }
     }
 
     fn plan(self, given: &str) -> Plan {
@@ -63,9 +67,12 @@ impl Dataset for Drawn {
         let (w, h) = self.size;
         let labels: Vec<u8> = (0..w * h).map(|i| (self.class)(index, i % w, i / w)).collect();
         let noise = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7) as u8 % 16;
+        let value = |i: usize, l: u8, c: usize| match self.hot {
+            n if n > 0 && i.is_multiple_of(n) => 255,
+            _ => 10 + 20 * l + noise(i * 3 + c),
+        };
         let pixels = labels.iter().enumerate();
-        let pixels =
-            pixels.flat_map(|(i, l)| (0..self.channels).map(move |c| 60 + 40 * l + noise(i * 3 + c))).collect();
+        let pixels = pixels.flat_map(|(i, l)| (0..self.channels).map(move |c| value(i, *l, c))).collect();
         let image = Image::new(w, h, self.channels, Pixels::U8(pixels))?;
         Ok(Sample { id: self.id(index), image, mask: Some(LabelMap::new(w, h, labels)?) })
     }
@@ -135,6 +142,21 @@ fn what_has_an_upper_end_is_not_turned_over() {
     // A stack is one specimen: what lies low in all of its slices is one thing in one place.
     let stack = Drawn { stack: true, ..Drawn::new((320, 192), 3, street) }.plan(FIXED).config;
     assert_eq!(stack.augment.symmetry, Symmetry::D4);
+}
+
+#[test]
+fn hot_pixels_are_a_reason_to_scale_by_percentiles() {
+    let plan = |hot| Drawn { hot, ..Drawn::new((256, 256), 2, membranes) }.plan(FIXED);
+    let of_hot = plan(5000);
+    assert_eq!(of_hot.config.data.normalization, NormalizationKind::Percentile);
+    let reason = why(&of_hot, "values");
+    assert!(reason.contains("far from all others") && reason.contains("the farthest is 255"), "{reason}");
+    for usual in [0, 100] {
+        assert_eq!(plan(usual).config.data.normalization, NormalizationKind::MeanStd, "one in {usual} is 255");
+    }
+    let given = format!("{FIXED}data.normalization = 'mean_std'\n");
+    let asked = Drawn { hot: 5000, ..Drawn::new((256, 256), 2, membranes) }.plan(&given);
+    assert_eq!(why(&asked, "values"), "as you asked");
 }
 
 #[test]

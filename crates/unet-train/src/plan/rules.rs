@@ -66,6 +66,10 @@ pub(super) fn held_out(dataset: &dyn Dataset) -> (ValSpec, String) {
 }
 
 fn normalization(facts: &Facts<'_>, c: &mut RunConfig) -> String {
+    if let Some(tails) = facts.survey.tails.iter().find(|tails| tails.are_outliers()) {
+        c.data.normalization = NormalizationKind::Percentile;
+        return format!("a few values lie far from all others: {}; they do not move percentiles", tails.in_words());
+    }
     c.data.normalization = NormalizationKind::MeanStd;
     let list = |v: &[f64]| v.iter().map(|x| short(*x)).collect::<Vec<_>>().join(", ");
     format!("mean {}, deviation {} over {} images", list(&facts.survey.mean), list(&facts.survey.std), facts.train)

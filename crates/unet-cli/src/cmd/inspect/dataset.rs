@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
-use unet_data::{Checkup, Dataset, Finding, Severity, Split, Survey, ValSpec, codec};
+use unet_data::{Checkup, Dataset, Finding, MaskKind, Severity, Split, Survey, ValSpec, codec};
 use unet_train::plan::DEFAULT_BUDGET;
 use unet_train::recipe::{AUTO, DEFAULT_RECIPE};
 use unet_train::{Choice, Means, Plan, RunConfig, TrainError};
@@ -135,9 +135,13 @@ fn print_facts(
         .add("pixels", format!("{}, {} bits", text::count(dataset.channels() as u64, "channel"), depths.join(" and ")));
     facts.add("values", format!("{} to {}  {}", found.range.0, found.range.1, bars(&found.histogram)));
     for (class, share) in dataset.classes().classes().iter().zip(found.shares()) {
+        let colour = match (dataset.classes().kind(), class.colour) {
+            (MaskKind::Values | MaskKind::Layers, Some([r, g, b])) => format!(", drawn in #{r:02x}{g:02x}{b:02x}"),
+            _ => String::new(), // its value is its colour
+        };
         facts.add(
             format!("class {}", class.name),
-            format!("mask value {}, {:.1} % of all pixels", class.name, 100.0 * share),
+            format!("mask value {}, {:.1} % of all pixels{colour}", class.name, 100.0 * share),
         );
     }
     for class in survey.iter().flat_map(|s| &s.classes) {
