@@ -36,14 +36,28 @@ impl<'a, U: Element> Pixels<'a, U> {
     /// No other thread accesses these channels of the pixel meanwhile.
     #[inline(always)]
     pub(crate) unsafe fn store<S: Simd>(&self, s: S, p: usize, c: usize, v: S::V) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.dims.c - c >= S::WIDTH {
+                true => self.store_as::<S, true>(s, p, c, v),
+                false => self.store_as::<S, false>(s, p, c, v),
+            }
+        }
+    }
+
+    /// As [`Self::store`]; `WHOLE` where there are channels for all lanes.
+    ///
+    /// # Safety
+    /// As for [`Self::store`], and the map has `WHOLE` as many channels.
+    #[inline(always)]
+    pub(crate) unsafe fn store_as<S: Simd, const WHOLE: bool>(&self, s: S, p: usize, c: usize, v: S::V) {
         debug_assert!(p < self.dims.pixels() && c < self.dims.c);
-        let lanes = self.dims.c - c;
         // SAFETY: `MapMut` spans its pixels and their channels; the caller promises that they are this thread's.
         unsafe {
             let to = self.data.add(p * self.stride + c);
-            match lanes >= S::WIDTH {
+            match WHOLE {
                 true => U::store(s, to, v),
-                false => U::store_part(s, to, v, lanes),
+                false => U::store_part(s, to, v, (self.dims.c - c).min(S::WIDTH)),
             }
         }
     }

@@ -3,8 +3,10 @@
 
 use rayon::prelude::*;
 
-use super::tiles::{Grid, Layout, Reader, Writer};
+use super::read::Reader;
+use super::tiles::{Grid, Layout};
 use super::weights::POINTS;
+use super::write::Writer;
 use crate::conv::moments::{self, Moments};
 use crate::conv::output::Pixels;
 use crate::conv::product::{Left, Product, Right};

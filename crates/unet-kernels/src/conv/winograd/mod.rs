@@ -3,9 +3,11 @@
 
 mod forward;
 mod grad_weight;
+mod read;
 mod tiles;
 mod transform;
 mod weights;
+mod write;
 
 pub(super) use forward::run as forward;
 pub(super) use grad_weight::run as grad_weight;

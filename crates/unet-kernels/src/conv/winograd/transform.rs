@@ -3,45 +3,86 @@
 
 use crate::simd::Simd;
 
-/// Bᵀ·d: six inputs.
+/// The domain's columns by twos: those of a pair share most of their arithmetic.
+pub(super) const COLUMNS: [[usize; 2]; 3] = [[1, 2], [3, 4], [0, 5]];
+
+/// The transforms into the domain: of `SIDE` 6, Bᵀ·d, for inputs, and of 4, A·y, for the gradient of the output.
+pub(super) struct Spread<const SIDE: usize>;
+
+impl<const SIDE: usize> Spread<SIDE> {
+    /// Whether a pair of [`COLUMNS`] depends on value `j`.
+    pub(super) const fn reads(pair: usize, j: usize) -> bool {
+        match (SIDE, pair) {
+            (6, 2) => true,
+            (6, _) => j > 0 && j < 5,
+            (_, 2) => j == 0 || j == 3,
+            _ => true,
+        }
+    }
+
+    /// The two values at a pair of [`COLUMNS`].
+    #[inline(always)]
+    pub(super) fn two<S: Simd, const PAIR: usize>(s: S, d: [S::V; SIDE]) -> [S::V; 2] {
+        match SIDE {
+            6 => input_two::<S, PAIR>(s, [d[0], d[1], d[2], d[3], d[4 % SIDE], d[5 % SIDE]]),
+            _ => gradient_two::<S, PAIR>(s, [d[0], d[1], d[2], d[3]]),
+        }
+    }
+
+    /// All six values.
+    #[inline(always)]
+    pub(super) fn all<S: Simd>(s: S, d: [S::V; SIDE]) -> [S::V; 6] {
+        let (near, far, ends) = (Self::two::<S, 0>(s, d), Self::two::<S, 1>(s, d), Self::two::<S, 2>(s, d));
+        [ends[0], near[0], near[1], far[0], far[1], ends[1]]
+    }
+}
+
 #[inline(always)]
-pub(super) fn input<S: Simd>(s: S, d: [S::V; 6]) -> [S::V; 6] {
-    let (two, four, five) = (s.splat(2.0), s.splat(4.0), s.splat(5.0));
-    let a = s.fnma(four, d[2], d[4]);
-    let b = s.fnma(four, d[1], d[3]);
-    let c = s.sub(d[4], d[2]);
-    let e = s.mul(two, s.sub(d[3], d[1]));
-    [
-        s.fma(four, d[0], s.fnma(five, d[2], d[4])),
-        s.add(a, b),
-        s.sub(a, b),
-        s.add(c, e),
-        s.sub(c, e),
-        s.fma(four, d[1], s.fnma(five, d[3], d[5])),
-    ]
+fn input_two<S: Simd, const PAIR: usize>(s: S, d: [S::V; 6]) -> [S::V; 2] {
+    let four = s.splat(4.0);
+    let (even, odd) = match PAIR {
+        0 => (s.fnma(four, d[2], d[4]), s.fnma(four, d[1], d[3])),
+        1 => (s.sub(d[4], d[2]), s.mul(s.splat(2.0), s.sub(d[3], d[1]))),
+        _ => {
+            let five = s.splat(5.0);
+            let (first, last) = (s.fnma(five, d[2], d[4]), s.fnma(five, d[3], d[5]));
+            return [s.fma(four, d[0], first), s.fma(four, d[1], last)];
+        }
+    };
+    [s.add(even, odd), s.sub(even, odd)]
+}
+
+#[inline(always)]
+fn gradient_two<S: Simd, const PAIR: usize>(s: S, y: [S::V; 4]) -> [S::V; 2] {
+    let four = s.splat(4.0);
+    let (even, odd) = match PAIR {
+        0 => (s.add(y[0], y[2]), s.add(y[1], y[3])),
+        1 => (s.fma(four, y[2], y[0]), s.mul(s.splat(2.0), s.fma(four, y[3], y[1]))),
+        _ => return [y[0], y[3]],
+    };
+    [s.add(even, odd), s.sub(even, odd)]
 }
 
 /// Aᵀ·m: four outputs.
 #[inline(always)]
 pub(super) fn output<S: Simd>(s: S, m: [S::V; 6]) -> [S::V; 4] {
-    let (p, q) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
-    let (r, t) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-    [
-        s.add(m[0], s.add(p, r)),
-        s.fma(s.splat(2.0), t, q),
-        s.fma(s.splat(4.0), r, p),
-        s.add(s.fma(s.splat(8.0), t, q), m[5]),
-    ]
+    let (even, odd) = (output_two::<S, 0>(s, m), output_two::<S, 1>(s, m));
+    [even[0], odd[0], even[1], odd[1]]
 }
 
-/// A·y: the transpose of [`output`].
+/// Outputs 0 and 2, which do not depend on `m[5]`, or (`ODD` = 1) 1 and 3, which do not depend on `m[0]`.
 #[inline(always)]
-pub(super) fn gradient<S: Simd>(s: S, y: [S::V; 4]) -> [S::V; 6] {
-    let (even, odd) = (s.add(y[0], y[2]), s.add(y[1], y[3]));
-    let four = s.splat(4.0);
-    let far_even = s.fma(four, y[2], y[0]);
-    let far_odd = s.mul(s.splat(2.0), s.fma(four, y[3], y[1]));
-    [y[0], s.add(even, odd), s.sub(even, odd), s.add(far_even, far_odd), s.sub(far_even, far_odd), y[3]]
+pub(super) fn output_two<S: Simd, const ODD: usize>(s: S, m: [S::V; 6]) -> [S::V; 2] {
+    match ODD {
+        0 => {
+            let (near, far) = (s.add(m[1], m[2]), s.add(m[3], m[4]));
+            [s.add(m[0], s.add(near, far)), s.fma(s.splat(4.0), far, near)]
+        }
+        _ => {
+            let (near, far) = (s.sub(m[1], m[2]), s.sub(m[3], m[4]));
+            [s.fma(s.splat(2.0), far, near), s.add(s.fma(s.splat(8.0), far, near), m[5])]
+        }
+    }
 }
 
 /// G·g: three taps.

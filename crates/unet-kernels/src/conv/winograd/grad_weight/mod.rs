@@ -4,7 +4,8 @@
 mod parts;
 mod shared;
 
-use super::tiles::{Grid, Reader};
+use super::read::Reader;
+use super::tiles::Grid;
 use super::weights::POINTS;
 use crate::conv::ConvShape;
 use crate::pack::Width;
