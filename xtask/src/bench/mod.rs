@@ -8,6 +8,7 @@ mod cases;
 mod compare;
 mod data;
 mod infer;
+mod kinds;
 mod layers;
 mod machine;
 mod pairs;
@@ -56,6 +57,9 @@ pub struct Args {
     /// Hold the peer to an instruction set, in the place of a machine that has no more (ours: UNET_TIER)
     #[arg(long, value_enum, value_name = "ISA")]
     peer_isa: Option<Isa>,
+    /// The time of each run of `kinds` [default: 20s]
+    #[arg(long, value_name = "TIME")]
+    budget: Option<String>,
 }
 
 /// The measurements there are.
@@ -75,12 +79,16 @@ enum Bench {
     Scores,
     /// Quality against time of `unet train` as it plans, on the real slices; --runs seeds each, 10 s and 1 min unless --cases names others
     Recipe,
+    /// What the plan makes of drawn data of unlike kinds, beside the best threshold; one run each, of --budget
+    Kinds,
 }
 
 /// Measures and reports.
 pub fn run(args: &Args) -> Result<()> {
-    if matches!(args.bench, Bench::Recipe) {
-        return recipe::run(args);
+    match args.bench {
+        Bench::Recipe => return recipe::run(args),
+        Bench::Kinds => return kinds::run(args),
+        _ => {}
     }
     let mut report = Report::here();
     let threads = args.threads.map_or(report.machine.cores, usize::from);
@@ -91,7 +99,7 @@ pub fn run(args: &Args) -> Result<()> {
         Bench::Data => report.rows = data::rows(args, threads, &mut report.versions)?,
         Bench::Predict => report.rows = predict::rows(args, threads, &mut report.versions)?,
         Bench::Scores => report.rows = scores::rows(args, threads, &mut report.versions)?,
-        Bench::Recipe => {}
+        Bench::Recipe | Bench::Kinds => {}
     }
     println!("{threads} threads, {}", report.markdown());
     if let Some(path) = &args.json {
