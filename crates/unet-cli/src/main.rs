@@ -18,6 +18,8 @@ use crate::args::{Cli, Command};
 use crate::terminal::Terminal;
 
 fn main() -> ExitCode {
+    // Before there is another thread.
+    unet_kernels::give_back_freed_blocks();
     let cli = Cli::parse();
     let terminal = Terminal::stderr();
     if let Some(kernels) = cli.tier {

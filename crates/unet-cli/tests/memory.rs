@@ -72,11 +72,17 @@ fn what_is_announced_is_what_is_taken_within_15_percent() {
         (96, "model.width = 40\nmodel.upsampling = 'transposed'\ndata.patch = 32\ntrain.batch_size = 2"),
         (400, "model.width = 8\nmodel.depth = 2\ndata.patch = 0\ntrain.batch_size = 2\ntrain.ema_decay = 0.0"),
         (512, "recipe = 'tutorial'\nmodel.width = 12\ndata.val = '20%'"),
+        // Blocks that come and go; classes of a region; held-out images that are far larger than patches, in tiles and out of them.
+        (256, "model.width = 16\ndata.patch = 256\ntrain.batch_size = 2\ntrain.checkpoint_activations = true"),
+        (1200, "model.width = 4\ndata.patch = 64\ntrain.batch_size = 2\nloss.kind = 'dice_ce'"),
+        (2048, "recipe = 'auto'\nmodel.width = 4\ndata.patch = 128\ntrain.batch_size = 2"),
     ] {
         let desk = Desk::new();
-        dataset(&desk, 5, side);
-        let settings =
-            format!("train.epochs = 2\ntrain.threads = 2\ndata.threads = 1\ndata.samples_per_epoch = 4\n{settings}");
+        dataset(&desk, if side > 1000 { 2 } else { 5 }, side);
+        let epochs = if side > 1000 { 1 } else { 2 };
+        let settings = format!(
+            "train.epochs = {epochs}\ntrain.threads = 2\ndata.threads = 1\ndata.samples_per_epoch = 4\n{settings}"
+        );
         let (announced, taken) = announced_and_taken(&desk, &settings);
         let ratio = announced / taken;
         println!(

@@ -19,6 +19,7 @@
 //! # Ok::<(), unet_kernels::ShapeError>(())
 //! ```
 
+mod allocator;
 mod blur;
 mod channels;
 mod conv;
@@ -46,6 +47,7 @@ mod update;
 mod upsample;
 mod warp;
 
+pub use allocator::give_back_freed_blocks;
 pub use conv::{ConvShape, ConvWeights};
 pub use dropout::Dropout;
 pub use element::Element;

@@ -1,8 +1,10 @@
-//! Working memory of the kernels: cache-line aligned floats that each thread keeps from call to call, because fresh pages
-//! cost more than most of what is done with them.
+//! Working memory of the kernels: cache-line aligned floats that are kept from call to call, because fresh pages cost more than most of
+//! what is done with them. Small blocks are each thread's own; large ones, which one call at a time takes on whichever thread it runs, are
+//! kept by all threads together, lest every thread come to hold one.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
 
 /// A cache line of floats.
 #[derive(Clone, Copy, Debug, Default)]
@@ -10,6 +12,9 @@ use std::ops::{Deref, DerefMut};
 struct Line([f32; LINE]);
 
 const LINE: usize = 16;
+
+/// Floats from which on a block is large: 1 MiB.
+const LARGE: usize = 1 << 18;
 
 /// Floats that start on a cache line.
 #[derive(Clone, Debug, Default)]
@@ -54,18 +59,27 @@ thread_local! {
     static KEPT: RefCell<Vec<Floats>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Floats on loan from the thread's store; they return to it when dropped.
+/// Large blocks at rest.
+static KEPT_BY_ALL: Mutex<Vec<Floats>> = Mutex::new(Vec::new());
+
+/// The smallest block that is large enough; if there is none the largest, to grow.
+fn best_of(kept: &mut Vec<Floats>, len: usize) -> Floats {
+    let fits = (0..kept.len()).filter(|i| kept[*i].capacity() >= len).min_by_key(|i| kept[*i].capacity());
+    let best = fits.or_else(|| (0..kept.len()).max_by_key(|i| kept[*i].capacity()));
+    best.map(|i| kept.swap_remove(i)).unwrap_or_default()
+}
+
+/// Floats on loan from a store; they return to it when dropped.
 #[derive(Debug)]
 pub(crate) struct Scratch(Floats);
 
 impl Scratch {
     /// `len` floats of any value.
     pub(crate) fn take(len: usize) -> Self {
-        let mut floats = KEPT.with_borrow_mut(|kept| {
-            let fits = (0..kept.len()).filter(|i| kept[*i].capacity() >= len).min_by_key(|i| kept[*i].capacity());
-            let best = fits.or_else(|| (0..kept.len()).max_by_key(|i| kept[*i].capacity()));
-            best.map(|i| kept.swap_remove(i)).unwrap_or_default()
-        });
+        let mut floats = match len < LARGE {
+            true => KEPT.with_borrow_mut(|kept| best_of(kept, len)),
+            false => best_of(&mut KEPT_BY_ALL.lock().unwrap_or_else(PoisonError::into_inner), len),
+        };
         floats.set_len(len);
         Self(floats)
     }
@@ -74,6 +88,9 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let floats = std::mem::take(&mut self.0);
+        if floats.capacity() >= LARGE {
+            return KEPT_BY_ALL.lock().unwrap_or_else(PoisonError::into_inner).push(floats);
+        }
         // A thread that is ending has no store any more: the memory is simply freed.
         let _ = KEPT.try_with(|kept| kept.borrow_mut().push(floats));
     }
@@ -108,5 +125,28 @@ mod tests {
         let (again, other) = (Scratch::take(500), Scratch::take(500));
         assert_eq!((again.as_ptr() as usize, again.len()), (first, 500));
         assert_ne!(other.as_ptr() as usize, first);
+    }
+
+    /// Guards against a large block on every thread that a step ever ran on.
+    #[test]
+    fn no_thread_keeps_a_large_block_for_itself() {
+        for _ in 0..3 {
+            drop((Scratch::take(LARGE), Scratch::take(LARGE + 1), Scratch::take(LARGE - LINE)));
+        }
+        let own = KEPT.with_borrow(|kept| kept.iter().map(Floats::capacity).collect::<Vec<_>>());
+        assert_eq!(own, [LARGE - LINE]);
+    }
+
+    #[test]
+    fn the_smallest_block_that_is_large_enough_is_lent_and_the_largest_grows() {
+        let of = |len| {
+            let mut floats = Floats::default();
+            floats.set_len(len);
+            floats
+        };
+        let mut kept = vec![of(160), of(480), of(320)];
+        assert_eq!(best_of(&mut kept, 200).capacity(), 320);
+        assert_eq!(best_of(&mut kept, 1000).capacity(), 480);
+        assert_eq!((best_of(&mut kept, 1).capacity(), best_of(&mut kept, 1).capacity()), (160, 0));
     }
 }

@@ -3,40 +3,47 @@
 
 use unet_data::{Dataset, ValSpec};
 use unet_kernels::{Dims, Kernels};
-use unet_model::ModelError;
-use unet_model::backend::cpu::{checkpointed_bytes, inference_bytes, parameter_bytes, training_bytes};
+use unet_model::backend::cpu::{
+    checkpointed_bytes, inference_bytes, parameter_bytes, resting_bytes, training_bytes, working_bytes,
+};
 use unet_model::geometry;
 use unet_model::params::param_specs;
+use unet_model::{ModelError, UNetConfig};
 
 use crate::TrainError;
 use crate::config::RunConfig;
+use crate::loss::LossConfig;
 use crate::optim::state_values;
+use crate::predict::{Span, Tiling};
 
-/// Copies of the weights besides their own: packed for the forward and for the backward pass, a 3×3 kernel each time as the 6×6 of its
-/// Winograd transform.
-const PACKED_COPIES: u64 = 8;
-/// The longest side of what is validated at once.
-const VALIDATED: usize = 1024;
-/// What the program itself takes: code, threads' stacks, buffers of kernels.
-const BASE: u64 = 24 << 20;
+/// Copies of the weights that packing takes: a 3×3 kernel is kept as the 6×6 of its Winograd transform.
+const PACKED_COPIES: u64 = 4;
+/// What the program itself takes: code, threads' stacks, their small buffers.
+const BASE: u64 = 20 << 20;
+/// Bytes a pixel of a validation image's overlay: its colours, the file of hardly fewer bytes, read again, and its copies on their way
+/// into the event file.
+const OVERLAY: u64 = 15;
 
 /// What a run needs, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// Activations and their gradients, at the peak of a step.
     pub activations: u64,
+    /// What the kernels work in.
+    pub working: u64,
     /// Weights, packed weights, gradients, the optimizer's memory, the average.
     pub parameters: u64,
     /// Decoded images and batches prepared ahead.
     pub data: u64,
-    /// Activations of the largest image that is validated, beside those of training, which stay.
+    /// The largest image that is validated: activations of its largest tile, its logits, probabilities and overlay; as far as the buffers
+    /// that training keeps leave no room for them.
     pub validation: u64,
 }
 
 impl MemoryEstimate {
     /// All of it, with what the program itself takes.
     pub fn total(&self) -> u64 {
-        self.activations + self.parameters + self.data + self.validation + BASE
+        self.activations + self.working + self.parameters + self.data + self.validation + BASE
     }
 }
 
@@ -60,6 +67,7 @@ pub fn estimate(
     let element = config.train.precision.on(&kernels).bytes();
     let step_bytes = if config.train.checkpoint_activations { checkpointed_bytes } else { training_bytes };
     let activations = step_bytes(&network, dims, element)? as u64;
+    let working = working_bytes(&network, dims)? as u64;
     let specs = param_specs(&network);
     let one = parameter_bytes(&network) as u64;
     let state = (state_values(&config.optimizer, &specs) * size_of::<f32>()) as u64;
@@ -71,17 +79,52 @@ pub fn estimate(
     let pixels = sizes.iter().map(|(w, h)| (w * h) as u64).sum::<u64>();
     let cached = (pixels * (channels as u64 + 1)).min((config.data.cache_mib as u64) << 20);
     let batch = (dims.len() * size_of::<f32>() + dims.n * dims.h * dims.w) as u64;
-    let side = |side: usize| geometry::output_side(&network, side.min(VALIDATED)) + margin;
-    let whole = Dims::new(1, side(largest.1), side(largest.0), channels);
-    let validates = config.data.val != ValSpec::None && whole.h >> network.depth > 0 && whole.w >> network.depth > 0;
-    let validation = if validates {
-        // With the weights packed once more, batch norm folded in.
-        inference_bytes(&network, whole, size_of::<f32>())? as u64 + PACKED_COPIES / 2 * one
+    let whole = largest.0.min(largest.1) >> network.depth > 0;
+    let validation = if config.data.val != ValSpec::None && whole {
+        // With the weights packed once more, batch norm folded in; beside what a step has left.
+        let rest = resting_bytes(&network, dims, element, config.train.checkpoint_activations)? as u64;
+        (rest + validating(config, &network, largest, kernels)? + PACKED_COPIES * one).saturating_sub(activations)
     } else {
         0
     };
     let data = cached + batch * (config.data.prefetch as u64 + 1);
-    Ok(MemoryEstimate { activations, parameters, data, validation })
+    Ok(MemoryEstimate { activations, working, parameters, data, validation })
+}
+
+/// What one image takes that is validated whole, cut into tiles where it is larger than one.
+fn validating(
+    config: &RunConfig,
+    network: &UNetConfig,
+    (width, height): (usize, usize),
+    kernels: Kernels,
+) -> Result<u64, TrainError> {
+    let (channels, logits) = (network.in_channels as u64, network.out_channels as u64);
+    let precision = config.train.precision.on(&kernels);
+    let tiles = Tiling::default().for_network(network, precision).cut(height, width);
+    let margin = 2 * geometry::margin(network);
+    let seen = |spans: &[Span]| geometry::output_side(network, spans.first().map_or(0, |s| s.len)) + margin;
+    let tile = Dims::new(1, seen(&tiles.rows), seen(&tiles.columns), network.in_channels);
+    let maps = inference_bytes(network, tile, precision.bytes())? as u64;
+    let pixels = (width * height) as u64;
+    // The image and its mask, as they are and as floats, and the logits.
+    let (decoded, normalised, whole) = ((channels + 1) * pixels, 4 * channels * pixels, 4 * logits * pixels);
+    // A tile and its logits, and the rows that are being put together, with their weights: the old ones while there is no room for more.
+    let put_together = match tiles.len() {
+        1 => 0,
+        _ => {
+            4 * (channels + logits) * tile.pixels() as u64 + 2 * 4 * (logits + 1) * (tile.h.min(height) * width) as u64
+        }
+    };
+    let computed = normalised + put_together;
+    // Probabilities, labels, and those of a loss of regions, which it keeps; gray values, then colours.
+    let of_regions =
+        !matches!(config.loss, LossConfig::Auto | LossConfig::Bce { .. } | LossConfig::CrossEntropy { .. });
+    let kept = if of_regions { whole } else { 0 };
+    let drawn = if config.train.samples > 0 { (4 * channels + 4).max(OVERLAY) * pixels } else { 0 };
+    // Several logits become planes, beside what they are made of.
+    let planes = if logits > 1 { whole } else { 0 };
+    let scored = kept + whole + planes.max(pixels + drawn);
+    Ok(maps + decoded + whole + computed.max(scored))
 }
 
 /// The estimate for a dataset; an error where it is more than the system can give, unless the configuration says not to look.

@@ -60,6 +60,7 @@ pub(crate) fn validate(
         let x = job.normalization.apply(&sample.image)?;
         let size = (sample.image.height(), sample.image.width());
         let logits = job.pool.install(|| segmenter.logits(&x, size))?;
+        drop(x);
         loss.add(learner.loss_of(&logits, &truth.labels, (1, size.0, size.1))?);
         check_finite("validation loss", loss.mean(), learner.steps(), std::slice::from_ref(&sample.id))?;
         let k = learner.model().config().out_channels;

@@ -56,6 +56,15 @@ impl ConvShape {
         self.cin * self.cout * self.kernel * self.kernel
     }
 
+    /// Bytes that its gradients work in, for an output of these extents, at most: they are kept, and all convolutions take turns in them.
+    pub fn working_bytes(&self, out: Dims) -> usize {
+        // The widest vectors that there are; what is not computed in Winograd's domain takes less.
+        let floats = if winograd::suits(*self) { winograd::working_floats(*self, out, 16) } else { 0 };
+        // For the gradient of the input the weights are packed anew.
+        let packed = self.weight_len() * if winograd::suits(*self) { 4 } else { 1 };
+        floats.max(packed) * size_of::<f32>()
+    }
+
     /// The output's side for an input's side.
     pub const fn out_side(&self, side: usize) -> usize {
         side + 2 * self.pad + 1 - self.kernel

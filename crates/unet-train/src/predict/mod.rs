@@ -25,3 +25,4 @@ pub use view::Augmentation;
 
 pub(crate) use probability::{labels_of, probabilities_of};
 pub(crate) use segmenter::Segmenter;
+pub(crate) use tiling::Span;

@@ -16,7 +16,9 @@ pub(crate) fn probabilities(logits: &[f32], k: usize, layered: bool) -> Vec<f32>
 
 /// Logits (pixels, K) to planes of probabilities (K, pixels).
 pub(crate) fn probabilities_of(logits: &[f32], k: usize, layered: bool) -> Vec<f32> {
-    planes(&probabilities(logits, k, layered), k, k)
+    let found = probabilities(logits, k, layered);
+    // A single plane stands as it is.
+    if k == 1 { found } else { planes(&found, k, k) }
 }
 
 /// The first `k` of `stride` values of each pixel, one plane after the other.
@@ -24,7 +26,9 @@ pub(super) fn planes(values: &[f32], stride: usize, k: usize) -> Vec<f32> {
     if stride == 1 {
         return values.to_vec();
     }
-    (0..k).flat_map(|c| values.iter().skip(c).step_by(stride).copied()).collect()
+    let mut planes = Vec::with_capacity(values.len() / stride * k);
+    (0..k).for_each(|c| planes.extend(values.iter().skip(c).step_by(stride)));
+    planes
 }
 
 /// Planes of probabilities to labels: two classes by the threshold on P(class 1), more by the largest (the first of equals); `layered`

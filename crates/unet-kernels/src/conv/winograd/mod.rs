@@ -10,7 +10,7 @@ mod weights;
 mod write;
 
 pub(super) use forward::run as forward;
-pub(super) use grad_weight::run as grad_weight;
+pub(super) use grad_weight::{run as grad_weight, working_floats};
 pub(super) use weights::pack;
 
 use super::{ConvShape, Direction};

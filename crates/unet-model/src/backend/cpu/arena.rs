@@ -77,6 +77,11 @@ impl<B: Block> Arena<B> {
         self.free.push(buffer.block);
     }
 
+    /// Values in all blocks that there are now.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
     /// The most values that all blocks together ever had.
     pub fn peak(&self) -> usize {
         self.peak

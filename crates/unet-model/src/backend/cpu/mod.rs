@@ -7,6 +7,7 @@
 
 mod arena;
 mod backward;
+mod bytes;
 mod finish;
 mod gradients;
 mod infer;
@@ -18,9 +19,9 @@ mod precision;
 mod train;
 
 pub use backward::Pass;
+pub use bytes::{checkpointed_bytes, parameter_bytes, resting_bytes, training_bytes, working_bytes};
 pub use gradients::Gradients;
 pub use infer::CpuPredictor;
-pub use plan::{checkpointed_bytes, parameter_bytes, training_bytes};
 pub use plan_infer::inference_bytes;
 pub use precision::{AnyPass, AnyPredictor, AnyTrainer, Precision};
 pub use train::{CpuTrainer, Side};

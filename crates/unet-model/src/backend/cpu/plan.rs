@@ -1,56 +1,17 @@
 //! The memory of a step before it is taken: an interpreter that computes nothing and asks an arena of mere lengths for the same
-//! buffers, in the same order, as training does.
+//! buffers, in the same order, as training does. `bytes` asks it.
 
-use unet_kernels::Dims;
+use unet_kernels::{ConvShape, Dims};
 
 use super::arena::{Arena, Buffer};
 use super::finish::Read;
 use super::ops::convolved;
 use super::train::INPUT;
-use crate::params::param_specs;
-use crate::unet::{Backend, ConvNorm, Head, Up, forward};
-use crate::{ModelError, UNetConfig};
-
-/// Bytes of activations and their gradients that a training step holds at its peak, for `element` bytes a stored value.
-///
-/// Parameters, gradients by them, and optimizer state come on top: see [`parameter_bytes`].
-///
-/// # Errors
-/// The network cannot take an input of these extents.
-pub fn training_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result<usize, ModelError> {
-    step_bytes(config, dims, element, false)
-}
-
-/// As [`training_bytes`], with [`CpuTrainer::checkpoint_activations`](super::CpuTrainer::checkpoint_activations).
-///
-/// # Errors
-/// The network cannot take an input of these extents.
-pub fn checkpointed_bytes(config: &UNetConfig, dims: Dims, element: usize) -> Result<usize, ModelError> {
-    step_bytes(config, dims, element, true)
-}
-
-fn step_bytes(config: &UNetConfig, dims: Dims, element: usize, checkpointing: bool) -> Result<usize, ModelError> {
-    super::check_input(config, dims, dims.len())?;
-    let mut plan = Plan::new(checkpointing);
-    let mut logits = 0;
-    // What the first step leaves at rest may not suit the second; from then on nothing is added.
-    for _ in 0..2 {
-        plan.push(dims, Read::Direct, Op::Input);
-        let Ok(len) = forward(config, &mut plan, INPUT);
-        plan.backward();
-        (logits, plan.sides) = (len, 0);
-    }
-    Ok(plan.arena.peak() * element + 2 * logits * size_of::<f32>())
-}
-
-/// Bytes of one f32 copy of all parameters.
-pub fn parameter_bytes(config: &UNetConfig) -> usize {
-    param_specs(config).iter().map(|s| s.len() * size_of::<f32>()).sum()
-}
+use crate::unet::{Backend, ConvNorm, Head, Up};
 
 /// What ran.
 #[derive(Clone, Copy)]
-enum Op {
+pub(super) enum Op {
     Input,
     Conv { x: usize, y: usize, strided: bool },
     Side { x: usize },
@@ -73,14 +34,16 @@ struct Planned {
     pooled: Option<Buffer<usize>>,
 }
 
-struct Plan {
-    arena: Arena<usize>,
+pub(super) struct Plan {
+    pub arena: Arena<usize>,
     maps: Vec<Planned>,
     ops: Vec<Op>,
     checkpointing: bool,
     around: Option<usize>,
     /// Logits of the decoder's levels.
-    sides: usize,
+    pub sides: usize,
+    /// Bytes that the busiest convolution works in.
+    pub working: usize,
 }
 
 impl super::arena::Block for usize {
@@ -94,7 +57,7 @@ impl super::arena::Block for usize {
 }
 
 impl Plan {
-    fn new(checkpointing: bool) -> Self {
+    pub fn new(checkpointing: bool) -> Self {
         Self {
             arena: Arena::new(checkpointing),
             maps: Vec::new(),
@@ -102,10 +65,11 @@ impl Plan {
             checkpointing,
             around: None,
             sides: 0,
+            working: 0,
         }
     }
 
-    fn push(&mut self, dims: Dims, read: Read, op: Op) -> usize {
+    pub fn push(&mut self, dims: Dims, read: Read, op: Op) -> usize {
         let value = Some(self.arena.take(dims.len()));
         let maker = self.ops.len();
         self.maps.push(Planned { dims, read, plain: false, maker, value, grad: None, pooled: None });
@@ -146,6 +110,8 @@ impl Plan {
     fn layer(&mut self, layer: &ConvNorm, x: usize) -> usize {
         let written = self.write_out(x);
         let (all, y, strided) = (convolved(layer, self.maps[x].dims), self.maps.len(), layer.stride == 2);
+        let shape = ConvShape { cin: layer.cin, cout: layer.cout, kernel: layer.kernel, pad: layer.pad };
+        self.working = self.working.max(shape.working_bytes(all));
         // A strided convolution runs at stride 1 first, whose input is read by then.
         let whole = strided.then(|| self.arena.take(all.len()));
         if strided {
@@ -228,7 +194,7 @@ impl Plan {
     }
 
     /// The same buffers as the backward pass takes and gives back, in its order.
-    fn backward(&mut self) {
+    pub fn backward(&mut self) {
         let last = self.maps.len() - 1;
         let grad = self.dense(last);
         let written = self.write_out(last);
@@ -395,8 +361,10 @@ mod tests {
     use unet_kernels::Kernels;
 
     use super::*;
-    use crate::backend::cpu::{CpuPredictor, CpuTrainer, Gradients, inference_bytes};
-    use crate::{Norm, Options, Parameters, UNet, Upsampling};
+    use crate::backend::cpu::{
+        CpuPredictor, CpuTrainer, Gradients, checkpointed_bytes, inference_bytes, training_bytes,
+    };
+    use crate::{ModelError, Norm, Options, Parameters, UNet, UNetConfig, Upsampling};
 
     #[test]
     fn the_plan_is_what_a_step_takes() -> Result<(), ModelError> {

@@ -9,7 +9,7 @@ use super::tiles::Grid;
 use super::weights::POINTS;
 use crate::conv::ConvShape;
 use crate::pack::Width;
-use crate::{Element, Kernels, Map, Source};
+use crate::{Dims, Element, Kernels, Map, Source};
 
 /// Most floats of sums of which every part can have its own: they should stay in the second-level cache, or near it.
 const OWN: usize = 1 << 20;
@@ -48,4 +48,10 @@ pub(in crate::conv) fn run<T: Element, U: Element>(
         true => parts::run(kernels, pair, conv, dw),
         false => shared::run(kernels, pair, conv, dw),
     }
+}
+
+/// Floats that [`run`] works in, for vectors of so many; what each thread has of its own left out.
+pub(in crate::conv) fn working_floats(conv: ConvShape, out: Dims, width: usize) -> usize {
+    let (tiles, sums) = (Grid::over(out).len(), POINTS * conv.cin * conv.cout.next_multiple_of(width));
+    if sums <= OWN { parts::parts(tiles, sums) * sums } else { shared::working_floats(conv, tiles, width) }
 }

@@ -19,11 +19,16 @@ const PARTS: usize = 16;
 /// Most floats of all parts' sums.
 const FLOATS: usize = 8 << 20;
 
+/// Parts that so many tiles are shared out to, for sums of so many floats each.
+pub(super) fn parts(tiles: usize, len: usize) -> usize {
+    tiles.div_ceil(BLOCK).min(PARTS).min(FLOATS / len).max(1)
+}
+
 pub(super) fn run<T: Element, U: Element>(kernels: &Kernels, pair: Pair<'_, T, U>, conv: ConvShape, dw: &mut [f32]) {
     let row = sums_row(kernels, conv);
     let len = POINTS * conv.cin * row;
     let blocks = pair.tiles().div_ceil(BLOCK);
-    let parts = blocks.min(PARTS).min(FLOATS / len).max(1);
+    let parts = parts(pair.tiles(), len);
     let mut sums = Scratch::take(parts * len);
     sums.par_chunks_mut(len).enumerate().for_each(|(p, sums)| {
         let range = p * blocks / parts..(p + 1) * blocks / parts;

@@ -20,13 +20,23 @@ const CHUNK: usize = 2 << 20;
 /// Rows of a point's sums that are one task.
 const ROWS: usize = 96;
 
+/// Blocks that are transformed at a time: as many as make what is read and written of them weigh no less than the sums.
+fn chunk(blocks: usize, layouts: (Layout, Layout), sums: usize) -> usize {
+    (CHUNK.max(sums) / (layouts.0.len() + layouts.1.len())).clamp(1, blocks.max(1))
+}
+
+/// Floats that [`run`] takes, for vectors of so many.
+pub(super) fn working_floats(conv: ConvShape, tiles: usize, width: usize) -> usize {
+    let sums = POINTS * conv.cin * conv.cout.next_multiple_of(width);
+    let layouts = (Layout::new(BLOCK, conv.cin, width), Layout::new(BLOCK, conv.cout, width));
+    sums + chunk(tiles.div_ceil(BLOCK), layouts, sums) * (layouts.0.len() + layouts.1.len())
+}
+
 pub(super) fn run<T: Element, U: Element>(kernels: &Kernels, pair: Pair<'_, T, U>, conv: ConvShape, dw: &mut [f32]) {
     let (width, row) = (kernels.run(Width), sums_row(kernels, conv));
     let layouts = (Layout::new(BLOCK, conv.cin, width), Layout::new(BLOCK, conv.cout, width));
     let blocks = pair.tiles().div_ceil(BLOCK);
-    // As many tiles as make what is read and written of them weigh no less than the sums.
-    let wanted = CHUNK.max(POINTS * conv.cin * row);
-    let chunk = (wanted / (layouts.0.len() + layouts.1.len())).clamp(1, blocks.max(1));
+    let chunk = chunk(blocks, layouts, POINTS * conv.cin * row);
     let (mut v, mut d) = (Scratch::take(chunk * layouts.0.len()), Scratch::take(chunk * layouts.1.len()));
     let mut sums = Scratch::take(POINTS * conv.cin * row);
     if blocks == 0 {
