@@ -39,10 +39,20 @@ def probabilities(x, t):
     return torch.softmax(x, 1), F.one_hot(t, x.shape[1]).permute(0, 3, 1, 2).double()
 
 
-def tversky(x, t, w, alpha, beta, scope, smooth, background, gamma=1.0):
+def counted(x, t, background, classes):
+    """Probabilities and one-hot targets of the classes that count."""
     p, y = probabilities(x, t)
+    if classes:
+        if x.shape[1] == 1:
+            p, y = torch.cat([1 - p, p], 1), torch.cat([1 - y, y], 1)
+        return p[:, classes], y[:, classes]
     if not background and x.shape[1] > 1:
-        p, y = p[:, 1:], y[:, 1:]
+        return p[:, 1:], y[:, 1:]
+    return p, y
+
+
+def tversky(x, t, w, alpha, beta, scope, smooth, background, gamma=1.0, classes=()):
+    p, y = counted(x, t, background, classes)
     w = w[:, None]
     dims = (2, 3) if scope == "image" else (0, 2, 3)
     tp, fp, fn = (w * p * y).sum(dims), (w * p * (1 - y)).sum(dims), (w * (1 - p) * y).sum(dims)
@@ -50,10 +60,8 @@ def tversky(x, t, w, alpha, beta, scope, smooth, background, gamma=1.0):
     return ((1 - index) ** gamma).mean()
 
 
-def dice(x, t, w, scope, smooth, background):
-    p, y = probabilities(x, t)
-    if not background and x.shape[1] > 1:
-        p, y = p[:, 1:], y[:, 1:]
+def dice(x, t, w, scope, smooth, background, classes=()):
+    p, y = counted(x, t, background, classes)
     w = w[:, None]
     dims = (2, 3) if scope == "image" else (0, 2, 3)
     return (1 - (2 * (w * p * y).sum(dims) + smooth) / ((w * p).sum(dims) + (w * y).sum(dims) + smooth)).mean()
@@ -76,9 +84,9 @@ def focal(x, t, w, gamma, alpha=None, class_weights=None):
     return reduced(loss, w)
 
 
-def dice_ce(x, t, w, ce_weight, dice_weight, scope, smooth, background, pos_weight=1.0, class_weights=None):
+def dice_ce(x, t, w, ce_weight, dice_weight, scope, smooth, background, pos_weight=1.0, class_weights=None, classes=()):
     pixels = bce(x, t, w, pos_weight) if x.shape[1] == 1 else cross_entropy(x, t, w, class_weights)
-    return ce_weight * pixels + dice_weight * dice(x, t, w, scope, smooth, background)
+    return ce_weight * pixels + dice_weight * dice(x, t, w, scope, smooth, background, classes)
 
 
 CASES = [
@@ -101,6 +109,15 @@ for k in (1, 3):
                 (k, lambda *a, **n: tversky(*a, **n), {"alpha": 0.3, "beta": 0.7, "gamma": 0.75, **common}),
                 (k, dice_ce, {"ce_weight": 1.0, "dice_weight": 0.5, **common}),
             ]
+for k, classes in ((1, [0]), (1, [0, 1]), (3, [0, 2])):
+    for scope in ("image", "batch"):
+        common = {"scope": scope, "smooth": 1.0, "background": True, "classes": classes}
+        CASES += [
+            (k, dice, common),
+            (k, tversky, {"alpha": 0.3, "beta": 0.7, **common}),
+            (k, tversky, {"alpha": 0.3, "beta": 0.7, "gamma": 0.75, **common}),
+            (k, dice_ce, {"ce_weight": 1.0, "dice_weight": 0.5, **({"pos_weight": 2.5} if k == 1 else {}), **common}),
+        ]
 
 
 def main():

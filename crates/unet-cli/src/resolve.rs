@@ -138,6 +138,9 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     if let Some(kind) = &args.loss {
         named(&mut config.loss, "loss", kind)?;
     }
+    if !args.loss_classes.is_empty() {
+        config.loss.set_classes(&args.loss_classes)?;
+    }
     set(&mut config.train.seed, args.seed);
     if let Some(lr) = args.lr {
         config.optimizer.set_lr(lr);

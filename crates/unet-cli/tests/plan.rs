@@ -4,7 +4,8 @@
 mod support;
 
 use serde_json::Value;
-use support::Desk;
+use support::{Desk, SIZE};
+use unet_data::{Image, Pixels};
 
 /// What keeps a planned run small.
 const SMALL: [&str; 8] = ["--width", "2", "--depth", "1", "--patch", "16", "--threads", "1"];
@@ -85,4 +86,34 @@ fn a_model_is_used_as_its_plan_says_unless_told_otherwise() {
     };
     assert_eq!(loss(&[]), loss(&["--tta", "d4"]));
     assert_ne!(loss(&[]), loss(&["--tta", "none"]));
+}
+
+/// Guards against findings made with a split that no run would use.
+#[test]
+fn what_is_found_is_found_with_the_split_that_training_would_use() {
+    let desk = Desk::new();
+    // Ten single images, each there twice: whatever is held out has its twin among those trained on, or beside it.
+    for i in 0..10u32 {
+        let noise = |p: u32| (p.wrapping_add(i % 5 * 7919).wrapping_mul(2_654_435_761) >> 13) as u8;
+        let blocks = |p: u32| noise((p / SIZE.0 as u32 / 5) * 100 + p % SIZE.0 as u32 / 5);
+        let pixels = 0..(SIZE.0 * SIZE.1) as u32;
+        let mask = pixels.clone().map(|p| if p % 45 < 20 { 255 } else { 0 }).collect();
+        for (folder, values) in [("image", pixels.map(blocks).collect()), ("label", mask)] {
+            let image = Image::new(SIZE.0, SIZE.1, 1, Pixels::U8(values)).unwrap();
+            desk.png(&format!("data/{folder}/{i}.png"), &image);
+        }
+    }
+    let inspect = |flags: &[&str]| -> Value {
+        let ended = desk.unet(&[&["inspect", "data", "--json"], flags].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        serde_json::from_str(&ended.out).unwrap()
+    };
+    let of = |json: &Value| (json["findings"].to_string(), json["train"].clone(), json["val"].clone());
+    let plain = inspect(&[]);
+    let held_out = plain["plan"].as_array().unwrap().iter().find(|c| c["what"] == "held out").unwrap();
+    let planned = held_out["value"].as_str().unwrap();
+    assert!(planned.starts_with("random:"), "{planned}");
+    assert!(plain["findings"].to_string().contains("nearly the same"), "{plain}");
+    assert_eq!(of(&plain), of(&inspect(&["--val", planned])));
+    assert_ne!(of(&plain).0, of(&inspect(&["--val", "20%"])).0);
 }

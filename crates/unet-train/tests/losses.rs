@@ -1,8 +1,11 @@
-//! Losses against PyTorch: values and gradients of `fixtures/losses.json`, made by `xtask/reference/losses.py` (torch 2.15.0, f64).
+//! Losses against PyTorch: values and gradients of `fixtures/losses.json` and, of classes that overlap, `fixtures/multi_label_losses.json`,
+//! made by `xtask/reference/losses.py` and `multi_label_losses.py` (torch 2.15.0, f64).
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
-use unet_data::{LabelMap, WeightMapConfig};
+use unet_data::{IGNORE, LabelMap, WeightMapConfig};
 use unet_kernels::Kernels;
 use unet_train::loss::{LossConfig, Targets};
 
@@ -26,11 +29,28 @@ struct Case {
 #[test]
 fn values_and_gradients_are_pytorchs() {
     let fixture: Fixture = serde_json::from_str(include_str!("fixtures/losses.json")).unwrap();
-    assert_eq!(fixture.cases.len(), 2 * (8 + 32));
+    assert_eq!(fixture.cases.len(), 2 * (8 + 32 + 24));
+    compare(&fixture, false);
+}
+
+/// Every loss that classes which overlap admit, plain and weighed, with pixels that are ignored and without.
+#[test]
+fn those_of_classes_that_overlap_are_pytorchs_too() {
+    let fixture: Fixture = serde_json::from_str(include_str!("fixtures/multi_label_losses.json")).unwrap();
+    let kinds: BTreeSet<&str> = fixture.cases.iter().map(|case| case.config.name()).collect();
+    assert_eq!(Vec::from_iter(kinds), ["auto", "bce", "dice", "dice_ce", "focal", "focal_tversky", "tversky"]);
+    for (weighs, ignores) in [(false, false), (false, true), (true, false), (true, true)] {
+        let such = |case: &&Case| case.weights.is_some() == weighs && case.labels.contains(&IGNORE) == ignores;
+        assert_eq!(fixture.cases.iter().filter(such).count(), 12, "{weighs} {ignores}");
+    }
+    compare(&fixture, true);
+}
+
+fn compare(fixture: &Fixture, multi_label: bool) {
     let kernels = Kernels::detect();
     for case in &fixture.cases {
         let what = format!("{:?}, {} classes, weights: {}", case.config, case.classes, case.weights.is_some());
-        let mut loss = case.config.build(case.classes).unwrap();
+        let mut loss = case.config.build_for(case.classes, multi_label).unwrap();
         let targets = Targets { weights: case.weights.as_deref(), ..Targets::new(&case.labels, fixture.shape) };
         let mut grad = vec![f32::NAN; case.logits.len()];
         let found = loss.evaluate(&kernels, &case.logits, &targets, Some(&mut grad)).unwrap().mean();

@@ -115,8 +115,27 @@ fn membranes_get_what_suits_thin_lines() {
     assert_eq!(c.data.val.to_string(), "20%");
     assert_eq!((c.augment.symmetry, c.predict.tta), (Symmetry::D4, Augmentation::D4));
     assert!(c.augment.elastic_sigma > 0.0);
-    // Cells are the common class: their Dice says little, and membranes weigh more.
-    assert!(matches!(c.loss, LossConfig::Bce { pos_weight } if pos_weight < 0.8), "{:?}", c.loss);
+    // Cells are the common class: Dice is that of the membranes, which weigh more.
+    let of_membranes = |loss: &LossConfig| match loss {
+        LossConfig::DiceCe { pos_weight, classes, .. } => *pos_weight < 0.8 && classes == &[0],
+        _ => false,
+    };
+    assert!(of_membranes(&c.loss), "{:?}", c.loss);
+}
+
+/// Guards against warps in a run that sees each place of the images a time or two.
+#[test]
+fn what_is_not_learnt_by_heart_is_not_warped() {
+    let of = |epochs| Drawn { stack: true, ..Drawn::new((512, 512), 2, membranes) }.plan(epochs);
+    // 50 steps an epoch, two patches of 256×256 a step, eight slices of 512×512: three passes are 48 steps.
+    let (short, long) = (of("train.epochs = 1\ndata.samples_per_epoch = 60\n"), of("train.epochs = 2\n"));
+    assert_eq!((short.config.augment.elastic_sigma, short.config.augment.scale), (0.0, 0.0));
+    assert!(why(&short, "warps").contains("seen 1.9 times"), "{}", why(&short, "warps"));
+    assert!(long.config.augment.elastic_sigma > 0.0 && long.config.augment.scale > 0.0);
+    assert_eq!(short.choices.iter().filter(|c| c.what == "warps").count(), 1);
+    // What is asked for stands.
+    let asked = of("train.epochs = 1\ndata.samples_per_epoch = 60\naugment.elastic_sigma = 4.0\n");
+    assert_eq!((asked.config.augment.elastic_sigma, why(&asked, "warps")), (4.0, "as you asked"));
 }
 
 #[test]
@@ -124,7 +143,7 @@ fn rare_blobs_are_searched_for_and_weighed() {
     let c = Drawn::new((400, 400), 2, blobs).plan(FIXED).config;
     assert_eq!(c.data.sampler, Sampler::Foreground { share: 0.5 });
     assert!(
-        matches!(c.loss, LossConfig::DiceCe { pos_weight, .. } if (3.0..=10.0).contains(&pos_weight)),
+        matches!(c.loss, LossConfig::DiceCe { pos_weight, ref classes, .. } if (3.0..=10.0).contains(&pos_weight) && classes.is_empty()),
         "{:?}",
         c.loss
     );

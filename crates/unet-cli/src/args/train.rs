@@ -151,6 +151,9 @@ pub struct TrainArgs {
     /// What is minimised: auto, bce, cross_entropy, dice, dice_ce, focal, tversky, focal_tversky
     #[arg(long, value_name = "NAME", help_heading = "Training")]
     pub loss: Option<String>,
+    /// Classes that count in the Dice or Tversky part of the loss, by their place in the order of mask values [default: 1 of two, all of more]
+    #[arg(long, value_name = "I,…", value_delimiter = ',', help_heading = "Training")]
+    pub loss_classes: Vec<usize>,
     /// What makes an epoch the best: train_loss, val_loss, val_dice, val_dice_255, val_v_rand …
     #[arg(long, value_name = "NAME", help_heading = "Training")]
     pub select: Option<String>,
@@ -176,7 +179,7 @@ pub struct TrainArgs {
 }
 
 /// Options that a run has settled when it is resumed.
-const FIXED_BY_A_RUN: [&str; 43] = [
+const FIXED_BY_A_RUN: [&str; 44] = [
     "budget",
     "memory",
     "config",
@@ -213,6 +216,7 @@ const FIXED_BY_A_RUN: [&str; 43] = [
     "schedule",
     "warmup",
     "loss",
+    "loss_classes",
     "select",
     "patience",
     "lr",

@@ -36,6 +36,9 @@ pub enum LossConfig {
         /// Whether class 0 counts, where there is a logit per class.
         #[serde(default = "yes")]
         background: bool,
+        /// The classes that count, by their place in the order of mask values; none: class 1 of two, all of more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        classes: Vec<usize>,
     },
     /// Cross-entropy (binary for two classes) and Dice, each with its weight.
     DiceCe {
@@ -60,6 +63,9 @@ pub enum LossConfig {
         /// Whether class 0 counts in the Dice, where there is a logit per class.
         #[serde(default = "yes")]
         background: bool,
+        /// The classes that count, by their place in the order of mask values; none: class 1 of two, all of more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        classes: Vec<usize>,
     },
     /// [`Focal`].
     Focal {
@@ -90,6 +96,9 @@ pub enum LossConfig {
         /// Whether class 0 counts, where there is a logit per class.
         #[serde(default = "yes")]
         background: bool,
+        /// The classes that count, by their place in the order of mask values; none: class 1 of two, all of more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        classes: Vec<usize>,
     },
     /// [`Region`]: (1 − the Tversky index) to the power of gamma.
     FocalTversky {
@@ -111,6 +120,9 @@ pub enum LossConfig {
         /// Whether class 0 counts, where there is a logit per class.
         #[serde(default = "yes")]
         background: bool,
+        /// The classes that count, by their place in the order of mask values; none: class 1 of two, all of more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        classes: Vec<usize>,
     },
 }
 
@@ -143,21 +155,24 @@ impl LossConfig {
     /// It does not go with that number of classes: says with which.
     pub fn build(&self, classes: usize) -> Result<Box<dyn Loss>, TrainError> {
         self.check_classes(classes)?;
-        let region = |overlap: Overlap| Box::new(Region::new(classes, overlap));
+        let region = |overlap: Overlap| match self.counted() {
+            [] => Box::new(Region::new(classes, overlap)),
+            counted => Box::new(Region::of_classes(classes, overlap, counted)),
+        };
         Ok(match self.clone() {
             Self::Auto if classes == 2 => Box::new(BceWithLogits::default()),
             Self::Auto => Box::new(CrossEntropy::new(classes)),
             Self::Bce { pos_weight } => Box::new(BceWithLogits::weighted(pos_weight)),
             Self::CrossEntropy { class_weights } => Box::new(CrossEntropy::weighted(classes, &class_weights)),
-            Self::Dice { scope, smooth, background } => region(Overlap::dice(scope, smooth, background)),
-            Self::Tversky { alpha, beta, scope, smooth, background } => {
+            Self::Dice { scope, smooth, background, .. } => region(Overlap::dice(scope, smooth, background)),
+            Self::Tversky { alpha, beta, scope, smooth, background, .. } => {
                 region(Overlap { alpha, beta, gamma: 1.0, scope, smooth, background })
             }
-            Self::FocalTversky { alpha, beta, gamma, scope, smooth, background } => {
+            Self::FocalTversky { alpha, beta, gamma, scope, smooth, background, .. } => {
                 region(Overlap { alpha, beta, gamma, scope, smooth, background })
             }
             Self::Focal { gamma, alpha, class_weights } => Box::new(Focal::new(classes, gamma, alpha, &class_weights)),
-            Self::DiceCe { ce_weight, dice_weight, pos_weight, class_weights, scope, smooth, background } => {
+            Self::DiceCe { ce_weight, dice_weight, pos_weight, class_weights, scope, smooth, background, .. } => {
                 let pixels: Box<dyn Loss> = match classes {
                     2 => Box::new(BceWithLogits::weighted(pos_weight)),
                     _ => Box::new(CrossEntropy::weighted(classes, &class_weights)),
@@ -180,6 +195,10 @@ impl LossConfig {
             let expected = "bce, dice_ce, dice, focal, tversky, focal_tversky or auto with data.multi_label";
             return Err(TrainError::config("loss.kind", self.name(), expected));
         }
+        if !self.counted().is_empty() {
+            let expected = "nothing with data.multi_label: each class has an index of its own";
+            return Err(TrainError::config("loss.classes", format!("{:?}", self.counted()), expected));
+        }
         let parts = (0..classes).map(|_| self.build(2)).collect::<Result<_, _>>()?;
         Ok(Box::new(PerClass::new(parts)))
     }
@@ -196,6 +215,35 @@ impl LossConfig {
             Self::Tversky { .. } => "tversky",
             Self::FocalTversky { .. } => "focal_tversky",
         }
+    }
+
+    /// The classes that are said to count in Dice or Tversky; none where nothing is said.
+    fn counted(&self) -> &[usize] {
+        match self {
+            Self::Dice { classes, .. }
+            | Self::DiceCe { classes, .. }
+            | Self::Tversky { classes, .. }
+            | Self::FocalTversky { classes, .. } => classes,
+            _ => &[],
+        }
+    }
+
+    /// Says which classes count in Dice or Tversky, by their place in the order of mask values.
+    ///
+    /// # Errors
+    /// It is a loss of single pixels.
+    pub fn set_classes(&mut self, counted: &[usize]) -> Result<(), TrainError> {
+        match self {
+            Self::Dice { classes, .. }
+            | Self::DiceCe { classes, .. }
+            | Self::Tversky { classes, .. }
+            | Self::FocalTversky { classes, .. } => *classes = counted.to_vec(),
+            _ => {
+                let expected = format!("dice, dice_ce, tversky or focal_tversky, not loss.kind = \"{}\"", self.name());
+                return Err(TrainError::config("loss.classes", format!("{counted:?}"), expected));
+            }
+        }
+        Ok(())
     }
 
     /// Numbers that have to be above 0, numbers that have to be 0 or more, and class weights.
@@ -251,8 +299,33 @@ impl LossConfig {
         }
     }
 
+    /// Whether the classes that count are there, each named once.
+    fn check_counted(&self, classes: usize) -> Result<(), TrainError> {
+        let counted = self.counted();
+        let twice = counted.iter().enumerate().any(|(i, class)| counted[..i].contains(class));
+        let no_background = matches!(
+            self,
+            Self::Dice { background: false, .. }
+                | Self::DiceCe { background: false, .. }
+                | Self::Tversky { background: false, .. }
+                | Self::FocalTversky { background: false, .. }
+        );
+        let expected = match () {
+            () if counted.is_empty() => return Ok(()),
+            () if twice || counted.iter().any(|class| *class >= classes) => {
+                format!("some of 0 to {}, each once: places in the order of mask values", classes.saturating_sub(1))
+            }
+            () if no_background => {
+                "no background = false beside it: it says by itself whether class 0 counts".to_owned()
+            }
+            () => return Ok(()),
+        };
+        Err(TrainError::config("loss.classes", format!("{counted:?}"), expected))
+    }
+
     /// What depends on how many classes there are.
     fn check_classes(&self, classes: usize) -> Result<(), TrainError> {
+        self.check_counted(classes)?;
         let bad = |key: &str, found: String, expected: String| {
             Err(TrainError::config(format!("loss.{key}"), found, expected))
         };

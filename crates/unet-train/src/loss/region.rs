@@ -44,10 +44,12 @@ impl Overlap {
     }
 }
 
-/// The mean of (1 − index)^γ over images (or the batch) and classes. With two classes there is one logit, and class 1 alone counts.
+/// The mean of (1 − index)^γ over images (or the batch) and classes. With two classes there is one logit, and class 1 alone counts unless
+/// [`Region::of_classes`] says which do.
 #[derive(Debug)]
 pub struct Region {
-    classes: usize,
+    /// Whether a class counts, by its index.
+    counts: Vec<bool>,
     overlap: Overlap,
     weights: PixelWeights,
     probabilities: Vec<f32>,
@@ -56,6 +58,8 @@ pub struct Region {
 /// Soft counts of one class in one region.
 #[derive(Clone, Copy, Default)]
 struct Counts {
+    /// Σ w.
+    all: f64,
     /// Σ w·p·t.
     hit: f64,
     /// Σ w·p.
@@ -71,10 +75,61 @@ struct Slope {
     if_true: f64,
 }
 
+impl Counts {
+    /// Those of the other one of two classes.
+    fn of_other(self) -> Self {
+        let Self { all, hit, predicted, actual } = self;
+        Self { all, hit: all - predicted - actual + hit, predicted: all - predicted, actual: all - actual }
+    }
+}
+
+impl Slope {
+    /// By the other one's probability, from that of one of two classes, which are each other's rest.
+    fn of_other(self) -> Self {
+        Self { always: -(self.always + self.if_true), if_true: self.if_true }
+    }
+
+    fn add(&mut self, other: Self, share: f64) {
+        self.always += share * other.always;
+        self.if_true += share * other.if_true;
+    }
+}
+
 impl Region {
-    /// For so many classes.
+    /// For so many classes: of two class 1 counts, of more all, class 0 where [`Overlap::background`] says so.
     pub fn new(classes: usize, overlap: Overlap) -> Self {
-        Self { classes, overlap, weights: PixelWeights::default(), probabilities: Vec::new() }
+        let first = usize::from(classes == 2 || !overlap.background);
+        Self::of_classes(classes, overlap, &(first..classes).collect::<Vec<_>>())
+    }
+
+    /// For so many classes, of which those `counted` have an index, whatever [`Overlap::background`] says.
+    pub fn of_classes(classes: usize, overlap: Overlap, counted: &[usize]) -> Self {
+        let counts = (0..classes).map(|class| counted.contains(&class)).collect();
+        Self { counts, overlap, weights: PixelWeights::default(), probabilities: Vec::new() }
+    }
+
+    /// The mean term of a region's classes that count, times `share`, and the slopes by each probability, from the counts by each.
+    fn terms(&self, counts: &[Counts], share: f64) -> (f64, Vec<Slope>) {
+        let (mut mean, mut slopes) = (0.0, vec![Slope::default(); counts.len()]);
+        for class in (0..self.counts.len()).filter(|&class| self.counts[class]) {
+            let (value, slope, at) = match counts {
+                [of_one] if class == 0 => {
+                    let (value, slope) = self.term(of_one.of_other());
+                    (value, slope.of_other(), 0)
+                }
+                [of_one] => {
+                    let (value, slope) = self.term(*of_one);
+                    (value, slope, 0)
+                }
+                _ => {
+                    let (value, slope) = self.term(counts[class]);
+                    (value, slope, class)
+                }
+            };
+            mean += share * value;
+            slopes[at].add(slope, share);
+        }
+        (mean, slopes)
     }
 
     /// A term and its slope, from the counts.
@@ -115,7 +170,7 @@ impl Loss for Region {
         targets: &Targets<'_>,
         grad: Option<&mut [f32]>,
     ) -> Result<LossSum, TrainError> {
-        let k = if self.classes == 2 { 1 } else { self.classes };
+        let k = self.logits_per_pixel(self.counts.len());
         let mut probabilities = std::mem::take(&mut self.probabilities);
         probabilities.resize(logits.len(), 0.0);
         probabilities.par_chunks_mut(CHUNK * k).zip(logits.par_chunks(CHUNK * k)).for_each(|(p, x)| match k {
@@ -128,23 +183,17 @@ impl Loss for Region {
         let images = targets.images.max(1);
         let regions = if self.overlap.scope == Scope::Image { images } else { 1 };
         let per_region = (pixels.labels.len() / regions).max(1);
-        let counted = usize::from(k > 1 && !self.overlap.background);
-        let share = 1.0 / (regions * (k - counted)) as f64;
+        let counted = self.counts.iter().filter(|counts| **counts).count();
+        let share = 1.0 / (regions * counted.max(1)) as f64;
         let weight_of = |i: usize| pixels.weights.map_or(1.0, |w| w[i]);
 
         let (mut mean, mut slopes) = (0.0, Vec::with_capacity(regions * k));
         for region in 0..regions {
             let range = region * per_region..(region + 1) * per_region;
             let counts = count(&probabilities, pixels.labels, &weight_of, range, k);
-            for (class, counts) in counts.into_iter().enumerate() {
-                if class < counted {
-                    slopes.push(Slope::default());
-                    continue;
-                }
-                let (value, slope) = self.term(counts);
-                mean += share * value;
-                slopes.push(Slope { always: share * slope.always, if_true: share * slope.if_true });
-            }
+            let (value, of_region) = self.terms(&counts, share);
+            mean += value;
+            slopes.extend(of_region);
         }
         if let Some(grad) = grad {
             grad.par_chunks_mut(CHUNK * k).enumerate().for_each(|(chunk, grad)| {
@@ -184,6 +233,7 @@ fn count(
                 let w = f64::from(weight_of(i));
                 for (c, counts) in counts.iter_mut().enumerate() {
                     let wp = w * f64::from(p[i * k + c]);
+                    counts.all += w;
                     counts.predicted += wp;
                     if is_of(labels[i], c, k) {
                         counts.hit += wp;
@@ -196,6 +246,7 @@ fn count(
         .collect();
     let mut total = vec![Counts::default(); k];
     for (class, part) in parts.iter().flat_map(|part| part.iter().enumerate()) {
+        total[class].all += part.all;
         total[class].hit += part.hit;
         total[class].predicted += part.predicted;
         total[class].actual += part.actual;

@@ -15,18 +15,24 @@ fn every(classes: usize) -> Vec<LossConfig> {
     }
     for scope in [Scope::Image, Scope::Batch] {
         let (smooth, background) = (0.5, scope == Scope::Image);
-        all.push(LossConfig::Dice { scope, smooth, background });
-        all.push(LossConfig::Tversky { alpha: 0.2, beta: 0.9, scope, smooth, background });
-        all.push(LossConfig::FocalTversky { alpha: 0.3, beta: 0.7, gamma: 0.75, scope, smooth, background });
-        all.push(LossConfig::DiceCe {
-            ce_weight: 0.5,
-            dice_weight: 2.0,
-            pos_weight: if two { 2.0 } else { 1.0 },
-            class_weights: class_weights.clone(),
-            scope,
-            smooth,
-            background,
-        });
+        let counted: [&[usize]; 3] = [&[], &[0], if two { &[1, 0] } else { &[0, 2] }];
+        for counted in counted.map(<[usize]>::to_vec).into_iter().filter(|c| background || c.is_empty()) {
+            let classes = || counted.clone();
+            all.push(LossConfig::Dice { scope, smooth, background, classes: classes() });
+            all.push(LossConfig::Tversky { alpha: 0.2, beta: 0.9, scope, smooth, background, classes: classes() });
+            let (alpha, beta, gamma) = (0.3, 0.7, 0.75);
+            all.push(LossConfig::FocalTversky { alpha, beta, gamma, scope, smooth, background, classes: classes() });
+            all.push(LossConfig::DiceCe {
+                ce_weight: 0.5,
+                dice_weight: 2.0,
+                pos_weight: if two { 2.0 } else { 1.0 },
+                class_weights: class_weights.clone(),
+                scope,
+                smooth,
+                background,
+                classes: classes(),
+            });
+        }
     }
     all.push(LossConfig::Focal { gamma: 2.0, alpha: two.then_some(0.25), class_weights: class_weights.clone() });
     all.push(LossConfig::Focal { gamma: 0.5, alpha: None, class_weights });
@@ -124,7 +130,7 @@ fn a_dice_per_image_does_not_depend_on_the_batch_and_one_per_batch_does() {
     let kernels = Kernels::detect();
     let (logits, labels) = ([2.0f32, -1.0, 0.5, -3.0, 1.0, 0.1], [1, 0, 1, 0, 1, 1]);
     for scope in [Scope::Image, Scope::Batch] {
-        let mut loss = LossConfig::Dice { scope, smooth: 1.0, background: true }.build(2).unwrap();
+        let mut loss = LossConfig::Dice { scope, smooth: 1.0, background: true, classes: vec![] }.build(2).unwrap();
         let whole = loss.evaluate(&kernels, &logits, &Targets::new(&labels, SHAPE), None).unwrap();
         let mut parts = LossSum::default();
         for half in [0..3, 3..6] {
@@ -157,11 +163,20 @@ fn a_loss_in_candle_has_candles_gradient() {
 
 #[test]
 fn what_does_not_go_with_the_classes_is_refused() {
+    let dice = |smooth, background, classes: &[usize]| LossConfig::Dice {
+        scope: Scope::Image,
+        smooth,
+        background,
+        classes: classes.to_vec(),
+    };
     for (config, classes, part) in [
         (LossConfig::Bce { pos_weight: 1.0 }, 3, "loss.kind"),
         (LossConfig::CrossEntropy { class_weights: vec![1.0; 2] }, 3, "loss.class_weights"),
         (LossConfig::Focal { gamma: 2.0, alpha: Some(0.5), class_weights: vec![] }, 3, "loss.alpha"),
         (LossConfig::Focal { gamma: 2.0, alpha: None, class_weights: vec![1.0; 2] }, 2, "loss.class_weights"),
+        (dice(1.0, true, &[0, 2]), 2, "some of 0 to 1"),
+        (dice(1.0, true, &[1, 1]), 3, "each once"),
+        (dice(1.0, false, &[1]), 3, "background = false"),
     ] {
         let text = config.build(classes).err().unwrap().to_string();
         assert!(text.contains(part), "{text}");
@@ -169,10 +184,41 @@ fn what_does_not_go_with_the_classes_is_refused() {
     for (config, part) in [
         (LossConfig::Bce { pos_weight: 0.0 }, "loss.pos_weight = 0"),
         (LossConfig::Focal { gamma: -1.0, alpha: None, class_weights: vec![] }, "loss.gamma = -1"),
-        (LossConfig::Dice { scope: Scope::Image, smooth: 0.0, background: true }, "loss.smooth = 0"),
+        (dice(0.0, true, &[]), "loss.smooth = 0"),
         (LossConfig::CrossEntropy { class_weights: vec![0.0, 0.0] }, "loss.class_weights"),
     ] {
         let text = config.validate().unwrap_err().to_string();
         assert!(text.contains(part), "{text}");
     }
+    assert!(LossConfig::Auto.set_classes(&[0]).unwrap_err().to_string().contains("tversky"));
+    assert!(dice(1.0, true, &[0]).build_for(3, true).err().unwrap().to_string().contains("multi_label"));
+}
+
+#[test]
+fn of_two_classes_one_is_the_rest_of_the_other() {
+    let kernels = Kernels::detect();
+    let (labels, logits) = ([0, 1, 1, 0, IGNORE, 0], [-3.0f32, 0.5, -4.0, 2.0, 1.0, 0.3]);
+    let swapped = labels.map(|l| if l < 2 { 1 - l } else { l });
+    let of = |classes: &[usize], logits: &[f32], labels: &[u8]| {
+        let mut config = LossConfig::FocalTversky {
+            alpha: 0.2,
+            beta: 0.9,
+            gamma: 0.75,
+            scope: Scope::Image,
+            smooth: 0.5,
+            background: true,
+            classes: vec![],
+        };
+        config.set_classes(classes).unwrap();
+        let mut grad = vec![f32::NAN; 6];
+        let mut loss = config.build(2).unwrap();
+        (loss.evaluate(&kernels, logits, &Targets::new(labels, SHAPE), Some(&mut grad)).unwrap().mean(), grad)
+    };
+    let negated = logits.map(|x| -x);
+    let (zero, grad_zero) = of(&[0], &logits, &labels);
+    let (one, grad_one) = of(&[1], &negated, &swapped);
+    assert!((zero - one).abs() < 1e-6, "{zero} for {one}");
+    assert!(grad_zero.iter().zip(&grad_one).all(|(a, b)| (a + b).abs() < 1e-6), "{grad_zero:?} {grad_one:?}");
+    let (both, _) = of(&[0, 1], &logits, &labels);
+    assert!((both - (zero + of(&[1], &logits, &labels).0) / 2.0).abs() < 1e-9);
 }

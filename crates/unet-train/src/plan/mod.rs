@@ -132,6 +132,21 @@ impl<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>> Draft<G> {
         Ok(())
     }
 
+    /// As [`Self::propose`], in place of what was chosen before.
+    fn revise(
+        &mut self,
+        what: &'static str,
+        wanted: RunConfig,
+        show: impl Fn(&RunConfig) -> String,
+        why: String,
+    ) -> Result<(), E> {
+        self.propose(what, wanted, show, why)?;
+        if let (Some(at), Some(new)) = (self.choices.iter().position(|c| c.what == what), self.choices.pop()) {
+            self.choices[at] = new;
+        }
+        Ok(())
+    }
+
     /// Whether a change stays: `false` where what is given undoes it.
     fn allows<T: PartialEq>(&self, change: impl Fn(&mut RunConfig), read: impl Fn(&RunConfig) -> T) -> Result<bool, E> {
         let mut wanted = self.config.clone();

@@ -65,6 +65,7 @@ pub(super) fn held_out(dataset: &dyn Dataset) -> (ValSpec, String) {
     }
 }
 
+/// Mean and deviation, or percentiles where a few values lie far out.
 fn normalization(facts: &Facts<'_>, c: &mut RunConfig) -> String {
     if let Some(tails) = facts.survey.tails.iter().find(|tails| tails.are_outliers()) {
         c.data.normalization = NormalizationKind::Percentile;
@@ -142,8 +143,8 @@ fn rarest(survey: &Survey) -> Option<&ClassSurvey> {
     survey.classes.iter().filter(|c| c.share > 0.0).min_by(|a, b| a.share.total_cmp(&b.share))
 }
 
-/// Cross-entropy and Dice of the whole batch, classes weighed by one over the root of their shares. Of two classes Dice is that of class 1,
-/// which where it is the common one says little: cross-entropy alone, then.
+/// Cross-entropy and Dice of the whole batch, classes weighed by one over the root of their shares. Of two classes Dice is that of the
+/// rarer one: of the common one it says little.
 fn loss(facts: &Facts<'_>, c: &mut RunConfig) -> String {
     let shares: Vec<f64> = facts.survey.classes.iter().map(|c| c.share.max(1e-4)).collect();
     let mut weights: Vec<f64> = shares.iter().map(|s| (1.0 / s).sqrt()).collect();
@@ -156,18 +157,15 @@ fn loss(facts: &Facts<'_>, c: &mut RunConfig) -> String {
         _ => (1.0, weights.clone()),
     };
     let common = shares.len() == 2 && shares[1] > shares[0];
-    c.loss = if common {
-        LossConfig::Bce { pos_weight }
-    } else {
-        LossConfig::DiceCe {
-            ce_weight: 1.0,
-            dice_weight: 1.0,
-            pos_weight,
-            class_weights,
-            scope: Scope::Batch,
-            smooth: 1.0,
-            background: true,
-        }
+    c.loss = LossConfig::DiceCe {
+        ce_weight: 1.0,
+        dice_weight: 1.0,
+        pos_weight,
+        class_weights,
+        scope: Scope::Batch,
+        smooth: 1.0,
+        background: true,
+        classes: if common { vec![0] } else { vec![] },
     };
     let shares: Vec<String> = facts.survey.classes.iter().map(|c| percent(c.share)).collect();
     format!("classes have {} of the pixels; weighed by one over the root of that", shares.join(", "))
@@ -239,7 +237,12 @@ fn sampler_words(sampler: &Sampler) -> String {
 }
 
 fn loss_words(loss: &LossConfig) -> String {
-    let name = loss.name().replace('_', " + ");
+    let name = match loss {
+        LossConfig::DiceCe { classes, .. } if !classes.is_empty() => {
+            format!("dice of class {} + ce", classes.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
+        }
+        _ => loss.name().replace('_', " + "),
+    };
     match loss {
         LossConfig::DiceCe { class_weights, .. } if !class_weights.is_empty() => {
             format!("{name}, class weights {}", class_weights.iter().map(f64::to_string).collect::<Vec<_>>().join(" "))
@@ -264,10 +267,12 @@ fn turns_words(c: &RunConfig) -> String {
     }
 }
 
-fn warps_words(c: &RunConfig) -> String {
+pub(super) fn warps_words(c: &RunConfig) -> String {
     let a = &c.augment;
-    if a.elastic_sigma == 0.0 {
-        return format!("e^±{}, no elastic", a.scale);
+    match (a.elastic_sigma == 0.0, a.scale == 0.0) {
+        (true, true) => return "none".to_owned(),
+        (true, false) => return format!("e^±{}, no elastic", a.scale),
+        (false, _) => {}
     }
     format!("e^±{}, elastic {}/{} px", a.scale, a.elastic_sigma, a.elastic_spacing)
 }

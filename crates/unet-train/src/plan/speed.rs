@@ -36,6 +36,10 @@ const STEPS_PER_EPOCH: usize = 50;
 const RECALIBRATED: usize = 8;
 /// The least steps of a run.
 const LEAST_STEPS: f64 = 10.0;
+/// A run that goes through the images fewer times than this, in fewer than so many steps, learns nothing by heart that warps would prevent.
+const SHORT: (f64, f64) = (3.0, 300.0);
+/// The average of the weights reaches back over one in so many steps.
+const AVERAGED: f64 = 12.0;
 
 /// Settles the width, the steps, and all that depends on these; last, whether it fits the memory.
 pub(super) fn fit<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
@@ -175,11 +179,12 @@ fn steps<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
         None => "as you asked".to_owned(),
     };
     draft.propose("steps", wanted, steps_words, why)?;
+    let total = draft.config.train.epochs.saturating_mul(per_epoch(&draft.config) as u64) as f64;
+    unwarped(dataset, draft, total)?;
     let mut wanted = draft.config.clone();
-    let total = wanted.train.epochs.saturating_mul(per_epoch(&wanted) as u64) as f64;
     wanted.warmup.steps = (total / 20.0) as u64;
     wanted.train.ema_norm_batches = RECALIBRATED;
-    wanted.train.ema_decay = (1e4 * (1.0 - 1.0 / (total / 12.0).clamp(8.0, 500.0))).round() / 1e4;
+    wanted.train.ema_decay = (1e4 * (1.0 - 1.0 / (total / AVERAGED).clamp(2.0, 500.0))).round() / 1e4;
     let why = "the rate rises over a twentieth of the steps, then falls; weights averaged";
     let show = |c: &RunConfig| format!("{} {}, {}", c.optimizer.name(), c.optimizer.lr(), c.schedule.name());
     draft.propose("optimizer", wanted, show, why.to_owned())?;
@@ -190,6 +195,31 @@ fn steps<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     Ok(())
 }
 
+/// Leaves the warps out of a run that is too short to need them.
+fn unwarped<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
+    dataset: &Arc<dyn Dataset>,
+    draft: &mut Draft<G>,
+    total: f64,
+) -> Result<(), E> {
+    let c = &draft.config;
+    let split = c.data.val.split_of(dataset.as_ref()).map_err(TrainError::from)?;
+    let images = pixels(dataset, &split.train)?;
+    let passes = total * (c.train.batch_size * c.train.accumulate.max(1) * c.data.patch * c.data.patch) as f64 / images;
+    if c.data.patch == 0 || passes >= SHORT.0 || total >= SHORT.1 || c.augment.elastic_sigma == 0.0 {
+        return Ok(());
+    }
+    let mut wanted = c.clone();
+    (wanted.augment.elastic_sigma, wanted.augment.scale) = (0.0, 0.0);
+    let why = format!("seen {} times, images are not learnt by heart", super::rules::short(passes));
+    draft.revise("warps", wanted, super::rules::warps_words, why)
+}
+
+/// Pixels of these images together.
+fn pixels(dataset: &Arc<dyn Dataset>, indices: &[usize]) -> Result<f64, TrainError> {
+    let sizes = indices.iter().map(|&i| dataset.size(i)).collect::<Result<Vec<_>, _>>()?;
+    Ok(sizes.iter().map(|&(w, h)| (w * h) as f64).sum())
+}
+
 /// Fills the time that is left with steps, and as many validations as its share allows.
 fn within(
     dataset: &Arc<dyn Dataset>,
@@ -198,15 +228,11 @@ fn within(
     seconds: f64,
 ) -> Result<String, TrainError> {
     let split = c.data.val.split_of(dataset.as_ref())?;
-    let pixels = |indices: &[usize]| -> Result<f64, TrainError> {
-        let sizes = indices.iter().map(|&i| dataset.size(i)).collect::<Result<Vec<_>, _>>()?;
-        Ok(sizes.iter().map(|&(w, h)| (w * h) as f64).sum())
-    };
     let patch = match c.data.patch {
-        0 => pixels(&split.train)? / split.train.len().max(1) as f64,
+        0 => pixels(dataset, &split.train)? / split.train.len().max(1) as f64,
         side => (side * side) as f64,
     };
-    let held_out = pixels(&split.val)?;
+    let held_out = pixels(dataset, &split.val)?;
     let recalibration = VALIDATING * RECALIBRATED as f64 * seconds;
     let validation = VALIDATING * seconds * held_out / (patch * c.train.batch_size as f64)
         + SCORING * held_out / 1e6

@@ -29,13 +29,8 @@ pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()
     options.lenient = true;
     options.validation = config.data.open_options().validation;
     let dataset = data::open(path, &options, terminal)?;
-    let split = config.data.val.split_of(dataset.as_ref())?;
-    let found = data::with_counter(terminal, ("look", "looked at"), |progress| {
-        Ok(unet_data::checkup(dataset.as_ref(), &split, progress)?)
-    })?;
-    // What cannot be read is a finding already.
-    let survey = unet_data::survey(dataset.as_ref(), &split.train).ok();
-    let plan = match config.recipe == AUTO && args.config.is_none() && survey.is_some() {
+    // The plan comes first: what is found is found with the split that training would use.
+    let plan = match config.recipe == AUTO && args.config.is_none() && !dataset.classes().is_layered() {
         // An examination goes on where a plan, which reads every image, has to stop.
         true => planned(&dataset, &config, args, began)
             .inspect_err(|error| terminal.line(format!("No plan: {}", output::message(error))))
@@ -46,6 +41,14 @@ pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()
         config = plan.config.clone();
     }
     let split = config.data.val.split_of(dataset.as_ref())?;
+    let found = data::with_counter(terminal, ("look", "looked at"), |progress| {
+        Ok(unet_data::checkup(dataset.as_ref(), &split, progress)?)
+    })?;
+    // What cannot be read is a finding already.
+    let survey = match &plan {
+        Some(plan) => Some(plan.survey.clone()),
+        None => unet_data::survey(dataset.as_ref(), &split.train).ok(),
+    };
     let choices = plan.map_or_else(Vec::new, |plan| plan.choices);
     if let Some(file) = &args.preview {
         let sheet = unet_data::contact_sheet(&dataset, split.train.clone(), config.loader(), PREVIEWED)?;
