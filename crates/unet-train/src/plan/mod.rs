@@ -116,7 +116,8 @@ impl<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>> Draft<G> {
         self.propose(rule.what, wanted, rule.show, why)
     }
 
-    /// Takes a changed configuration in, as far as what is given leaves it; says so where that is not what was wanted.
+    /// Takes a changed configuration in, as far as what is given leaves it; says so where that is not what was wanted. A second choice of
+    /// the same thing takes the place of the first.
     fn propose(
         &mut self,
         what: &'static str,
@@ -128,21 +129,10 @@ impl<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>> Draft<G> {
         self.config = (self.given)(wanted)?;
         let value = show(&self.config);
         let why = if value == asked { why } else { "as you asked".to_owned() };
-        self.choices.push(Choice { what, value, why });
-        Ok(())
-    }
-
-    /// As [`Self::propose`], in place of what was chosen before.
-    fn revise(
-        &mut self,
-        what: &'static str,
-        wanted: RunConfig,
-        show: impl Fn(&RunConfig) -> String,
-        why: String,
-    ) -> Result<(), E> {
-        self.propose(what, wanted, show, why)?;
-        if let (Some(at), Some(new)) = (self.choices.iter().position(|c| c.what == what), self.choices.pop()) {
-            self.choices[at] = new;
+        let choice = Choice { what, value, why };
+        match self.choices.iter_mut().find(|c| c.what == what) {
+            Some(earlier) => *earlier = choice,
+            None => self.choices.push(choice),
         }
         Ok(())
     }

@@ -211,7 +211,7 @@ fn unwarped<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     let mut wanted = c.clone();
     (wanted.augment.elastic_sigma, wanted.augment.scale) = (0.0, 0.0);
     let why = format!("seen {} times, images are not learnt by heart", super::rules::short(passes));
-    draft.revise("warps", wanted, super::rules::warps_words, why)
+    draft.propose("warps", wanted, super::rules::warps_words, why)
 }
 
 /// Pixels of these images together.
