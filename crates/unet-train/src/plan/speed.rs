@@ -20,8 +20,9 @@ use crate::step::Learner;
 const WIDTHS: [(usize, f64); 3] = [(16, 0.0), (32, 700.0), (64, 6000.0)];
 /// A network twice as wide takes so many times as long.
 const TWICE_AS_WIDE: f64 = 2.8;
-/// Steps that are timed, after one that is not.
-const TIMED: usize = 3;
+/// Steps that are timed, after one that is not: the least, the most, and in between as many as this share of the time has room for.
+const TIMED: (usize, usize) = (3, 40);
+const TIMING: f64 = 0.012;
 /// A validated pixel's time as a share of a trained one's.
 const VALIDATING: f64 = 0.45;
 /// Seconds to score a megapixel.
@@ -50,7 +51,8 @@ pub(super) fn fit<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>
     draft.config.data.samples_per_epoch = STEPS_PER_EPOCH * draft.config.train.batch_size;
     draft.config = (draft.given)(draft.config.clone())?;
     let timed = draft.allows(|c| c.train.epochs = u64::MAX / 2, |c| c.train.epochs)?;
-    let mut watch = Watch { dataset, normalization: None };
+    let enough = TIMING * facts.means.budget.as_secs_f64();
+    let mut watch = Watch { dataset, enough, normalization: None };
     let seconds = match timed {
         true => Some(width(facts, &mut watch, draft)?),
         false => {
@@ -261,29 +263,35 @@ fn per_epoch(c: &RunConfig) -> usize {
 /// Times steps.
 struct Watch<'a> {
     dataset: &'a Arc<dyn Dataset>,
+    /// Seconds of steps that suffice.
+    enough: f64,
     /// Found once: it takes a look at every image.
     normalization: Option<Normalization>,
 }
 
 impl Watch<'_> {
-    /// Seconds that a batch of this configuration takes, loading included: the median of a few, after one that warms up.
+    /// Seconds that a batch of this configuration takes, loading included: the median of several, after one that warms up.
     fn step(&mut self, config: &RunConfig) -> Result<f64, TrainError> {
         let mut config = config.clone();
-        config.data.samples_per_epoch = (1 + TIMED) * config.train.batch_size;
+        config.data.samples_per_epoch = (1 + TIMED.1) * config.train.batch_size;
         let setup = Setup::new(&config, self.dataset, self.normalization.take())?;
         self.normalization = Some(setup.normalization.clone());
         let kernels = Kernels::from_env().map_err(ModelError::from)?;
         let (channels, classes) = (self.dataset.channels(), self.dataset.classes().len());
-        let mut learner = Learner::new(kernels, &config, channels, classes, 1 + TIMED as u64)?;
+        let mut learner = Learner::new(kernels, &config, channels, classes, 1 + TIMED.1 as u64)?;
         let pool = compute_pool(config.train.threads)?;
         let (mut times, mut last) = (Vec::new(), Instant::now());
-        for batch in setup.loader.epoch(0) {
+        for (i, batch) in setup.loader.epoch(0).enumerate() {
             let batch = batch?;
             pool.install(|| learner.step(&batch))?;
-            times.push(last.elapsed().as_secs_f64());
+            if i > 0 {
+                times.push(last.elapsed().as_secs_f64());
+            }
             last = Instant::now();
+            if times.len() >= TIMED.0 && times.iter().sum::<f64>() >= self.enough {
+                break;
+            }
         }
-        let mut times = times.split_off(1.min(times.len() - 1));
         times.sort_by(f64::total_cmp);
         Ok(times[times.len() / 2].max(1e-6))
     }
