@@ -19,6 +19,12 @@ use crate::{Affine, Kernels, Map, Source};
 const PARTS: usize = 32;
 /// Most floats in all parts together.
 const FLOATS: usize = 8 << 20;
+/// The most columns of a tile: with those around it 64.
+const WIDEST: usize = 62;
+/// bf16 values of both factors of a tile: 1 MiB.
+const CACHED: usize = 1 << 19;
+/// Sums of all parts that are added up at a time.
+const CHUNK: usize = 512;
 /// Tasks wanted: where parts are fewer, groups of input channels are tasks of their own.
 const TASKS: usize = 16;
 
@@ -38,8 +44,13 @@ pub(in crate::conv) fn run(
     if conv.kernel == 1 && conv.pad == 0 {
         (from, to) = (flat(from), flat(to));
     }
-    let tiling = if to.h == 1 { Tiling::with(1, even(to.w, 512), to) } else { Tiling::with(8, even(to.w, 62), to) };
     let (taps, row) = (conv.kernel * conv.kernel, conv.cout.next_multiple_of(COLS));
+    // Sums are read and written once a tile, so tiles are as high as the second-level cache allows.
+    let high = (CACHED / (WIDEST * (row + conv.cin.min(2 * ROWS)))).clamp(8, 32);
+    let tiling = match to.h {
+        1 => Tiling::with(1, even(to.w, 512), to),
+        _ => Tiling::with(even(to.h, high), even(to.w, WIDEST), to),
+    };
     let all = taps * conv.cin.next_multiple_of(ROWS) * row;
     let parts = tiling.len().min(PARTS).min(FLOATS / all).max(1);
     let groups = TASKS.div_ceil(parts).min(conv.cin.div_ceil(ROWS)).max(1);
@@ -53,17 +64,37 @@ pub(in crate::conv) fn run(
         let tiles = part * tiling.len() / parts..(part + 1) * tiling.len() / parts;
         kernels.run(Task { job: &job, tiles, first: group * job.group, sums });
     });
-    add_parts(&job, &sums, groups, len, dw);
+    let (sum, others) = sums.split_at_mut(groups * len);
+    add_parts(sum, others);
+    write(&job, sum, len, dw);
 }
 
-/// Adds the parts up, in order and in f64, and turns (group, tap, in, out) into OIHW.
-fn add_parts(job: &Job<'_>, sums: &[f32], groups: usize, len: usize, dw: &mut [f32]) {
-    let (conv, taps) = (job.conv, job.conv.kernel * job.conv.kernel);
-    dw.par_chunks_mut(conv.cin * taps).enumerate().for_each(|(o, dw)| {
-        for (i, dw) in dw.chunks_mut(taps).enumerate() {
-            for (tap, dw) in dw.iter_mut().enumerate() {
-                let at = i / job.group * len + (tap * job.group + i % job.group) * job.row + o;
-                *dw = sums.chunks(groups * len).map(|part| f64::from(part[at])).sum::<f64>() as f32;
+/// Adds the other parts to the first, in order and in f64.
+fn add_parts(first: &mut [f32], others: &[f32]) {
+    let all = first.len();
+    first.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, first)| {
+        let mut sums = [0.0f64; CHUNK];
+        sums.iter_mut().zip(first.iter()).for_each(|(sum, v)| *sum = f64::from(*v));
+        for part in others.chunks(all) {
+            sums.iter_mut().zip(&part[chunk * CHUNK..]).for_each(|(sum, v)| *sum += f64::from(*v));
+        }
+        first.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum as f32);
+    });
+}
+
+/// Turns (group, tap, in, out) into OIHW, as many channels out at a time as are a line of memory.
+fn write(job: &Job<'_>, sums: &[f32], len: usize, dw: &mut [f32]) {
+    let taps = job.conv.kernel * job.conv.kernel;
+    let each = job.conv.cin * taps;
+    dw.par_chunks_mut(COLS * each).enumerate().for_each(|(block, dw)| {
+        let outs = dw.len() / each;
+        for (group, sums) in sums.chunks(len).enumerate() {
+            for tap in 0..taps {
+                let first = group * job.group;
+                for i in first..job.conv.cin.min(first + job.group) {
+                    let from = &sums[(tap * job.group + i - first) * job.row + block * COLS..][..outs];
+                    from.iter().enumerate().for_each(|(o, v)| dw[o * each + i * taps + tap] = *v);
+                }
             }
         }
     });
@@ -189,11 +220,56 @@ fn turn(pixels: &[bf16], count: usize, turned: &mut [bf16], line: usize) {
     }
     // As many pixels at a time as stay in the first-level cache while their channels pass by.
     for (block, pixels) in pixels.chunks(DEPTH * count).enumerate() {
-        for (c, line) in turned.chunks_mut(line).take(count).enumerate() {
-            let to = line[block * DEPTH..].iter_mut();
-            to.zip(pixels[c..].iter().step_by(count)).for_each(|(to, from)| *to = *from);
+        let (at, number) = (block * DEPTH, pixels.len() / count);
+        let whole = number / QUAD * QUAD;
+        for (four, lines) in turned.chunks_mut(QUAD * line).take(count.div_ceil(QUAD)).enumerate() {
+            let c = four * QUAD;
+            let quads = if c + QUAD <= count { whole } else { 0 };
+            for p in (0..quads).step_by(QUAD) {
+                let from = |i: usize| load(&pixels[(p + i) * count + c..]);
+                for (i, quad) in turned_quad([from(0), from(1), from(2), from(3)]).into_iter().enumerate() {
+                    store(&mut lines[i * line + at + p..], quad);
+                }
+            }
+            if quads == number {
+                continue;
+            }
+            for (i, to) in lines.chunks_mut(line).take(count - c).enumerate() {
+                let from = pixels[quads * count + c + i..].iter().step_by(count);
+                to[at + quads..at + number].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            }
         }
     }
+}
+
+/// Values that are turned in one register.
+const QUAD: usize = 4;
+
+/// Four values as one number, the first in its lowest bits.
+#[inline(always)]
+fn load(from: &[bf16]) -> u64 {
+    (0..QUAD).fold(0, |all, i| all | u64::from(from[i].to_bits()) << (16 * i))
+}
+
+/// What [`load`] took.
+#[inline(always)]
+fn store(to: &mut [bf16], quad: u64) {
+    let to = &mut to[..QUAD];
+    for (i, to) in to.iter_mut().enumerate() {
+        *to = bf16::from_bits((quad >> (16 * i)) as u16);
+    }
+}
+
+/// Four rows of four values as columns: neighbours are exchanged, then pairs of them.
+#[inline(always)]
+fn turned_quad(rows: [u64; QUAD]) -> [u64; QUAD] {
+    const EVEN: u64 = 0x0000_FFFF_0000_FFFF;
+    const LOW: u64 = 0x0000_0000_FFFF_FFFF;
+    let neighbours = |a: u64, b: u64| (a & EVEN | (b & EVEN) << 16, a >> 16 & EVEN | b & !EVEN);
+    let pairs = |a: u64, b: u64| (a & LOW | b << 32, a >> 32 | b & !LOW);
+    let ((a, b), (c, d)) = (neighbours(rows[0], rows[1]), neighbours(rows[2], rows[3]));
+    let ((first, third), (second, fourth)) = (pairs(a, c), pairs(b, d));
+    [first, second, third, fourth]
 }
 
 /// The gradient's pixels as panels of B, in pairs.
@@ -209,10 +285,51 @@ fn pack_gradient(pixels: &[bf16], cout: usize, e: Extents, b: &mut [bf16]) {
         let (one, two) = (pixel(q), pixel(q + 1));
         for (panel, col) in (0..cout).step_by(COLS).enumerate() {
             let at = (panel * steps + q / DEPTH) * STEP + q % DEPTH * COLS;
-            let to: &mut [bf16] = &mut b[at..at + 2 * COLS];
-            for n in 0..COLS {
-                to[2 * n] = one.get(col + n).copied().unwrap_or(bf16::ZERO);
-                to[2 * n + 1] = two.get(col + n).copied().unwrap_or(bf16::ZERO);
+            let to = b[at..].first_chunk_mut::<{ 2 * COLS }>().expect("panels hold all of K");
+            interleave(panel_of(one, col), panel_of(two, col), to);
+        }
+    }
+}
+
+/// The values of a panel's columns from `col` on, zeros where there are none.
+#[inline(always)]
+fn panel_of(pixel: &[bf16], col: usize) -> [bf16; COLS] {
+    match pixel.get(col..).and_then(|rest| rest.first_chunk::<COLS>()) {
+        Some(whole) => *whole,
+        None => {
+            let mut part = [bf16::ZERO; COLS];
+            let rest = pixel.get(col..).unwrap_or_default();
+            part[..rest.len()].copy_from_slice(rest);
+            part
+        }
+    }
+}
+
+/// One value of each in turn.
+#[inline(always)]
+fn interleave(one: [bf16; COLS], two: [bf16; COLS], to: &mut [bf16; 2 * COLS]) {
+    for n in 0..COLS {
+        (to[2 * n], to[2 * n + 1]) = (one[n], two[n]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_are_turned_to_lines_whatever_their_number() {
+        for (count, number) in [(1usize, 1usize), (3, 5), (4, 4), (16, 33), (17, 70), (33, 64), (64, 31)] {
+            let group = count.next_multiple_of(ROWS);
+            let line = number.next_multiple_of(DEPTH) + DEPTH;
+            let value = |p: usize, c: usize| bf16::from_bits((p * 100 + c) as u16);
+            let pixels: Vec<bf16> = (0..number * count).map(|i| value(i / count, i % count)).collect();
+            let mut turned = vec![bf16::ONE; group * line];
+            turn(&pixels, count, &mut turned, line);
+            for (i, found) in turned.iter().enumerate() {
+                let (c, p) = (i / line, i % line);
+                let expected = if c < count && p < number { value(p, c) } else { bf16::ZERO };
+                assert_eq!(*found, expected, "{count} channels, channel {c}, pixel {p} of {number}");
             }
         }
     }

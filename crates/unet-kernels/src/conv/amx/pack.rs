@@ -51,25 +51,30 @@ impl Panels {
 
     /// Rounds OIHW weights to bf16 and packs them; backward, turned by half a turn with in and out exchanged.
     pub(in crate::conv) fn pack(&self, conv: ConvShape, to: Direction, oihw: &[f32], floats: &mut [f32]) {
-        let (taps, steps) = (self.kernel * self.kernel, self.steps_of_row());
+        let (kernel, steps) = (self.kernel, self.steps_of_row());
         if floats.is_empty() || self.read == 0 {
             return;
         }
-        let weight = |k: usize, ky: usize, col: usize| {
-            let (tap, inner) = (ky * self.kernel + k / self.read, k % self.read);
-            match to {
-                Direction::Forward => oihw[(col * conv.cin + inner) * taps + tap],
-                Direction::Backward => oihw[(inner * conv.cin + col) * taps + taps - 1 - tap],
-            }
+        let taps = kernel * kernel;
+        // Values from one channel read to the next, and from one written.
+        let (read_step, written_step) = match to {
+            Direction::Forward => (taps, conv.cin * taps),
+            Direction::Backward => (conv.cin * taps, taps),
         };
         let panels = halves_mut(floats).par_chunks_mut(self.panel()).enumerate();
         panels.for_each(|(number, panel)| {
-            for (s, step) in panel.chunks_mut(STEP).enumerate() {
-                let (ky, first) = (s / steps, s % steps * DEPTH);
-                for (i, value) in step.iter_mut().enumerate() {
-                    let (k, col) = (first + i / (2 * COLS) * 2 + i % 2, number * COLS + i / 2 % COLS);
-                    let inside = k < self.kernel * self.read && col < self.written;
-                    *value = if inside { bf16::from_f32(weight(k, ky, col)) } else { bf16::ZERO };
+            panel.fill(bf16::ZERO);
+            let columns = COLS.min(self.written - number * COLS);
+            for inner in 0..self.read {
+                let first = number * COLS * written_step + inner * read_step;
+                for tap in 0..taps {
+                    let (ky, kx) = (tap / kernel, tap % kernel);
+                    let k = kx * self.read + inner;
+                    let at = (ky * steps + k / DEPTH) * STEP + k % DEPTH / 2 * (2 * COLS) + k % 2;
+                    let from = first + if to == Direction::Forward { tap } else { taps - 1 - tap };
+                    for (n, to) in panel[at..].iter_mut().step_by(2).take(columns).enumerate() {
+                        *to = bf16::from_f32(oihw[from + n * written_step]);
+                    }
                 }
             }
         });
