@@ -1,7 +1,8 @@
 //! The worker of `cargo xtask bench layers`: times each layer of a U-Net by itself, forward, gradient of the input and gradient of the
 //! weights, beside the most that the tier can multiply and the memory can copy.
 //!
-//! Takes `--network tutorial|milesial --side 512 --base 64 --threads 2 --repeats 2`, and the tier from `UNET_TIER`. Prints JSON, a line each:
+//! Takes `--network tutorial|milesial --side 512 --base 64 --threads 2 --repeats 2` and, if maps are not to be stored as f32, `--precision bf16`;
+//! the tier from `UNET_TIER`. Prints JSON, a line each:
 //! `{"limits": {…}}`, then `{"layer": {…}}` for each layer; times are the fastest of the repeats, in seconds.
 //! (`ONLY=…` in the environment keeps the layers whose name contains it.)
 
@@ -10,7 +11,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use unet_kernels::{ConvShape, Dims, Kernels, Map, MapMut, Placement, ShapeError, Source};
+use unet_kernels::{ConvShape, Dims, Element, Kernels, Map, MapMut, Placement, ShapeError, Source, bf16};
 
 /// What a layer computes.
 #[derive(Clone, Copy)]
@@ -94,12 +95,13 @@ fn noise(seed: usize, len: usize) -> Vec<f32> {
 }
 
 /// Seconds forward, for the gradient of the input, for the gradient of the weights.
-fn measure(kernels: Kernels, layer: &Layer, repeats: usize) -> Result<[f64; 3], ShapeError> {
+fn measure<T: Element>(kernels: Kernels, layer: &Layer, repeats: usize) -> Result<[f64; 3], ShapeError> {
     let (side, cin, cout) = (layer.side, layer.cin, layer.cout);
     let x_dims = Dims::new(1, side, side, cin);
     let y_side = if matches!(layer.kind, Kind::Transposed) { 2 * side } else { side };
     let y_dims = Dims::new(1, y_side, y_side, cout);
-    let (mut x, mut y) = (noise(1, x_dims.len()), noise(2, y_dims.len()));
+    let map = |seed, len| noise(seed, len).into_iter().map(T::from_f32).collect::<Vec<T>>();
+    let (mut x, mut y) = (map(1, x_dims.len()), map(2, y_dims.len()));
     match layer.kind {
         Kind::Conv(kernel) => {
             let shape = ConvShape::same(cin, cout, kernel);
@@ -160,6 +162,10 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     };
     let (side, base, threads, repeats) =
         (number("--side")?, number("--base")?, number("--threads")?, number("--repeats")?);
+    let precision = flags.get("--precision").map_or("f32", String::as_str);
+    if !matches!(precision, "f32" | "bf16") {
+        return Err(format!("--precision {precision}: expected f32 or bf16").into());
+    }
     let kernels = Kernels::from_env()?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(|| {
         let (peak, copy) = (kernels.measured_peak(), copy_rate(repeats));
@@ -170,7 +176,10 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         );
         let only = std::env::var("ONLY").unwrap_or_default();
         for layer in layers(milesial, side, base).into_iter().filter(|layer| layer.name().contains(&only)) {
-            let [forward, by_input, by_weight] = measure(kernels, &layer, repeats)?;
+            let [forward, by_input, by_weight] = match precision {
+                "bf16" => measure::<bf16>(kernels, &layer, repeats)?,
+                _ => measure::<f32>(kernels, &layer, repeats)?,
+            };
             println!(
                 r#"{{"layer": {{"name": "{}", "flop": {:.6e}, "forward_s": {forward:.4e}, "grad_input_s": {by_input:.4e}, "grad_weight_s": {by_weight:.4e}}}}}"#,
                 layer.name(),
