@@ -45,7 +45,7 @@ pub struct AugmentConfig {
     pub dense_smoothing: f32,
     /// Probability, 0–1, of each of the intensity steps below.
     pub intensity_probability: f32,
-    /// Brightness: shift uniform in ± this share of the value range.
+    /// Brightness: shift uniform in ± this share of the value range that the image uses (to a power of two: twelve bits of sixteen).
     pub brightness: f32,
     /// Contrast about the patch's mean: factor e to the power of a uniform draw in ± this.
     pub contrast: f32,
@@ -53,7 +53,7 @@ pub struct AugmentConfig {
     pub gamma: f32,
     /// Probability, 0–1, that a gamma is applied to the inverted patch.
     pub gamma_inverted: f32,
-    /// Noise: standard deviation uniform in 0 to this share of the value range.
+    /// Noise: standard deviation uniform in 0 to this share of the value range that the image uses.
     pub noise: f32,
     /// Gaussian blur: standard deviation uniform in 0 to this many pixels.
     pub blur: f32,

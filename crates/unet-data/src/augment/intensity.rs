@@ -1,4 +1,6 @@
 //! Brightness, contrast, gamma and noise (and, first and last, what degrades), on values scaled to 0–1 and back: what a microscope's settings change, never the mask.
+//!
+//! Strengths are shares of the range that an image uses, not of what its depth could hold: a camera of 12 bits fills a sixteenth of 16.
 
 use rand::{Rng, RngCore};
 use unet_kernels::{Dims, Kernels, ShapeError, Tone};
@@ -6,6 +8,11 @@ use unet_kernels::{Dims, Kernels, ShapeError, Tone};
 use super::config::AugmentConfig;
 use super::degrade;
 use crate::{Image, Pixels};
+
+/// Values of an image that are looked at to tell the range that it uses.
+const LOOKED_AT: usize = 8192;
+/// The share of them that may lie beyond either end.
+const BEYOND: f32 = 0.001;
 
 /// Changes raw values in place; `source` tells their range (for floating-point images it is that of the values).
 pub(super) fn apply(
@@ -53,23 +60,61 @@ fn relight(
     let noise = if noise { c.noise * rng.random::<f32>() } else { 0.0 };
     let inverted = gamma && c.gamma_inverted > 0.0 && rng.random::<f32>() < c.gamma_inverted;
     let key = if noise > 0.0 { [rng.next_u32(), rng.next_u32()] } else { [0; 2] };
-    let Some((low, high)) = range(kernels, values, source) else {
+    let Some(Range { low, high, used }) = Range::of(kernels, values, source) else {
         return;
     };
     let scale = 1.0 / (high - low);
     let mean = if contrast { (kernels.mean(values) as f32 - low) * scale } else { 0.0 };
     // ((v − low)·scale − mean)·factor + mean + shift
-    let (gain, offset) = (scale * factor, (1.0 - factor) * mean + shift - low * scale * factor);
-    kernels.retone(values, &Tone { gain, offset, exponent, inverted, noise, key, low, span: high - low });
+    let (gain, offset) = (scale * factor, (1.0 - factor) * mean + shift * used - low * scale * factor);
+    // Gamma leaves the ends of the range in use where they are: used·(u / used)ᵉ = used¹⁻ᵉ·uᵉ.
+    let stretch = if inverted { 1.0 } else { used.powf(1.0 - exponent) };
+    let (noise, span) = (noise * used / stretch, (high - low) * stretch);
+    kernels.retone(values, &Tone { gain, offset, exponent, inverted, noise, key, low, span });
 }
 
-/// Smallest and largest possible value; `None` where there is no range to speak of.
-fn range(kernels: Kernels, values: &[f32], source: &Image) -> Option<(f32, f32)> {
-    let (low, high) = match source.pixels() {
-        Pixels::F32(_) => kernels.extent(values)?,
-        _ => (0.0, source.max_value()),
-    };
-    (low < high).then_some((low, high))
+/// The values that an image could have, and the share of them that it uses.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Range {
+    /// What becomes 0.
+    low: f32,
+    /// What becomes 1.
+    high: f32,
+    /// How much of that lies between the image's own values but the most extreme: 1, ½, ¼ …
+    used: f32,
+}
+
+impl Range {
+    /// That of the patch for floating-point images; `None` where there is no range to speak of.
+    fn of(kernels: Kernels, values: &[f32], source: &Image) -> Option<Self> {
+        let range = match source.pixels() {
+            Pixels::F32(_) => {
+                let (low, high) = kernels.extent(values)?;
+                Self { low, high, used: 1.0 }
+            }
+            Pixels::U8(v) => Self::in_use(v, source.max_value()),
+            Pixels::U16(v) => Self::in_use(v, source.max_value()),
+        };
+        (range.low < range.high).then_some(range)
+    }
+
+    /// From 0, or from where the values begin if that is far above 0; `most` is the largest that there can be.
+    fn in_use<T: Copy + Into<f32>>(values: &[T], most: f32) -> Self {
+        // An odd step, lest the same columns be looked at in each row.
+        let step = (values.len() / LOOKED_AT).max(1) | 1;
+        let mut seen: Vec<f32> = values.iter().step_by(step).map(|&v| v.into()).collect();
+        if seen.is_empty() {
+            return Self { low: 0.0, high: most, used: 1.0 };
+        }
+        let beyond = (BEYOND * seen.len() as f32) as usize;
+        let last = seen.len() - 1 - beyond;
+        let highest = *seen.select_nth_unstable_by(last, f32::total_cmp).1;
+        let lowest = *seen.select_nth_unstable_by(beyond, f32::total_cmp).1;
+        let low = if lowest > highest - lowest { lowest } else { 0.0 };
+        // Whole octaves, so that neighbouring images are treated alike.
+        let share = ((highest - low).max(1.0) / (most - low).max(1.0)).clamp(f32::MIN_POSITIVE, 1.0);
+        Self { low, high: most, used: 2f32.powi(share.log2().ceil() as i32) }
+    }
 }
 
 /// A nearly normal draw of mean 0 and deviation 1: the sum of four uniform ones, cheap enough for every pixel.
@@ -92,6 +137,44 @@ mod tests {
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         let var = draws.iter().map(|d| d * d).sum::<f64>() / draws.len() as f64;
         assert!(mean.abs() < 0.015 && (var - 1.0).abs() < 0.02, "{mean} {var}");
+    }
+
+    #[test]
+    fn strengths_go_by_the_range_that_is_in_use() {
+        let range = |values: Vec<u16>| {
+            let image = Image::new(values.len(), 1, 1, Pixels::U16(values)).unwrap();
+            Range::of(Kernels::detect(), &image.to_f32(), &image).unwrap()
+        };
+        let ramp = |low: u16, high: u16| (0..2000u32).map(move |i| low + (u32::from(high - low) * i / 1999) as u16);
+        let all = Range { low: 0.0, high: 65535.0, used: 1.0 };
+        assert_eq!(range(ramp(0, 65535).collect()), all);
+        // Twelve bits of sixteen; one hot pixel in two thousand changes nothing, and a camera's offset is not in use.
+        assert_eq!(range(ramp(100, 4000).collect()), Range { used: 1.0 / 16.0, ..all });
+        assert_eq!(range(ramp(100, 4000).chain([65535]).collect()), Range { used: 1.0 / 16.0, ..all });
+        let above = range(ramp(30_000, 34_000).collect());
+        assert!(above.low > 29_990.0 && above.low < 30_020.0 && above.used == 1.0 / 8.0, "{above:?}");
+        // As bright by 8 bits as by 16 that hold the same in their lowest 8: relit alike.
+        let c = AugmentConfig {
+            intensity_probability: 1.0,
+            brightness: 0.2,
+            contrast: 0.3,
+            gamma: 0.3,
+            ..Default::default()
+        };
+        let bytes: Vec<u8> = (0..=255).collect();
+        let dim = Image::new(256, 1, 1, Pixels::U16(bytes.iter().map(|&b| b.into()).collect())).unwrap();
+        let full = Image::new(256, 1, 1, Pixels::U8(bytes)).unwrap();
+        for i in 0..20 {
+            let relit = |image: &Image| {
+                let (mut values, mut r) = (image.to_f32(), rng(6, 0, i, Purpose::Augment));
+                apply(&c, Kernels::detect(), &mut values, Dims::new(1, 1, 256, 1), image, &mut r).unwrap();
+                values
+            };
+            // But where 8 bits are at their end and 16 are not.
+            for (a, b) in relit(&full).into_iter().zip(relit(&dim)) {
+                assert!((a - b).abs() < 1.5 || a == 255.0 && b > 255.0, "{a} {b}");
+            }
+        }
     }
 
     #[test]
