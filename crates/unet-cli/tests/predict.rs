@@ -134,5 +134,14 @@ fn what_tuning_finds_is_used_from_then_on() {
     assert!(scored["objects"]["method"]["seed_distance"].is_number(), "{}", scored["objects"]);
     let quality = format!("{:.4} now", scored["objects"]["panoptic_quality"].as_f64().expect("a number"));
     assert!(ended.out.contains(&quality), "{quality} in {}", ended.out);
+
+    // On the images trained on: what is found there is what scoring them says.
+    let ended = desk.unet(&["tune", "run", "--score", "objects_v_info", "--on", "train", "--json"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let (found, trained) =
+        (of(&ended.out), of(&desk.unet(&["evaluate", "run", "data", "--on", "train", "--json"]).out));
+    assert_eq!(found["images"], trained["images"]);
+    assert_eq!(found["after"], trained["objects"]["v_info"], "{found}");
+    assert!(trained["objects"]["v_rand"].as_f64().is_some_and(|v| v > 0.0 && v <= 1.0), "{}", trained["objects"]);
     desk.fails(&["tune", "data"], &["data"]);
 }

@@ -12,7 +12,10 @@ use unet_data::{DataError, Dataset};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, resolve};
 use crate::error::nearest;
-use crate::metric::{Confusion, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, isbi_report};
+use crate::metric::{
+    Confusion, IsbiCounts, IsbiSlice, LabelScores, ObjectCounts, Proposal, ScoreError, Scores, isbi_of_labels,
+    isbi_report,
+};
 use crate::objects::{Connectivity, Grid, InstanceConfig, Separation, components, instances};
 use crate::predict::Predictor;
 
@@ -43,15 +46,19 @@ pub enum TuneScore {
     Ap,
     /// Panoptic quality of objects.
     Pq,
+    /// V_rand of objects, mean over the images.
+    ObjectsVRand,
+    /// V_info of objects, mean over the images.
+    ObjectsVInfo,
 }
 
 impl TuneScore {
     /// Names, as [`str::parse`] takes them.
-    pub const NAMES: [&str; 5] = ["dice", "v_rand", "v_info", "ap", "pq"];
+    pub const NAMES: [&str; 7] = ["dice", "v_rand", "v_info", "ap", "pq", "objects_v_rand", "objects_v_info"];
 
     /// Whether objects are scored, and not pixels alone.
     pub const fn is_of_objects(self) -> bool {
-        matches!(self, Self::Ap | Self::Pq)
+        matches!(self, Self::Ap | Self::Pq | Self::ObjectsVRand | Self::ObjectsVInfo)
     }
 }
 
@@ -65,6 +72,8 @@ impl FromStr for TuneScore {
             "v_info" => Self::VInfo,
             "ap" => Self::Ap,
             "pq" => Self::Pq,
+            "objects_v_rand" => Self::ObjectsVRand,
+            "objects_v_info" => Self::ObjectsVInfo,
             _ => {
                 let hint = nearest(name, Self::NAMES).map_or_else(String::new, |n| format!(" (did you mean {n}?)"));
                 return Err(TrainError::config("score", name, format!("{}{hint}", Self::NAMES.join(", "))));
@@ -263,6 +272,19 @@ fn rate(images: &[Image], score: TuneScore, threshold: f64, config: &InstanceCon
             counts.into_iter().for_each(|one| sum += one);
             let scores = sum.scores();
             Ok(if score == TuneScore::Ap { scores.mean_average_precision } else { scores.panoptic_quality })
+        }
+        TuneScore::ObjectsVRand | TuneScore::ObjectsVInfo => {
+            let scored = |image: &Image| {
+                let found = instances(&image.probability, image.grid, config)?;
+                isbi_of_labels(&image.objects, &found.labels, image.grid)
+            };
+            let scores: Vec<Option<LabelScores>> = images.par_iter().map(scored).collect::<Result<_, _>>()?;
+            let of = |s: &LabelScores| if score == TuneScore::ObjectsVRand { s.v_rand.score } else { s.v_info.score };
+            let scores: Vec<f64> = scores.iter().flatten().map(of).collect();
+            match scores.len() {
+                0 => Err(ScoreError::NoForeground { images: images.len() }),
+                n => Ok(scores.iter().sum::<f64>() / n as f64),
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use unet_data::Axes;
 use unet_train::predict::{Augmentation, Output, parse_outputs};
 use unet_train::tune::TuneScore;
 
-use super::{MachineArgs, parse_axes, parse_threshold};
+use super::{MachineArgs, OnArg, parse_axes, parse_threshold};
 
 /// What `unet predict` takes.
 #[derive(Debug, Args)]
@@ -117,6 +117,7 @@ Examples:
   unet tune runs/a                       the threshold with the best mean Dice
   unet tune runs/a --score v_rand        that with the best V_rand
   unet tune runs/a --score pq            threshold, seeds and sizes of objects for panoptic quality
+  unet tune runs/a --on train            on the images trained on, so that held-out scores stay honest
 
 What is found is stored in the checkpoint; 'unet predict' and 'unet evaluate' use it from then on.")]
 pub struct TuneArgs {
@@ -124,10 +125,13 @@ pub struct TuneArgs {
     pub run: PathBuf,
     /// The run's data set, if it has moved
     pub data: Option<String>,
-    /// What is to be as high as possible: dice, v_rand, v_info, ap (objects' average precision) or pq (their
-    /// panoptic quality)
+    /// What is to be as high as possible: dice, v_rand, v_info, of objects ap (average precision), pq (panoptic
+    /// quality), objects_v_rand or objects_v_info
     #[arg(long, value_name = "NAME", default_value = "dice", value_parser = parse_score)]
     pub score: TuneScore,
+    /// Which images to tune on: those held out, those trained on, or all
+    #[arg(long, value_enum, value_name = "PART", default_value = "val")]
+    pub on: OnArg,
     /// Print one JSON document instead
     #[arg(long)]
     pub json: bool,

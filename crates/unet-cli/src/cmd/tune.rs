@@ -9,7 +9,7 @@ use unet_train::objects::Separation;
 use unet_train::tune::{Tuned, store, tune};
 use unet_train::{Predictor, RunConfig, RunDir};
 
-use crate::args::TuneArgs;
+use crate::args::{OnArg, TuneArgs};
 use crate::output::Facts;
 use crate::progress::{Counter, text};
 use crate::terminal::Terminal;
@@ -28,12 +28,17 @@ pub fn run(args: &TuneArgs, terminal: &Terminal) -> Result<ExitCode> {
     let mut predictor = Predictor::open(&args.run, resolve::predicting(&args.machine)?)?;
     let dataset = data::open_with_classes(&path, &predictor.meta().classes, &config.data.open_options())
         .with_context(|| format!("the run needs its data; if it has moved: unet tune {} DATA", run.display()))?;
-    let held_out = config.data.val.split(dataset.len())?.val;
-    if held_out.is_empty() {
-        bail!("{}: the run held no images out, so there is nothing to tune on; train with --val 20%", run.display());
+    let split = config.data.val.split_of(dataset.as_ref())?;
+    let images = match args.on {
+        OnArg::Val => split.val,
+        OnArg::Train => split.train,
+        OnArg::All => (0..dataset.len()).collect(),
+    };
+    if images.is_empty() {
+        bail!("{}: the run held no images out; train with --val 20%, or tune with --on train", run.display());
     }
-    let mut counter = Counter::new(terminal, "predict", "predicted", held_out.len());
-    let found = tune(&mut predictor, dataset.as_ref(), &held_out, args.score, &mut |n| counter.tick(&n.to_string()))?;
+    let mut counter = Counter::new(terminal, "predict", "predicted", images.len());
+    let found = tune(&mut predictor, dataset.as_ref(), &images, args.score, &mut |n| counter.tick(&n.to_string()))?;
     drop(counter);
     store(predictor.path(), &found)?;
     if args.json {

@@ -5,7 +5,7 @@ use unet_data::{ClassTable, IGNORE};
 use super::report::{ClassReport, ImageObjects, PixelReport, ShapeScores};
 use crate::metric::{
     Confusion, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, adapted_rand_error, betti_error,
-    cl_dice, surface_scores,
+    cl_dice, isbi_of_labels, surface_scores,
 };
 use crate::objects::{Connectivity, Grid, InstanceConfig, components, instances};
 
@@ -139,7 +139,14 @@ fn objects(image: &Segmented<'_>) -> Result<(ObjectCounts, ImageObjects), ScoreE
     };
     let counts = ObjectCounts::new(&truth, &found.labels)?;
     let adapted = (counts.truth > 0).then(|| adapted_rand_error(&truth, &found.labels)).transpose()?;
-    Ok((counts, ImageObjects { scores: counts.scores(), adapted_rand_error: adapted.map(|a| a.error) }))
+    let isbi = isbi_of_labels(&truth, &found.labels, image.grid)?;
+    let scores = ImageObjects {
+        scores: counts.scores(),
+        adapted_rand_error: adapted.map(|a| a.error),
+        v_rand: isbi.map(|s| s.v_rand.score),
+        v_info: isbi.map(|s| s.v_info.score),
+    };
+    Ok((counts, scores))
 }
 
 #[cfg(test)]

@@ -98,6 +98,12 @@ pub struct ObjectSection {
     pub scores: ObjectScores,
     /// Adapted Rand error as scikit-image defines it: mean over the images that have an object in the truth.
     pub adapted_rand_error: Option<f64>,
+    /// V_rand of the objects ([`crate::metric::isbi_of_labels`]): mean over the images that have an object in the truth.
+    #[serde(default)]
+    pub v_rand: Option<f64>,
+    /// V_info of the objects, likewise.
+    #[serde(default)]
+    pub v_info: Option<f64>,
 }
 
 /// One image.
@@ -122,4 +128,10 @@ pub struct ImageObjects {
     pub scores: ObjectScores,
     /// Adapted Rand error; no value where the truth has no object.
     pub adapted_rand_error: Option<f64>,
+    /// V_rand of the objects; no value where the truth has none.
+    #[serde(default)]
+    pub v_rand: Option<f64>,
+    /// V_info of the objects; no value where the truth has none.
+    #[serde(default)]
+    pub v_info: Option<f64>,
 }

@@ -3,7 +3,9 @@
 use unet_data::ClassTable;
 
 use super::image::{BOUNDARY_TOLERANCE, Scored, is_one_of_two, pixel_report};
-use super::report::{ClassReport, ImageReport, IsbiSection, ObjectSection, PixelReport, Report, ShapeScores};
+use super::report::{
+    ClassReport, ImageObjects, ImageReport, IsbiSection, ObjectSection, PixelReport, Report, ShapeScores,
+};
 use crate::metric::{ClassScores, Confusion, IsbiCounts, ObjectCounts, isbi_report};
 use crate::objects::InstanceConfig;
 
@@ -45,10 +47,15 @@ impl Tally {
             }
             IsbiSection { scores: found.scores, micro: found.micro, curve: found.curve }
         });
+        let of_objects = |score: fn(&ImageObjects) -> Option<f64>| {
+            mean(self.images.iter().filter_map(|i| score(i.objects.as_ref()?)))
+        };
         let objects = two.then(|| ObjectSection {
             method,
             scores: self.objects.scores(),
-            adapted_rand_error: mean(self.images.iter().filter_map(|i| i.objects?.adapted_rand_error)),
+            adapted_rand_error: of_objects(|o| o.adapted_rand_error),
+            v_rand: of_objects(|o| o.v_rand),
+            v_info: of_objects(|o| o.v_info),
         });
         let image_mean = image_mean(&self.values, &self.images);
         let shapes: Vec<ShapeScores> = image_mean.per_class.iter().map(|class| class.shape).collect();
@@ -173,6 +180,9 @@ mod tests {
         let error = 1.0 - 2.0 * 24.0 / (24.0 + 56.0);
         assert!((objects.adapted_rand_error.unwrap() - error / 2.0).abs() < 1e-12);
         assert!((report.per_image[1].objects.unwrap().adapted_rand_error.unwrap() - error).abs() < 1e-12);
+        // As of masks: two equal cells merged have V_rand 2/3.
+        assert!((objects.v_rand.unwrap() - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
+        assert_eq!((objects.v_info, report.per_image[0].objects.unwrap().v_info), (Some(0.5), Some(1.0)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! the foreground of the truth alone, so slices without a cell have no such score and are left out of those means.
 
 mod counts;
+mod labels;
 mod pairs;
 mod runs;
 mod sweep;
@@ -18,6 +19,7 @@ use super::rand_info::SplitMerge;
 use crate::objects::Grid;
 pub use counts::IsbiCounts;
 use counts::{Counts, THRESHOLDS};
+pub use labels::{LabelScores, isbi_of_labels};
 
 /// A slice to score.
 #[derive(Debug, Clone, Copy)]
