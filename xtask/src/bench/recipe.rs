@@ -1,5 +1,6 @@
 //! Quality against time: `unet train` as it plans, on the real slices, for several budgets, seeds and splits. Takes the arguments; prints a
-//! table of means over seeds with their spread, and writes every run as JSON with a plot beside it.
+//! table of means over seeds with their spread, and writes every run as JSON with a plot beside it. Runs that the file has already are not
+//! made again, so that those of an hour can be collected over days.
 
 use super::cases::choose;
 use super::machine::Machine;
@@ -40,12 +41,21 @@ pub struct Run {
     /// Of one view, and of the views that the plan has chosen.
     pub single: Scores,
     pub views: Scores,
+    /// Of the cells as objects, parted as was best on the images trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cells: Option<CellScores>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Scores {
     pub pixel_error: f64,
     pub membrane_dice: f64,
+    pub v_rand: f64,
+    pub v_info: f64,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct CellScores {
     pub v_rand: f64,
     pub v_info: f64,
 }
@@ -84,8 +94,16 @@ pub fn run(args: &Args) -> Result<()> {
     let data = slices(&root)?;
     let place = target.join("bench-recipe");
     let mut kept = Runs { machine: Machine::look(), runs: Vec::new() };
+    if let Some(file) = args.json.as_ref().filter(|f| f.exists()) {
+        kept.runs = read(file, &kept.machine)?;
+    }
     for case in &cases {
         for seed in 0..args.runs {
+            let is_this = |r: &Run| (&r.case, r.val.as_str(), r.seed) == (&case.kind(), case.val, seed);
+            if kept.runs.iter().any(is_this) {
+                eprintln!("{}, seed {seed}: kept", case.name());
+                continue;
+            }
             eprintln!("{}, seed {seed}", case.name());
             kept.runs.push(train(&program, &data, &place, case, seed)?);
             if let Some(file) = &args.json {
@@ -121,18 +139,28 @@ fn train(program: &Path, data: &Path, place: &Path, case: &Case, seed: u16) -> R
     let began = Instant::now();
     process::run(&mut command)?;
     let seconds = began.elapsed().as_secs_f64();
-    let score = |tta: &[&str]| -> Result<Scores> {
+    let evaluate = |tta: &[&str]| -> Result<Value> {
         let mut command = Command::new(program);
         command.arg("evaluate").arg(place).arg(data).args(["--on", "val", "--json"]).args(tta);
-        scores(&serde_json::from_str(&process::capture(&mut command)?)?).context("the scores of unet evaluate --json")
+        Ok(serde_json::from_str(&process::capture(&mut command)?)?)
     };
+    let score = |tta: &[&str]| scores(&evaluate(tta)?).context("the scores of unet evaluate --json");
     let metrics = std::fs::read_to_string(place.join("metrics.jsonl"))?;
     let last: Value = serde_json::from_str(metrics.lines().last().unwrap_or_default())?;
     let config = std::fs::read_to_string(place.join("config.toml"))?;
     let width = config.lines().find_map(|l| l.strip_prefix("width = ")?.parse().ok()).unwrap_or_default();
     let (single, views) = (score(&["--tta", "none"])?, score(&[])?);
+    let mut tune = Command::new(program);
+    tune.arg("tune").arg(place).arg(data).args(["--score", "objects_v_info", "--on", "train", "--json"]);
+    process::capture(&mut tune)?;
+    let cells = Some(cell_scores(&evaluate(&[])?).context("objects in what unet evaluate --json says")?);
     let steps = last["step"].as_u64().unwrap_or_default();
-    Ok(Run { case: case.kind(), val: case.val.to_owned(), seed, seconds, steps, width, single, views })
+    Ok(Run { case: case.kind(), val: case.val.to_owned(), seed, seconds, steps, width, single, views, cells })
+}
+
+fn cell_scores(report: &Value) -> Option<CellScores> {
+    let objects = &report["objects"];
+    Some(CellScores { v_rand: objects["v_rand"].as_f64()?, v_info: objects["v_info"].as_f64()? })
 }
 
 fn scores(report: &Value) -> Option<Scores> {
@@ -148,6 +176,18 @@ fn scores(report: &Value) -> Option<Scores> {
     })
 }
 
+/// The runs that a file has already.
+fn read(file: &Path, here: &Machine) -> Result<Vec<Run>> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let kept: Runs =
+        serde_json::from_str(&text).with_context(|| format!("{}: no runs of bench recipe", file.display()))?;
+    if !kept.machine.is_like(here) {
+        let (file, cpu) = (file.display(), &kept.machine.cpu);
+        bail!("{file}: its runs were made on another machine, {cpu}; name another file with --json");
+    }
+    Ok(kept.runs)
+}
+
 fn write(file: &Path, kept: &Runs) -> Result<()> {
     std::fs::write(file, serde_json::to_string_pretty(kept)? + "\n").with_context(|| file.display().to_string())?;
     let plot = file.with_extension("svg");
@@ -159,8 +199,13 @@ pub fn table(runs: &[Run]) -> String {
     let mut text = "| case | held out | seeds | width, steps | seconds | views | pixel error | membrane Dice | V_rand | V_info |\n\
         |---|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
-    let mut groups: Vec<(&str, &str)> = runs.iter().map(|r| (r.case.as_str(), r.val.as_str())).collect();
-    groups.dedup();
+    let mut groups: Vec<(&str, &str)> = Vec::new();
+    for run in runs {
+        let group = (run.case.as_str(), run.val.as_str());
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
     for (case, val) in groups {
         let own: Vec<&Run> = runs.iter().filter(|r| r.case == case && r.val == val).collect();
         let of = |f: &dyn Fn(&Run) -> f64| own.iter().map(|r| f(r)).collect::<Vec<f64>>();
@@ -176,6 +221,16 @@ pub fn table(runs: &[Run]) -> String {
                 column(|s| s.membrane_dice),
                 column(|s| s.v_rand),
                 column(|s| s.v_info)
+            );
+        }
+        let cells: Vec<CellScores> = own.iter().filter_map(|r| r.cells).collect();
+        if cells.len() == own.len() {
+            let column = |f: fn(&CellScores) -> f64| spread(&cells.iter().map(f).collect::<Vec<f64>>(), 4);
+            let (rand, info) = (column(|s| s.v_rand), column(|s| s.v_info));
+            text += &format!(
+                "| {case} | {val} | {} | {}, {steps} | {seconds} | cells | – | – | {rand} | {info} |\n",
+                own.len(),
+                own[0].width
             );
         }
     }
@@ -197,7 +252,7 @@ mod tests {
         let run = |seed, v: f64| {
             let single = Scores { pixel_error: 0.08, membrane_dice: 0.8, v_rand: v, v_info: v };
             let (case, val) = ("auto/1m".to_owned(), "24..30".to_owned());
-            Run { case, val, seed, seconds: 60.0, steps: 500, width: 16, single, views: single }
+            Run { case, val, seed, seconds: 60.0, steps: 500, width: 16, single, views: single, cells: None }
         };
         vec![run(0, 0.95), run(1, 0.97)]
     }
@@ -206,7 +261,15 @@ mod tests {
     fn seeds_are_averaged_with_their_spread() {
         let text = table(&some());
         assert!(text.contains("| auto/1m | 24..30 | 2 | 16, 500 (500–500) | 60.0 (60.0–60.0) | one |"), "{text}");
-        assert!(text.contains("0.9600 (0.9500–0.9700)"), "{text}");
+        assert!(text.contains("0.9600 (0.9500–0.9700)") && !text.contains("cells"), "{text}");
+        // Runs of one case count together wherever they stand, and cells where all have them.
+        let mut runs = some();
+        let cells = |v_rand| Some(CellScores { v_rand, v_info: 0.5 });
+        (runs[0].cells, runs[1].cells) = (cells(0.9), cells(0.8));
+        runs.insert(1, Run { case: "auto/10s".to_owned(), ..runs[0].clone() });
+        let text = table(&runs);
+        assert!(text.contains("| cells | – | – | 0.8500 (0.8000–0.9000) | 0.5000 (0.5000–0.5000) |"), "{text}");
+        assert_eq!(text.matches("| one |").count(), 2, "{text}");
     }
 
     #[test]
@@ -215,6 +278,8 @@ mod tests {
             "isbi": {"v_rand": 0.9, "v_info": 0.95}});
         assert_eq!(scores(&report).map(|s| s.membrane_dice), Some(0.8));
         assert!(scores(&serde_json::json!({})).is_none());
+        let report = serde_json::json!({"objects": {"v_rand": 0.97, "v_info": 0.98}});
+        assert_eq!(cell_scores(&report).map(|s| s.v_info), Some(0.98));
     }
 
     #[test]
