@@ -112,6 +112,28 @@ mod tests {
     }
 
     #[test]
+    fn scripts_take_from_each_other_what_is_there() {
+        let folder = crate::workspace::root().expect("the workspace").join("xtask/reference/bench");
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+        let mut found = 0;
+        for entry in std::fs::read_dir(&folder).expect("readable") {
+            let name = entry.expect("an entry").file_name().into_string().expect("a name");
+            let script = text(&name).filter(|_| name.ends_with(".py")).unwrap_or_default();
+            for line in script.lines().filter_map(|l| l.trim().strip_prefix("from ")) {
+                let Some((module, names)) = line.split_once(" import ") else { continue };
+                let Some(other) = text(&format!("{module}.py")) else { continue };
+                for wanted in names.split(',').map(str::trim) {
+                    let starts = [format!("def {wanted}("), format!("class {wanted}("), format!("{wanted} = ")];
+                    let there = other.lines().any(|l| starts.iter().any(|start| l.starts_with(start)));
+                    assert!(there, "{name}: {module}.py has no {wanted}");
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 0, "no script imports from another: this looks for nothing");
+    }
+
+    #[test]
     fn a_change_of_requirements_changes_the_stamp() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("requirements.txt");

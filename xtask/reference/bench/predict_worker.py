@@ -4,13 +4,11 @@
 The same weights, tiles and overlap as ours, blended under the same Gaussian (an eighth of the tile). FOLDER holds our weights and what we
 made of the image; the first pass is compared with that (blends differ where tiles lie differently, so the mean difference is limited).
 
-Protocol as in torch_step.py; the loss is the mean probability.
+The protocol is that of worker.py; the loss is the mean probability.
 """
 
 import argparse
-import json
 import pathlib
-import re
 import sys
 import time
 
@@ -18,26 +16,14 @@ import monai
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
+from networks import UNet
 from safetensors.torch import load_file
-from torch_step import UNet, answer
-
-# Where a name of ours stands in the network of torch_step.py.
-NAMES = [
-    (r"^inc\.double_conv\.", "inc."),
-    (r"^down(\d)\.maxpool_conv\.1\.double_conv\.", lambda m: f"down.{int(m[1]) - 1}."),
-    (r"^up(\d)\.conv\.double_conv\.", lambda m: f"up.{int(m[1]) - 1}."),
-    (r"^outc\.conv\.", "head."),
-]
+from worker import answer
 
 
 def load(folder, base, layout):
-    state = {}
-    for name, tensor in load_file(folder / "weights.safetensors").items():
-        for pattern, place in NAMES:
-            name = re.sub(pattern, place, name)
-        state[name] = tensor
-    net = UNet(base)
-    missing, unexpected = net.load_state_dict(state, strict=False)
+    net = UNet("tutorial", base)
+    missing, unexpected = net.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
     if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
         sys.exit(f"weights of another network: {missing} missing, {unexpected} unexpected")
     return net.eval().to(memory_format=layout)
