@@ -60,27 +60,30 @@ fn relight(
     let noise = if noise { c.noise * rng.random::<f32>() } else { 0.0 };
     let inverted = gamma && c.gamma_inverted > 0.0 && rng.random::<f32>() < c.gamma_inverted;
     let key = if noise > 0.0 { [rng.next_u32(), rng.next_u32()] } else { [0; 2] };
-    let Some(Range { low, high, used }) = Range::of(kernels, values, source) else {
+    let Some(Range { low, high, top, used }) = Range::of(kernels, values, source) else {
         return;
     };
     let scale = 1.0 / (high - low);
     let mean = if contrast { (kernels.mean(values) as f32 - low) * scale } else { 0.0 };
     // ((v − low)·scale − mean)·factor + mean + shift
     let (gain, offset) = (scale * factor, (1.0 - factor) * mean + shift * used - low * scale * factor);
-    // Gamma leaves the ends of the range in use where they are: used·(u / used)ᵉ = used¹⁻ᵉ·uᵉ.
-    let stretch = if inverted { 1.0 } else { used.powf(1.0 - exponent) };
+    // Gamma leaves the upper end of what is in use where it is: top·(u / top)ᵉ = top¹⁻ᵉ·uᵉ.
+    let stretch = if inverted { 1.0 } else { top.powf(1.0 - exponent) };
     let (noise, span) = (noise * used / stretch, (high - low) * stretch);
     kernels.retone(values, &Tone { gain, offset, exponent, inverted, noise, key, low, span });
 }
 
-/// The values that an image could have, and the share of them that it uses.
+/// The values that an image could have, none of which is cut off, and the share of them that it uses: whole octaves, so that neighbouring
+/// images are treated alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Range {
     /// What becomes 0.
     low: f32,
     /// What becomes 1.
     high: f32,
-    /// How much of that lies between the image's own values but the most extreme: 1, ½, ¼ …
+    /// Where the image's own values end, but for the most extreme: 1, ½, ¼ …
+    top: f32,
+    /// How much lies between them: as much, or less where they begin far above 0.
     used: f32,
 }
 
@@ -90,7 +93,7 @@ impl Range {
         let range = match source.pixels() {
             Pixels::F32(_) => {
                 let (low, high) = kernels.extent(values)?;
-                Self { low, high, used: 1.0 }
+                Self { low, high, top: 1.0, used: 1.0 }
             }
             Pixels::U8(v) => Self::in_use(v, source.max_value()),
             Pixels::U16(v) => Self::in_use(v, source.max_value()),
@@ -98,22 +101,20 @@ impl Range {
         (range.low < range.high).then_some(range)
     }
 
-    /// From 0, or from where the values begin if that is far above 0; `most` is the largest that there can be.
+    /// From 0 to `most`, the largest that there can be.
     fn in_use<T: Copy + Into<f32>>(values: &[T], most: f32) -> Self {
         // An odd step, lest the same columns be looked at in each row.
         let step = (values.len() / LOOKED_AT).max(1) | 1;
         let mut seen: Vec<f32> = values.iter().step_by(step).map(|&v| v.into()).collect();
         if seen.is_empty() {
-            return Self { low: 0.0, high: most, used: 1.0 };
+            return Self { low: 0.0, high: most, top: 1.0, used: 1.0 };
         }
         let beyond = (BEYOND * seen.len() as f32) as usize;
         let last = seen.len() - 1 - beyond;
         let highest = *seen.select_nth_unstable_by(last, f32::total_cmp).1;
         let lowest = *seen.select_nth_unstable_by(beyond, f32::total_cmp).1;
-        let low = if lowest > highest - lowest { lowest } else { 0.0 };
-        // Whole octaves, so that neighbouring images are treated alike.
-        let share = ((highest - low).max(1.0) / (most - low).max(1.0)).clamp(f32::MIN_POSITIVE, 1.0);
-        Self { low, high: most, used: 2f32.powi(share.log2().ceil() as i32) }
+        let octaves = |span: f32| 2f32.powi((span.max(1.0) / most).log2().ceil() as i32);
+        Self { low: 0.0, high: most, top: octaves(highest), used: octaves(highest - lowest) }
     }
 }
 
@@ -146,13 +147,13 @@ mod tests {
             Range::of(Kernels::detect(), &image.to_f32(), &image).unwrap()
         };
         let ramp = |low: u16, high: u16| (0..2000u32).map(move |i| low + (u32::from(high - low) * i / 1999) as u16);
-        let all = Range { low: 0.0, high: 65535.0, used: 1.0 };
+        let all = Range { low: 0.0, high: 65535.0, top: 1.0, used: 1.0 };
         assert_eq!(range(ramp(0, 65535).collect()), all);
         // Twelve bits of sixteen; one hot pixel in two thousand changes nothing, and a camera's offset is not in use.
-        assert_eq!(range(ramp(100, 4000).collect()), Range { used: 1.0 / 16.0, ..all });
-        assert_eq!(range(ramp(100, 4000).chain([65535]).collect()), Range { used: 1.0 / 16.0, ..all });
-        let above = range(ramp(30_000, 34_000).collect());
-        assert!(above.low > 29_990.0 && above.low < 30_020.0 && above.used == 1.0 / 8.0, "{above:?}");
+        let twelve = Range { top: 1.0 / 16.0, used: 1.0 / 16.0, ..all };
+        assert_eq!(range(ramp(100, 4000).collect()), twelve);
+        assert_eq!(range(ramp(100, 4000).chain([65535]).collect()), twelve);
+        assert_eq!(range(ramp(30_000, 34_000).collect()), Range { used: 1.0 / 16.0, ..all });
         // As bright by 8 bits as by 16 that hold the same in their lowest 8: relit alike.
         let c = AugmentConfig {
             intensity_probability: 1.0,
@@ -173,6 +174,30 @@ mod tests {
             // But where 8 bits are at their end and 16 are not.
             for (a, b) in relit(&full).into_iter().zip(relit(&dim)) {
                 assert!((a - b).abs() < 1.5 || a == 255.0 && b > 255.0, "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_rare_is_not_cut_off() {
+        // One dark pixel in four thousand on a bright ground, one bright one on a dim one: both stay the most extreme by far.
+        let c = AugmentConfig {
+            intensity_probability: 1.0,
+            brightness: 0.05,
+            contrast: 0.2,
+            gamma: 0.2,
+            ..Default::default()
+        };
+        let ground = |low: u16, odd: u16| (0..4000).map(move |i| if i == 1234 { odd } else { low + i % 40 }).collect();
+        for (values, is_beyond) in [
+            (ground(40_000, 5_000), (|odd, ground| odd < ground - 10_000.0) as fn(f32, f32) -> bool),
+            (ground(100, 60_000), |odd, ground| odd > ground + 10_000.0),
+        ] {
+            let image = Image::new(4000, 1, 1, Pixels::U16(values)).unwrap();
+            for i in 0..20 {
+                let (mut values, mut r) = (image.to_f32(), rng(8, 0, i, Purpose::Augment));
+                apply(&c, Kernels::detect(), &mut values, Dims::new(1, 1, 4000, 1), &image, &mut r).unwrap();
+                assert!(is_beyond(values[1234], values[0]), "{} beside {}", values[1234], values[0]);
             }
         }
     }
