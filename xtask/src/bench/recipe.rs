@@ -1,6 +1,6 @@
 //! Quality against time: `unet train` as it plans, on the real slices, for several budgets, seeds and splits. Takes the arguments; prints a
 //! table of means over seeds with their spread, and writes every run as JSON with a plot beside it. Runs that the file has already are not
-//! made again, so that those of an hour can be collected over days.
+//! made again, so that those of an hour can be collected over days: where the plan or the kernels have changed, start a new file.
 
 use super::cases::choose;
 use super::machine::Machine;

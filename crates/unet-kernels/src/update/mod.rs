@@ -2,7 +2,8 @@
 //!
 //! Takes a parameter, its gradient and its state as slices of equal length; yields the parameter and the state after the step,
 //! in place. Each value depends on its own index alone, and the arithmetic is the same on every tier (no fused multiply-add),
-//! so that the bits are too; but for [`Muon`], whose matrix products run as fast as the tier can. Constants that PyTorch computes in f64 are computed in f64 here.
+//! so that the bits are too; but for [`Muon`], whose matrix products run as fast as the tier can. Constants that PyTorch computes
+//! in f64 are computed in f64 here.
 
 mod adam;
 mod elementwise;

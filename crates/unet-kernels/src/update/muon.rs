@@ -67,7 +67,7 @@ impl Kernels {
     /// The matrix that brings the singular values of `x`, which is wider than high, near to 1: the product of all iterations' polynomials.
     fn polynomials(&self, x: View<'_>) -> Square {
         let mut g = self.symmetric_product(x, x.turned());
-        let mut all = None;
+        let mut all: Option<Square> = None;
         for left in (0..ITERATIONS).rev() {
             let squared = self.symmetric_product(g.view(), g.view());
             let p = g.polynomial(COEFFICIENTS, squared);
@@ -77,7 +77,7 @@ impl Kernels {
             }
             all = Some(match all {
                 None => p,
-                Some(q) => self.symmetric_product(p.view(), Square::view(&q)),
+                Some(q) => self.symmetric_product(p.view(), q.view()),
             });
         }
         all.unwrap_or(g)

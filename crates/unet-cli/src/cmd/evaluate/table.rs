@@ -98,7 +98,7 @@ fn objects(section: &ObjectSection) -> String {
             ),
         ),
         ("adapted Rand error", score(section.adapted_rand_error)),
-        ("as ISBI 2012's", format!("V_rand {}, V_info {}", score(section.v_rand), score(section.v_info))),
+        ("V_rand of objects", format!("{}, V_info {}", score(section.v_rand), score(section.v_info))),
     ];
     rows.map(|(name, value)| format!("{name:<20}{value}")).join("\n") + "\n"
 }
