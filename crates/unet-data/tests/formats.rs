@@ -65,6 +65,32 @@ fn labels_take_16_bits_where_they_fit_and_32_where_one_does_not() {
     }
 }
 
+/// Guards against stacks that only their first pages can be opened of: ImageJ and tifffile want all pages alike.
+#[test]
+fn a_slice_of_very_many_labels_makes_the_whole_stack_32_bits() {
+    let dir = tempdir().expect("a folder");
+    let (path, size) = (dir.path().join("labels.tif"), PixelSize { x: 0.5, y: 0.25, unit: "µm".to_owned() });
+    let pages: Vec<Vec<u32>> = [7, 65_535, 70_000, 9]
+        .iter()
+        .map(|&largest| (0..12).map(|i| if i == 5 { largest } else { i }).collect())
+        .collect();
+    let mut writer = codec::TiffWriter::create(&path, 4 * 48).expect("created");
+    pages.iter().for_each(|page| writer.labels(page, (4, 3), Some(&size)).expect("written"));
+    writer.finish().expect("finished");
+    let mut decoder = tiff::decoder::Decoder::new(fs::File::open(&path).expect("a file")).expect("a TIFF");
+    for (i, page) in pages.iter().enumerate() {
+        assert_eq!(decoder.colortype().expect("a type"), tiff::ColorType::Gray(32), "page {i}");
+        let tiff::decoder::DecodingResult::U32(values) = decoder.read_image().expect("pixels") else { panic!("{i}") };
+        assert_eq!(&values, page);
+        assert_eq!(codec::read_page(&path, i).expect("read").pixel_size(), Some(&size));
+        assert_eq!(decoder.more_images(), i < 3);
+        if i < 3 {
+            decoder.next_image().expect("a page");
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1, "no litter");
+}
+
 #[test]
 fn a_dropped_writer_leaves_neither_file_nor_litter() {
     let dir = tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Objects of a probability map that any program made: an image whose largest value is certainty becomes a label image and an archive of
-//! regions for ImageJ.
+//! Objects of probability maps that any program made: an image, or a stack of them, whose largest value is certainty becomes a label image and
+//! an archive of regions for ImageJ.
 //!
 //!     cargo run -p unet-train --example objects -- MAP.tif LABELS.tif [REGIONS.zip]
 
@@ -12,21 +12,24 @@ use unet_train::objects::{Grid, InstanceConfig, Separation, instances, outlines,
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [map, labels, regions @ ..] = args.as_slice() else { return Err("expected MAP.tif LABELS.tif".into()) };
-    let image = codec::read(Path::new(map))?;
-    let (width, height) = (image.width(), image.height());
-    let probability: Vec<f32> = image.to_f32().iter().map(|value| value / image.max_value()).collect();
     // Every connected part counts, however small.
     let config =
         InstanceConfig { separation: Separation::Components, min_area: 1, max_hole: 0, ..InstanceConfig::at(0.5) };
-    let found = instances(&probability, Grid::new(width, height), &config)?;
-    let mut writer = TiffWriter::create(Path::new(labels), 4 * probability.len() as u64)?;
-    writer.labels(&found.labels, (width, height), image.pixel_size())?;
-    writer.finish()?;
-    if let [archive, ..] = regions {
-        let outlines = outlines(&found.labels, Grid::new(width, height))?;
-        let all: Result<Vec<_>, _> = outlines.iter().map(|o| Ok((format!("{:05}", o.id), roi(o, None)?))).collect();
-        std::fs::write(archive, roi_zip(&all.map_err(|e: unet_train::objects::RoiError| e)?)?)?;
+    let (mut writer, mut archive) = (TiffWriter::create(Path::new(labels), std::fs::metadata(map)?.len())?, Vec::new());
+    for slice in 0..codec::page_count(Path::new(map))? {
+        let image = codec::read_page(Path::new(map), slice)?;
+        let size = (image.width(), image.height());
+        let probability: Vec<f32> = image.to_f32().iter().map(|value| value / image.max_value()).collect();
+        let found = instances(&probability, Grid::new(size.0, size.1), &config)?;
+        writer.labels(&found.labels, size, image.pixel_size())?;
+        for outline in outlines(&found.labels, Grid::new(size.0, size.1))? {
+            archive.push((format!("{:04}-{:05}", slice + 1, outline.id), roi(&outline, Some(slice))?));
+        }
+        println!("{map}, slice {}: {} objects", slice + 1, found.count);
     }
-    println!("{map}: {} objects", found.count);
+    writer.finish()?;
+    if let [path, ..] = regions {
+        std::fs::write(path, roi_zip(&archive)?)?;
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@
 // `read` compares, and ends with status 1 at the first difference:
 //   OBJECTS   what `unet predict --save instances` wrote: for every NAME_rois.zip as many regions as NAME_objects.csv has rows, each with the
 //             row's box and place in the stack, and around as many pixels of NAME_instances.tif as the row says; the image's pixel size and unit
-//   LABELS32  the label image of the dots, which are more than 16 bits count
+//   LABELS32  the label stack of the dots, of whose second slice there are more than 16 bits count
 //   SHAPES    the folder of `make`; MASKS what `unet` makes of its shapes, as PNG: pixel for pixel what ImageJ fills
 //
 // The ROI Manager itself needs a window. Regions are decoded by ij.io.RoiDecoder, entry by entry, as RoiManager.openZip does.
@@ -49,7 +49,7 @@ import java.util.zip.ZipOutputStream;
 public class ImageJOracle {
     static final double PIXEL = 0.25;
     static final String UNIT = "micron";
-    static final int DOTS = 260;
+    static final int DOTS = 260, FEW = 5;
 
     public static void main(String[] args) throws Exception {
         switch (args[0]) {
@@ -89,7 +89,10 @@ public class ImageJOracle {
         save(new ImagePlus("stack", stack), new File(images, "stack.tif"));
         File many = new File(folder, "many");
         many.mkdirs();
-        save(new ImagePlus("dots", dots()), new File(many, "dots.tif"));
+        ImageStack dots = new ImageStack(3 * DOTS, 3 * DOTS);
+        dots.addSlice(dots(FEW));
+        dots.addSlice(dots(DOTS));
+        save(new ImagePlus("dots", dots), new File(many, "dots.tif"));
         File shapes = new File(folder, "shapes"), filled = new File(folder, "filled");
         new File(shapes, "images").mkdirs();
         new File(shapes, "masks").mkdirs();
@@ -118,15 +121,19 @@ public class ImageJOracle {
         return ip;
     }
 
-    /** Single pixels, three apart: more of them than 16 bits count. */
-    static ImageProcessor dots() {
+    /** Single pixels, three apart, in so many rows: with all rows more of them than 16 bits count. */
+    static ImageProcessor dots(int rows) {
         ImageProcessor ip = new ByteProcessor(3 * DOTS, 3 * DOTS);
         for (int y = 0; y < 3 * DOTS; y++) {
             for (int x = 0; x < 3 * DOTS; x++) {
-                ip.set(x, y, x % 3 == 1 && y % 3 == 1 ? 255 : 0);
+                ip.set(x, y, isDot(x, y, rows) ? 255 : 0);
             }
         }
         return ip;
+    }
+
+    static boolean isDot(int x, int y, int rows) {
+        return x % 3 == 1 && y % 3 == 1 && y < 3 * rows;
     }
 
     static void save(ImagePlus image, File file) {
@@ -288,17 +295,22 @@ public class ImageJOracle {
         return regions;
     }
 
-    /** The dots, counted row by row. */
+    /** The dots, counted row by row: few in the first slice, in the second so many that both are written in 32 bits. */
     static int check32(File file) {
         ImagePlus image = open(file);
+        expect(image.getStackSize() == 2, file + ": read with " + image.getStackSize() + " slices");
         expect(image.getBitDepth() == 32, file + ": read with " + image.getBitDepth() + " bits");
         checkCalibration(image, file);
-        ImageProcessor ip = image.getProcessor();
         int label = 0;
-        for (int y = 0; y < 3 * DOTS; y++) {
-            for (int x = 0; x < 3 * DOTS; x++) {
-                int expected = x % 3 == 1 && y % 3 == 1 ? ++label : 0;
-                expect(ip.getf(x, y) == expected, file + ": (" + x + ", " + y + ") is " + ip.getf(x, y) + ", not " + expected);
+        for (int slice = 1; slice <= 2; slice++) {
+            ImageProcessor ip = image.getStack().getProcessor(slice);
+            label = 0;
+            for (int y = 0; y < 3 * DOTS; y++) {
+                for (int x = 0; x < 3 * DOTS; x++) {
+                    int expected = isDot(x, y, slice == 1 ? FEW : DOTS) ? ++label : 0;
+                    expect(ip.getf(x, y) == expected,
+                        file + ", slice " + slice + ": (" + x + ", " + y + ") is " + ip.getf(x, y) + ", not " + expected);
+                }
             }
         }
         return label;

@@ -59,6 +59,11 @@ impl Temporary {
         std::sync::Arc::clone(&self.file)
     }
 
+    /// Where it lies now.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The path this will have.
     pub(super) fn target(&self) -> &Path {
         &self.target

@@ -38,6 +38,9 @@ pub struct TiffWriter {
     encoder: Encoder,
     temporary: Temporary,
     pages: usize,
+    expected_bytes: u64,
+    /// Whether labels are written in 32 bits.
+    wide: bool,
 }
 
 impl std::fmt::Debug for TiffWriter {
@@ -61,7 +64,7 @@ impl TiffWriter {
             TiffEncoder::new_big(file).map(|e| Encoder::Big(e.with_compression(compression)))
         };
         let encoder = encoder.map_err(|e| write_error(path, e))?;
-        Ok(Self { encoder, temporary, pages: 0 })
+        Ok(Self { encoder, temporary, pages: 0, expected_bytes, wide: false })
     }
 
     /// Appends one page of 1 or 3 channels.
@@ -78,7 +81,8 @@ impl TiffWriter {
         Ok(())
     }
 
-    /// Appends a page of labels, row-major, `width` by `height`: in 16 bits where all fit, in 32-bit integers where one does not.
+    /// Appends a page of labels, row-major, `width` by `height`: in 16 bits as long as all fit, of all pages, for programs open a stack
+    /// only where its pages are alike. With the first that does not fit, all become 32-bit integers, those before it too.
     ///
     /// # Errors
     /// [`DataError::Buffer`] where the labels do not cover the page, [`DataError::Io`] where writing fails.
@@ -88,18 +92,48 @@ impl TiffWriter {
         (width, height): (usize, usize),
         pixel_size: Option<&PixelSize>,
     ) -> Result<(), DataError> {
-        if let Some(narrow) = labels.iter().map(|&label| u16::try_from(label).ok()).collect::<Option<Vec<u16>>>() {
-            let image = Image::new(width, height, 1, Pixels::U16(narrow))?;
-            return self.page(&image.with_pixel_size(pixel_size.cloned()));
-        }
         let expected = width.saturating_mul(height);
         if labels.len() != expected || expected == 0 {
             return Err(DataError::Buffer { width, height, channels: 1, expected, found: labels.len() });
         }
+        let narrow = || labels.iter().map(|&label| u16::try_from(label).ok()).collect::<Option<Vec<u16>>>();
+        if let Some(narrow) = (!self.wide).then(narrow).flatten() {
+            let image = Image::new(width, height, 1, Pixels::U16(narrow))?;
+            return self.page(&image.with_pixel_size(pixel_size.cloned()));
+        }
+        if !self.wide && self.pages > 0 {
+            self.widen()?;
+        }
+        self.wide = true;
+        self.wide_labels(labels, (width, height), pixel_size)
+    }
+
+    /// Writes what is there once more, in 32 bits.
+    fn widen(&mut self) -> Result<(), DataError> {
+        let mut wider = Self::create(self.temporary.target(), 2 * self.expected_bytes)?;
+        for page in 0..self.pages {
+            let image = super::read_page(self.temporary.path(), page)?;
+            let labels: Vec<u32> = match image.pixels() {
+                Pixels::U8(values) => values.iter().map(|&v| v.into()).collect(),
+                Pixels::U16(values) => values.iter().map(|&v| v.into()).collect(),
+                Pixels::F32(values) => values.iter().map(|&v| v as u32).collect(),
+            };
+            wider.wide_labels(&labels, (image.width(), image.height()), image.pixel_size())?;
+        }
+        *self = wider;
+        Ok(())
+    }
+
+    fn wide_labels(
+        &mut self,
+        labels: &[u32],
+        size: (usize, usize),
+        pixel_size: Option<&PixelSize>,
+    ) -> Result<(), DataError> {
         let path = self.temporary.target();
         match &mut self.encoder {
-            Encoder::Classic(e) => write_labels(e, path, labels, (width, height), pixel_size)?,
-            Encoder::Big(e) => write_labels(e, path, labels, (width, height), pixel_size)?,
+            Encoder::Classic(e) => write_labels(e, path, labels, size, pixel_size)?,
+            Encoder::Big(e) => write_labels(e, path, labels, size, pixel_size)?,
         }
         self.pages += 1;
         Ok(())
