@@ -147,6 +147,23 @@ fn decoded_images_are_kept_within_the_budget() {
 }
 
 #[test]
+fn images_loaded_beforehand_are_not_loaded_again() {
+    let loads = |cache_bytes| {
+        let data = Counted::new(6);
+        let config = LoaderConfig { cache_bytes, threads: 1, ..LoaderConfig::default() };
+        let loader = Loader::new(Arc::<Counted>::clone(&data), (0..6).collect(), config).unwrap();
+        loader.preload().unwrap();
+        let before = data.loads.load(Ordering::Relaxed);
+        assert!(loader.cached_bytes() <= cache_bytes);
+        drop(all(&loader, 0));
+        (before, data.loads.load(Ordering::Relaxed) - before)
+    };
+    assert_eq!(loads(1 << 20), (6, 0), "all fit");
+    assert_eq!(loads(2 * 240), (3, 4), "two fit, which the third shows");
+    assert_eq!(loads(0), (1, 6), "none fits");
+}
+
+#[test]
 fn no_more_is_prepared_than_the_window_allows() {
     let data = Counted::new(100);
     let config = LoaderConfig { prefetch: 3, cache_bytes: 0, threads: 2, ..LoaderConfig::default() };

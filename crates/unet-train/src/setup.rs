@@ -32,21 +32,27 @@ impl Setup {
         dataset: &Arc<dyn Dataset>,
         normalization: Option<Normalization>,
     ) -> Result<Self, TrainError> {
-        if config.data.multi_label != dataset.classes().is_layered() {
-            let expected = format!("{}, as the masks of {} are", dataset.classes().is_layered(), dataset.name());
-            return Err(TrainError::config("data.multi_label", config.data.multi_label, expected));
-        }
-        let split = config.data.val.split_of(dataset.as_ref())?;
+        let split = split(config, dataset.as_ref())?;
         let normalization = match normalization {
             Some(known) => known,
             None => config.data.normalization.fit(dataset.as_ref(), &split.train)?,
         };
-        check_sizes(config, dataset.as_ref(), &split)?;
         let margin = geometry::margin(&config.model.network(1, 1));
         let loader_config = LoaderConfig { normalization: normalization.clone(), margin, ..config.loader() };
         let loader = Arc::new(Loader::new(Arc::clone(dataset), split.train.clone(), loader_config)?);
         Ok(Self { split, normalization, loader })
     }
+}
+
+/// Which images train and which validate, if the configuration goes with the data.
+pub(crate) fn split(config: &RunConfig, dataset: &dyn Dataset) -> Result<Split, TrainError> {
+    if config.data.multi_label != dataset.classes().is_layered() {
+        let expected = format!("{}, as the masks of {} are", dataset.classes().is_layered(), dataset.name());
+        return Err(TrainError::config("data.multi_label", config.data.multi_label, expected));
+    }
+    let split = config.data.val.split_of(dataset)?;
+    check_sizes(config, dataset, &split)?;
+    Ok(split)
 }
 
 /// What computes, and the plan of what.

@@ -20,6 +20,8 @@ struct Drawn {
     classes: ClassTable,
     /// A value of 255 in every so many pixels; 0 for none.
     hot: usize,
+    /// What loading an image takes, as from a slow disk.
+    slow: Duration,
     class: fn(usize, usize, usize) -> u8,
 }
 
@@ -27,7 +29,7 @@ impl Drawn {
     fn new(size: (usize, usize), classes: u32, class: fn(usize, usize, usize) -> u8) -> Self {
         let values: Vec<u32> = (0..classes).collect();
         let classes = ClassTable::from_values(&values).unwrap();
-        Self { size, images: 10, stack: false, channels: 1, classes, hot: 0, class }
+        Self { size, images: 10, stack: false, channels: 1, classes, hot: 0, slow: Duration::ZERO, class }
     }
 
     fn plan(self, given: &str) -> Plan {
@@ -64,6 +66,7 @@ impl Dataset for Drawn {
         &self.classes
     }
     fn load(&self, index: usize) -> Result<Sample, DataError> {
+        std::thread::sleep(self.slow);
         let (w, h) = self.size;
         let labels: Vec<u8> = (0..w * h).map(|i| (self.class)(index, i % w, i / w)).collect();
         let noise = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7) as u8 % 16;
@@ -225,6 +228,20 @@ fn more_time_makes_more_steps() {
     };
     // Forty times the time: even on a machine that is busy at one moment and idle at the next.
     assert!(steps(400) > 2 * steps(10));
+}
+
+/// Guards against steps that are taken for as slow as the first ones, which wait for images that a run loads only once.
+#[test]
+fn slow_files_are_waited_for_once_not_at_every_step() {
+    let steps = |seconds| {
+        let given = "model.width = 2\nmodel.depth = 2\ndata.patch = 32\ntrain.batch_size = 2\n";
+        let slow = Drawn { slow: Duration::from_millis(200), ..Drawn::new((64, 64), 2, membranes) };
+        let c = slow.within(Duration::from_secs(seconds), None, given).unwrap().config;
+        c.train.epochs * c.data.samples_per_epoch as u64 / 2
+    };
+    // With two loads a step, on up to 16 cores, 30 s would have room for at most 1200 steps.
+    assert!(steps(30) > 2000, "{}", steps(30));
+    assert!(steps(1) <= 30, "images that are not even loaded once are waited for: {}", steps(1));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use self::shared::{Draw, Shared, check_equal_sizes, places, shares};
@@ -189,6 +190,23 @@ impl Loader {
     /// Batches of an epoch.
     pub fn batches_per_epoch(&self) -> usize {
         self.samples_per_epoch().div_ceil(self.shared.config.batch_size)
+    }
+
+    /// Decodes samples into the cache before a batch asks for them, on the loader's threads, until all are there or one has no room.
+    ///
+    /// # Errors
+    /// The first that a sample's decoding gives.
+    pub fn preload(&self) -> Result<(), DataError> {
+        let (shared, full) = (&self.shared, AtomicBool::new(false));
+        self.pool.install(|| {
+            (0..shared.indices.len()).into_par_iter().try_for_each(|position| {
+                if !full.load(Ordering::Relaxed) {
+                    shared.sample(position)?;
+                    full.fetch_or(shared.cache[position].get().is_none(), Ordering::Relaxed);
+                }
+                Ok(())
+            })
+        })
     }
 
     /// The batches of epoch `epoch`.

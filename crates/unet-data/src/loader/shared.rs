@@ -109,7 +109,7 @@ impl Shared {
     }
 
     /// The decoded sample, from the cache where it fits.
-    fn sample(&self, position: usize) -> Result<Arc<Cached>, DataError> {
+    pub(super) fn sample(&self, position: usize) -> Result<Arc<Cached>, DataError> {
         if let Some(sample) = self.cache[position].get() {
             return Ok(Arc::clone(sample));
         }

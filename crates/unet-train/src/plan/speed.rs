@@ -1,28 +1,20 @@
 //! How wide the network is and how many steps it gets: from a few timed steps, the time that is left, and the memory there is.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use unet_data::{Dataset, Normalization};
-use unet_kernels::Kernels;
-use unet_model::ModelError;
+use unet_data::Dataset;
 
 use super::Draft;
 use super::rules::Facts;
+use super::watch::{Pace, Watch};
 use crate::TrainError;
 use crate::config::RunConfig;
-use crate::device::compute_pool;
 use crate::memory;
-use crate::setup::Setup;
-use crate::step::Learner;
 
 /// Widths, and the steps below which a narrower network is the better one.
 const WIDTHS: [(usize, f64); 3] = [(16, 0.0), (32, 700.0), (64, 6000.0)];
 /// A network twice as wide takes so many times as long.
 const TWICE_AS_WIDE: f64 = 2.8;
-/// Steps that are timed, after one that is not: the least, the most, and in between as many as this share of the time has room for.
-const TIMED: (usize, usize) = (3, 40);
-const TIMING: f64 = 0.012;
 /// A validated pixel's time as a share of a trained one's.
 const VALIDATING: f64 = 0.45;
 /// Seconds to score a megapixel.
@@ -51,9 +43,8 @@ pub(super) fn fit<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>
     draft.config.data.samples_per_epoch = STEPS_PER_EPOCH * draft.config.train.batch_size;
     draft.config = (draft.given)(draft.config.clone())?;
     let timed = draft.allows(|c| c.train.epochs = u64::MAX / 2, |c| c.train.epochs)?;
-    let enough = TIMING * facts.means.budget.as_secs_f64();
-    let mut watch = Watch { dataset, enough, normalization: None };
-    let seconds = match timed {
+    let mut watch = Watch::new(dataset, facts.means.budget.as_secs_f64());
+    let pace = match timed {
         true => Some(width(facts, &mut watch, draft)?),
         false => {
             let (wanted, why) = (draft.config.clone(), "as wide as trains in minutes".to_owned());
@@ -62,43 +53,42 @@ pub(super) fn fit<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>
         }
     };
     reduce(dataset, facts, draft)?;
-    steps(dataset, facts, draft, seconds)
+    steps(dataset, facts, draft, pace)
 }
 
-/// The widest network that gets enough steps, and the seconds that one of its steps takes.
+/// The widest network that gets enough steps, and how fast that one is.
 fn width<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     facts: &Facts<'_>,
     watch: &mut Watch<'_>,
     draft: &mut Draft<G>,
-) -> Result<f64, E> {
+) -> Result<Pace, E> {
     if !draft.allows(|c| c.model.width += 1, |c| c.model.width)? {
-        let seconds = watch.step(&draft.config)?;
+        let pace = watch.pace(&draft.config)?;
         let why = "as you asked".to_owned();
         draft.propose("width", draft.config.clone(), |c| c.model.width.to_string(), why)?;
-        return Ok(seconds);
+        return Ok(pace);
     }
-    let mut chosen: Option<(usize, f64)> = None;
-    for (width, least) in WIDTHS {
+    let mut config = draft.config.clone();
+    config.model.width = WIDTHS[0].0;
+    let mut pace = watch.pace(&config)?;
+    let mut chosen = config;
+    for (width, least) in &WIDTHS[1..] {
         // What is far too slow is not even timed.
-        let expected = chosen.map_or(0.0, |(_, s)| s * TWICE_AS_WIDE);
-        if facts.means.left().as_secs_f64() < 0.8 * least * expected {
+        if facts.means.left().as_secs_f64() < 0.8 * least * TWICE_AS_WIDE * pace.step {
             break;
         }
-        let mut config = draft.config.clone();
-        config.model.width = width;
-        let seconds = watch.step(&config)?;
-        if chosen.is_some() && facts.means.left().as_secs_f64() < least * seconds {
+        let mut wider = draft.config.clone();
+        wider.model.width = *width;
+        let slower = watch.pace(&wider)?;
+        if facts.means.left().as_secs_f64() < least * slower.step {
             break;
         }
-        chosen = Some((width, seconds));
+        (chosen, pace) = (wider, slower);
     }
-    let (width, seconds) = chosen.unwrap_or((WIDTHS[0].0, f64::MAX));
-    let mut wanted = draft.config.clone();
-    wanted.model.width = width;
-    let steps = facts.means.left().as_secs_f64() / seconds;
-    let why = format!("{:.0} ms a step here: about {} of them in the time", 1e3 * seconds, rounded(steps));
-    draft.propose("width", wanted, |c| c.model.width.to_string(), why)?;
-    Ok(seconds)
+    let steps = facts.means.left().as_secs_f64() / pace.step;
+    let why = format!("{:.0} ms a step here: about {} of them in the time", 1e3 * pace.step, rounded(steps));
+    draft.propose("width", chosen, |c| c.model.width.to_string(), why)?;
+    Ok(pace)
 }
 
 /// A step towards a smaller run; `false` where there is none left.
@@ -173,11 +163,11 @@ fn steps<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     dataset: &Arc<dyn Dataset>,
     facts: &Facts<'_>,
     draft: &mut Draft<G>,
-    seconds: Option<f64>,
+    pace: Option<Pace>,
 ) -> Result<(), E> {
     let mut wanted = draft.config.clone();
-    let why = match seconds {
-        Some(seconds) => within(dataset, facts, &mut wanted, seconds)?,
+    let why = match pace {
+        Some(pace) => within(dataset, facts, &mut wanted, pace)?,
         None => "as you asked".to_owned(),
     };
     draft.propose("steps", wanted, steps_words, why)?;
@@ -223,31 +213,59 @@ fn pixels(dataset: &Arc<dyn Dataset>, indices: &[usize]) -> Result<f64, TrainErr
 }
 
 /// Fills the time that is left with steps, and as many validations as its share allows.
-fn within(
-    dataset: &Arc<dyn Dataset>,
-    facts: &Facts<'_>,
-    c: &mut RunConfig,
-    seconds: f64,
-) -> Result<String, TrainError> {
+fn within(dataset: &Arc<dyn Dataset>, facts: &Facts<'_>, c: &mut RunConfig, pace: Pace) -> Result<String, TrainError> {
     let split = c.data.val.split_of(dataset.as_ref())?;
+    let train = pixels(dataset, &split.train)?;
     let patch = match c.data.patch {
-        0 => pixels(dataset, &split.train)? / split.train.len().max(1) as f64,
+        0 => train / split.train.len().max(1) as f64,
         side => (side * side) as f64,
     };
     let held_out = pixels(dataset, &split.val)?;
-    let recalibration = VALIDATING * RECALIBRATED as f64 * seconds;
-    let validation = VALIDATING * seconds * held_out / (patch * c.train.batch_size as f64)
+    let recalibration = VALIDATING * RECALIBRATED as f64 * pace.step;
+    let validation = VALIDATING * pace.step * held_out / (patch * c.train.batch_size as f64)
         + SCORING * held_out / 1e6
-        + recalibration;
+        + recalibration
+        // Not on all cores, as the images come one by one.
+        + 2.0 * pace.load * split.val.len() as f64;
     let budget = facts.means.budget.as_secs_f64();
-    // What starting and saving take.
-    let left = 0.98 * facts.means.left().as_secs_f64() - 0.3;
+    // What starting and saving take: all images are looked at, those that train once more.
+    let starting = 0.3 + pace.load * (dataset.len() + split.train.len()) as f64;
+    let left = (0.98 * facts.means.left().as_secs_f64() - starting).max(0.0);
     let epochs = (VALIDATIONS * left / validation.max(1e-6)).floor().clamp(1.0, MOST_EPOCHS);
-    let steps = ((left - epochs * validation) / seconds).max(LEAST_STEPS);
+    let loading = Loading::of(c, pace, split.train.len());
+    let steps = loading.steps_in(left - epochs * validation).max(LEAST_STEPS);
     let per_epoch = (steps / epochs / c.train.accumulate.max(1) as f64).floor().max(1.0);
     c.train.epochs = epochs as u64;
     c.data.samples_per_epoch = per_epoch as usize * c.train.accumulate * c.train.batch_size;
     Ok(format!("as many as {} has room for", time(budget)))
+}
+
+/// Steps with the loading of what they draw: an image that has room in the cache once, any other at each draw.
+struct Loading {
+    /// Seconds of a step with images that are in the cache as far as they have room there.
+    step: f64,
+    /// Seconds to fill the cache.
+    cache: f64,
+    /// Seconds of a step all of whose images are drawn for the first time.
+    first: f64,
+}
+
+impl Loading {
+    fn of(c: &RunConfig, pace: Pace, images: usize) -> Self {
+        let cache = c.data.cache_mib.saturating_mul(1 << 20) as f64;
+        let share = (cache / (pace.bytes * images as f64).max(1.0)).min(1.0);
+        let batch = pace.load * c.train.batch_size as f64;
+        Self {
+            step: pace.step + (1.0 - share) * batch,
+            cache: share * pace.load * images as f64,
+            first: pace.step + batch,
+        }
+    }
+
+    /// Steps that so many seconds have room for: before all images have been drawn each is a first one.
+    fn steps_in(&self, seconds: f64) -> f64 {
+        ((seconds - self.cache) / self.step).max(seconds / self.first)
+    }
 }
 
 fn steps_words(c: &RunConfig) -> String {
@@ -258,43 +276,6 @@ fn steps_words(c: &RunConfig) -> String {
 /// Steps of an epoch that draws a set number of samples.
 fn per_epoch(c: &RunConfig) -> usize {
     c.data.samples_per_epoch.div_ceil(c.train.batch_size * c.train.accumulate.max(1))
-}
-
-/// Times steps.
-struct Watch<'a> {
-    dataset: &'a Arc<dyn Dataset>,
-    /// Seconds of steps that suffice.
-    enough: f64,
-    /// Found once: it takes a look at every image.
-    normalization: Option<Normalization>,
-}
-
-impl Watch<'_> {
-    /// Seconds that a batch of this configuration takes, loading included: the median of several, after one that warms up.
-    fn step(&mut self, config: &RunConfig) -> Result<f64, TrainError> {
-        let mut config = config.clone();
-        config.data.samples_per_epoch = (1 + TIMED.1) * config.train.batch_size;
-        let setup = Setup::new(&config, self.dataset, self.normalization.take())?;
-        self.normalization = Some(setup.normalization.clone());
-        let kernels = Kernels::from_env().map_err(ModelError::from)?;
-        let (channels, classes) = (self.dataset.channels(), self.dataset.classes().len());
-        let mut learner = Learner::new(kernels, &config, channels, classes, 1 + TIMED.1 as u64)?;
-        let pool = compute_pool(config.train.threads)?;
-        let (mut times, mut last) = (Vec::new(), Instant::now());
-        for (i, batch) in setup.loader.epoch(0).enumerate() {
-            let batch = batch?;
-            pool.install(|| learner.step(&batch))?;
-            if i > 0 {
-                times.push(last.elapsed().as_secs_f64());
-            }
-            last = Instant::now();
-            if times.len() >= TIMED.0 && times.iter().sum::<f64>() >= self.enough {
-                break;
-            }
-        }
-        times.sort_by(f64::total_cmp);
-        Ok(times[times.len() / 2].max(1e-6))
-    }
 }
 
 /// Two significant digits.
@@ -309,5 +290,23 @@ fn time(seconds: f64) -> String {
         s if s >= 3600.0 => format!("{} h", super::rules::short(s / 3600.0).trim_end_matches(".0")),
         s if s >= 60.0 => format!("{} min", super::rules::short(s / 60.0).trim_end_matches(".0")),
         s => format!("{} s", super::rules::short(s).trim_end_matches(".0")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_waited_for_once_where_the_cache_has_room() {
+        let mut c = RunConfig::recipe("auto").expect("built in");
+        (c.train.batch_size, c.data.cache_mib) = (2, 1);
+        let pace = Pace { step: 0.1, load: 1.0, bytes: f64::from(1 << 18) };
+        // Four images fit the mebibyte: 10 s are 4 to load and 6 for steps.
+        assert_eq!(Loading::of(&c, pace, 4).steps_in(10.0).round(), 60.0);
+        // Of eight, half is loaded at every draw: 4 s for the others, then 0.1 + 2 · ½ s a step.
+        assert_eq!(Loading::of(&c, pace, 8).steps_in(15.0).round(), 10.0);
+        // In too short a time for all images, each step waits for two.
+        assert_eq!(Loading::of(&c, pace, 4).steps_in(2.1).round(), 1.0);
     }
 }

@@ -1,8 +1,8 @@
 //! [`Synthetic`]: a built-in stack that looks like serial-section electron microscopy of nerve tissue, with exact masks.
 //!
 //! Cells fill the plane and wander slowly from slice to slice; their membranes are the mask. Organelles, texture, noise, uneven
-//! light and obliquely cut membranes make it a task that no threshold solves. Everything follows from the seed, and a slice is
-//! computed when it is loaded. Masks follow the ISBI-2012 convention: 255 inside cells, 0 on membranes.
+//! light and obliquely cut membranes make it a task that no threshold solves. Everything follows from the seed; a slice is
+//! drawn when it is first loaded, and kept where the stack is small. Masks follow the ISBI-2012 convention: 255 inside cells, 0 on membranes.
 
 mod noise;
 mod organelles;
@@ -10,11 +10,15 @@ mod render;
 mod tissue;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use self::render::render;
 use self::tissue::Tissue;
 use super::{Dataset, out_of_range};
 use crate::{ClassTable, DataError, Sample};
+
+/// Bytes of a stack that is kept once it is drawn.
+const KEPT: usize = 64 << 20;
 
 /// Size and seed of a synthetic stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +46,12 @@ pub struct Synthetic {
     config: SyntheticConfig,
     tissue: Tissue,
     classes: ClassTable,
+    /// Of each slice what was drawn; empty where the stack is too large to be kept.
+    drawn: Vec<OnceLock<Sample>>,
 }
 
 impl Synthetic {
-    /// Lays out the tissue; slices are computed when loaded.
+    /// Lays out the tissue; slices are drawn when they are first loaded.
     ///
     /// # Errors
     /// [`DataError::Config`] for sides outside 16–16384 pixels or no slice.
@@ -59,7 +65,9 @@ impl Synthetic {
             return Err(DataError::config("synthetic slices", config.slices, "1 to 65536"));
         }
         let classes = ClassTable::from_values(&[0, 255])?;
-        Ok(Self { config, tissue: Tissue::grow(&config), classes })
+        let bytes = 2 * config.width * config.height * config.slices;
+        let drawn = (0..if bytes <= KEPT { config.slices } else { 0 }).map(|_| OnceLock::new()).collect();
+        Ok(Self { config, tissue: Tissue::grow(&config), classes, drawn })
     }
 
     /// Size and seed.
@@ -102,8 +110,16 @@ impl Dataset for Synthetic {
 
     fn load(&self, index: usize) -> Result<Sample, DataError> {
         self.size(index)?;
+        let kept = self.drawn.get(index);
+        if let Some(sample) = kept.and_then(OnceLock::get) {
+            return Ok(sample.clone());
+        }
         let (image, mask) = render(&self.config, &self.tissue, index)?;
-        Ok(Sample { id: self.id(index), image, mask: Some(mask) })
+        let sample = Sample { id: self.id(index), image, mask: Some(mask) };
+        if let Some(slot) = kept {
+            let _ = slot.set(sample.clone()); // another thread's is the same
+        }
+        Ok(sample)
     }
 
     fn is_stack(&self) -> bool {
