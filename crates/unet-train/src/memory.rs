@@ -4,7 +4,8 @@
 use unet_data::{Dataset, ValSpec};
 use unet_kernels::{Dims, Kernels};
 use unet_model::backend::cpu::{
-    checkpointed_bytes, inference_bytes, parameter_bytes, resting_bytes, training_bytes, working_bytes,
+    checkpointed_bytes, inference_bytes, parameter_bytes, recalibrated_bytes, resting_bytes, training_bytes,
+    working_bytes,
 };
 use unet_model::geometry;
 use unet_model::params::param_specs;
@@ -13,13 +14,15 @@ use unet_model::{ModelError, UNetConfig};
 use crate::TrainError;
 use crate::config::RunConfig;
 use crate::loss::LossConfig;
-use crate::optim::state_values;
+use crate::optim::{state_values, working_values};
 use crate::predict::{Span, Tiling};
 
 /// Copies of the weights that packing takes: a 3×3 kernel is kept as the 6×6 of its Winograd transform.
 const PACKED_COPIES: u64 = 4;
 /// What the program itself takes: code, threads' stacks, their small buffers.
 const BASE: u64 = 20 << 20;
+/// One byte in so many is held by the allocator between the blocks that it has lent: what runs were found to take beyond their sum.
+const IDLE: u64 = 16;
 /// Bytes a pixel of a validation image's overlay: its colours, the file of hardly fewer bytes, read again, and its copies on their way
 /// into the event file.
 const OVERLAY: u64 = 15;
@@ -29,7 +32,7 @@ const OVERLAY: u64 = 15;
 pub struct MemoryEstimate {
     /// Activations and their gradients, at the peak of a step.
     pub activations: u64,
-    /// What the kernels work in.
+    /// What the kernels and the optimizer work in.
     pub working: u64,
     /// Weights, packed weights, gradients, the optimizer's memory, the average.
     pub parameters: u64,
@@ -41,9 +44,10 @@ pub struct MemoryEstimate {
 }
 
 impl MemoryEstimate {
-    /// All of it, with what the program itself takes.
+    /// All of it, with what the program itself takes, and what lies idle between blocks.
     pub fn total(&self) -> u64 {
-        self.activations + self.working + self.parameters + self.data + self.validation + BASE
+        let blocks = self.activations + self.working + self.parameters + self.data + self.validation;
+        blocks + blocks / IDLE + BASE
     }
 }
 
@@ -67,8 +71,13 @@ pub fn estimate(
     let element = config.train.precision.on(&kernels).bytes();
     let step_bytes = if config.train.checkpoint_activations { checkpointed_bytes } else { training_bytes };
     let activations = step_bytes(&network, dims, element)? as u64;
-    let working = working_bytes(&network, dims)? as u64;
     let specs = param_specs(&network);
+    let threads = match config.train.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        given => given,
+    };
+    let stepping = working_values(&config.optimizer, &specs, threads) * size_of::<f32>();
+    let working = (working_bytes(&network, dims)? + stepping) as u64;
     let one = parameter_bytes(&network) as u64;
     let state = (state_values(&config.optimizer, &specs) * size_of::<f32>()) as u64;
     let average = if config.train.ema_decay > 0.0 || config.optimizer.averages_itself() { one } else { 0 };
@@ -82,7 +91,9 @@ pub fn estimate(
     let whole = largest.0.min(largest.1) >> network.depth > 0;
     let validation = if config.data.val != ValSpec::None && whole {
         // With the weights packed once more, batch norm folded in; beside what a step has left.
-        let rest = resting_bytes(&network, dims, element, config.train.checkpoint_activations)? as u64;
+        let recalibrates = average > 0 && config.train.ema_norm_batches > 0;
+        let left = if recalibrates { recalibrated_bytes } else { resting_bytes };
+        let rest = left(&network, dims, element, config.train.checkpoint_activations)? as u64;
         (rest + validating(config, &network, largest, kernels)? + PACKED_COPIES * one).saturating_sub(activations)
     } else {
         0

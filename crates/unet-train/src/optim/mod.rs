@@ -7,6 +7,6 @@ mod rule;
 
 pub use ema::Ema;
 pub(crate) use ema::{copy_of, recalibrate};
-pub(crate) use optimizer::{AverageWeights, state_values};
+pub(crate) use optimizer::{AverageWeights, state_values, working_values};
 pub use optimizer::{Group, Optimizer};
 pub use rule::OptimizerConfig;

@@ -2,9 +2,11 @@
 //!
 //! Takes a dataset, a recipe to start from, and what the user has settled ([`Means`], and a function that lays settings over a
 //! configuration); looks at the training images ([`mod@unet_data::survey`]), chooses what follows from them (`rules`), and fits width and
-//! steps to the time and memory there are (`speed`), by what `watch` has timed. The same data, machine speed aside, gives the same plan: nothing is drawn, and no
+//! steps to the time and memory there are (`speed`), by what `watch` has timed
+//! and `room` holds. The same data, machine speed aside, gives the same plan: nothing is drawn, and no
 //! dataset is known by name.
 
+mod room;
 mod rules;
 mod speed;
 mod watch;

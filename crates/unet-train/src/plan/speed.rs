@@ -5,11 +5,11 @@ use std::sync::Arc;
 use unet_data::Dataset;
 
 use super::Draft;
+use super::room::Room;
 use super::rules::Facts;
 use super::watch::{Pace, Watch};
 use crate::TrainError;
 use crate::config::RunConfig;
-use crate::memory;
 
 /// Widths, and the steps below which a narrower network is the better one.
 const WIDTHS: [(usize, f64); 3] = [(16, 0.0), (32, 700.0), (64, 6000.0)];
@@ -34,31 +34,40 @@ const SHORT: (f64, f64) = (3.0, 300.0);
 /// The average of the weights reaches back over one in so many steps.
 const AVERAGED: f64 = 12.0;
 
-/// Settles the width, the steps, and all that depends on these; last, whether it fits the memory.
+/// Settles the width, the steps, and all that depends on these. What does not fit the memory is not even timed.
 pub(super) fn fit<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     dataset: &Arc<dyn Dataset>,
     facts: &Facts<'_>,
     draft: &mut Draft<G>,
 ) -> Result<(), E> {
-    draft.config.data.samples_per_epoch = STEPS_PER_EPOCH * draft.config.train.batch_size;
-    draft.config = (draft.given)(draft.config.clone())?;
+    let mut wanted = draft.config.clone();
+    wanted.data.samples_per_epoch = STEPS_PER_EPOCH * wanted.train.batch_size;
+    wanted.train.ema_norm_batches = RECALIBRATED;
+    draft.config = (draft.given)(wanted)?;
     let timed = draft.allows(|c| c.train.epochs = u64::MAX / 2, |c| c.train.epochs)?;
-    let mut watch = Watch::new(dataset, facts.means.budget.as_secs_f64());
+    if timed {
+        let mut wanted = draft.config.clone();
+        wanted.model.width = WIDTHS[0].0;
+        draft.config = (draft.given)(wanted)?;
+    }
+    let room = Room::of(dataset, facts, &draft.config)?;
+    let smaller = room.reduce(draft)?;
     let pace = match timed {
-        true => Some(width(facts, &mut watch, draft)?),
+        true => Some(width(facts, &room, &mut Watch::new(dataset, facts.means.budget.as_secs_f64()), draft)?),
         false => {
             let (wanted, why) = (draft.config.clone(), "as wide as trains in minutes".to_owned());
             draft.propose("width", wanted, |c| c.model.width.to_string(), why)?;
             None
         }
     };
-    reduce(dataset, facts, draft)?;
+    room.report(smaller, draft)?;
     steps(dataset, facts, draft, pace)
 }
 
 /// The widest network that gets enough steps, and how fast that one is.
 fn width<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     facts: &Facts<'_>,
+    room: &Room<'_>,
     watch: &mut Watch<'_>,
     draft: &mut Draft<G>,
 ) -> Result<Pace, E> {
@@ -68,10 +77,7 @@ fn width<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
         draft.propose("width", draft.config.clone(), |c| c.model.width.to_string(), why)?;
         return Ok(pace);
     }
-    let mut config = draft.config.clone();
-    config.model.width = WIDTHS[0].0;
-    let mut pace = watch.pace(&config)?;
-    let mut chosen = config;
+    let (mut chosen, mut pace) = (draft.config.clone(), watch.pace(&draft.config)?);
     for (width, least) in &WIDTHS[1..] {
         // What is far too slow is not even timed.
         if facts.means.left().as_secs_f64() < 0.8 * least * TWICE_AS_WIDE * pace.step {
@@ -79,6 +85,9 @@ fn width<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
         }
         let mut wider = draft.config.clone();
         wider.model.width = *width;
+        if *width <= chosen.model.width || !room.holds(&wider)? {
+            break;
+        }
         let slower = watch.pace(&wider)?;
         if facts.means.left().as_secs_f64() < least * slower.step {
             break;
@@ -89,73 +98,6 @@ fn width<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     let why = format!("{:.0} ms a step here: about {} of them in the time", 1e3 * pace.step, rounded(steps));
     draft.propose("width", chosen, |c| c.model.width.to_string(), why)?;
     Ok(pace)
-}
-
-/// A step towards a smaller run; `false` where there is none left.
-type Reduction = fn(&mut RunConfig) -> bool;
-
-/// In the order in which they are taken.
-const SMALLER: [Reduction; 4] = [
-    |c| halve(&mut c.data.cache_mib, 64),
-    |c| halve(&mut c.train.batch_size, 1),
-    |c| c.data.patch.is_multiple_of(2 << c.model.depth) && halve(&mut c.data.patch, 64),
-    |c| halve(&mut c.model.width, 4),
-];
-
-fn halve(v: &mut usize, least: usize) -> bool {
-    let fits = *v / 2 >= least;
-    if fits {
-        *v /= 2;
-    }
-    fits
-}
-
-/// Makes it smaller until it fits the memory: fewer patches, smaller ones, a narrower network.
-fn reduce<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
-    dataset: &Arc<dyn Dataset>,
-    facts: &Facts<'_>,
-    draft: &mut Draft<G>,
-) -> Result<(), E> {
-    let Some(most) = facts.means.memory.or_else(memory::available) else { return Ok(()) };
-    let split = draft.config.data.val.split_of(dataset.as_ref()).map_err(TrainError::from)?;
-    let sizes: Vec<_> =
-        split.train.iter().map(|&i| dataset.size(i)).collect::<Result<_, _>>().map_err(TrainError::from)?;
-    let needs = |c: &RunConfig| {
-        memory::estimate(c, dataset.channels(), dataset.classes().len(), &sizes).map(|e| e.total()).map_err(E::from)
-    };
-    let mut smaller = false;
-    for way in SMALLER {
-        while needs(&draft.config)? > most {
-            let mut wanted = draft.config.clone();
-            if !way(&mut wanted) {
-                break;
-            }
-            let settled = (draft.given)(wanted)?;
-            if settled == draft.config {
-                break;
-            }
-            (draft.config, smaller) = (settled, true);
-        }
-    }
-    let needed = needs(&draft.config)?;
-    if needed > most && facts.means.memory.is_some() {
-        let advice =
-            "give it more with --memory, or settle less: --batch-size, --patch and --width are free to choose from"
-                .to_owned();
-        return Err(TrainError::Memory { needed, available: most, advice }.into());
-    }
-    let c = &draft.config;
-    let why = match smaller {
-        true => {
-            format!("made to fit: {} × {}×{}, width {}", c.train.batch_size, c.data.patch, c.data.patch, c.model.width)
-        }
-        // Not how much is free: that differs from one moment to the next, and the plan is to be the same.
-        false => match facts.means.memory {
-            Some(asked) => format!("within {} MiB", asked >> 20),
-            None => "within what the machine has free".to_owned(),
-        },
-    };
-    draft.propose("memory", draft.config.clone(), |_| format!("about {} MiB", needed >> 20), why)
 }
 
 /// Epochs, steps, and what goes by the number of steps: warm-up and the average's decay.

@@ -82,6 +82,11 @@ impl<B: Block> Arena<B> {
         self.total
     }
 
+    /// Values in the blocks that are not lent.
+    pub fn at_rest(&self) -> usize {
+        self.free.iter().map(Block::len).sum()
+    }
+
     /// The most values that all blocks together ever had.
     pub fn peak(&self) -> usize {
         self.peak

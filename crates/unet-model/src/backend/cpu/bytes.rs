@@ -52,10 +52,25 @@ pub fn resting_bytes(
     Ok(step_bytes(config, dims, element, checkpointing)?.rest)
 }
 
-/// What a step takes at its peak and leaves at its end.
+/// Bytes of activations' buffers that are left when forward passes follow the last step whose tapes are dropped, buffers and all, as those
+/// are that take batch norm's statistics anew.
+///
+/// # Errors
+/// The network cannot take an input of these extents.
+pub fn recalibrated_bytes(
+    config: &UNetConfig,
+    dims: Dims,
+    element: usize,
+    checkpointing: bool,
+) -> Result<usize, ModelError> {
+    Ok(step_bytes(config, dims, element, checkpointing)?.recalibrated)
+}
+
+/// What a step takes at its peak and leaves at its end, and what forward passes after it leave of that.
 struct Bytes {
     peak: usize,
     rest: usize,
+    recalibrated: usize,
 }
 
 fn step_bytes(config: &UNetConfig, dims: Dims, element: usize, checkpointing: bool) -> Result<Bytes, ModelError> {
@@ -70,7 +85,14 @@ fn step_bytes(config: &UNetConfig, dims: Dims, element: usize, checkpointing: bo
         (logits, plan.sides) = (len, 0);
     }
     let peak = plan.arena.peak() * element + 2 * logits * size_of::<f32>();
-    Ok(Bytes { peak, rest: plan.arena.total() * element })
+    let rest = plan.arena.total() * element;
+    // From the second pass on each takes anew what the one before it dropped.
+    for _ in 0..2 {
+        plan.push(dims, Read::Direct, Op::Input);
+        let Ok(_) = forward(config, &mut plan, INPUT);
+        plan.forget();
+    }
+    Ok(Bytes { peak, rest, recalibrated: plan.arena.at_rest() * element })
 }
 
 /// Bytes of one f32 copy of all parameters.

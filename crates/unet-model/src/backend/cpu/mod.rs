@@ -19,7 +19,9 @@ mod precision;
 mod train;
 
 pub use backward::Pass;
-pub use bytes::{checkpointed_bytes, parameter_bytes, resting_bytes, training_bytes, working_bytes};
+pub use bytes::{
+    checkpointed_bytes, parameter_bytes, recalibrated_bytes, resting_bytes, training_bytes, working_bytes,
+};
 pub use gradients::Gradients;
 pub use infer::CpuPredictor;
 pub use plan_infer::inference_bytes;

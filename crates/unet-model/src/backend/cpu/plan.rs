@@ -193,6 +193,13 @@ impl Plan {
         Some(self.arena.take(all.len()))
     }
 
+    /// Lets go of a forward pass: its buffers are gone, as a dropped tape's are.
+    pub fn forget(&mut self) {
+        self.maps.clear();
+        self.ops.clear();
+        (self.around, self.sides) = (None, 0);
+    }
+
     /// The same buffers as the backward pass takes and gives back, in its order.
     pub fn backward(&mut self) {
         let last = self.maps.len() - 1;
