@@ -89,10 +89,10 @@ fn membranes(_: usize, x: usize, y: usize) -> u8 {
     u8::from(x % 40 >= 5 && y % 40 >= 5)
 }
 
-/// Discs of radius 9, one in 100×100 pixels.
+/// Discs of radius 9, one in 100×100 pixels, elsewhere in each image.
 fn blobs(image: usize, x: usize, y: usize) -> u8 {
     let at = |v: usize, off: usize| ((v + off) % 100) as i64 - 50;
-    u8::from(at(x, 7 * image).pow(2) + at(y, 13 * image).pow(2) <= 81)
+    u8::from(at(x, 41 * image).pow(2) + at(y, 67 * image).pow(2) <= 81)
 }
 
 /// Ground below, sky above, the horizon somewhere about the middle; a house on it.
@@ -151,6 +151,15 @@ fn rare_blobs_are_searched_for_and_weighed() {
         c.loss
     );
     assert!(c.data.val.to_string().starts_with("random:20%"));
+}
+
+/// Guards against slices in files of their own, of which some validate what their neighbours have trained.
+#[test]
+fn files_that_are_slices_are_held_out_in_a_block() {
+    let creeping = |image: usize, x: usize, y: usize| blobs(0, x + 2 * image, y + image);
+    let plan = Drawn::new((400, 400), 2, creeping).plan(FIXED);
+    assert_eq!(plan.config.data.val.to_string(), "20%");
+    assert!(why(&plan, "held out").contains("alike"));
 }
 
 #[test]

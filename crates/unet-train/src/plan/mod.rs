@@ -95,7 +95,7 @@ fn look<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     dataset: &Arc<dyn Dataset>,
     draft: &mut Draft<G>,
 ) -> Result<(unet_data::Split, Survey), E> {
-    let (val, why) = rules::held_out(dataset.as_ref());
+    let (val, why) = rules::held_out(dataset.as_ref()).map_err(TrainError::from)?;
     let mut wanted = draft.config.clone();
     // What a file or a flag holds out stands.
     wanted.data.val = val;

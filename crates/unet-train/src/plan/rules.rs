@@ -2,7 +2,7 @@
 //!
 //! Their numbers were found on the ISBI-2012 slices and on synthetic stacks; `docs/recipe.md` has the measurements.
 
-use unet_data::{ClassSurvey, Dataset, Sampler, Survey, Symmetry, ValSpec};
+use unet_data::{ClassSurvey, DataError, Dataset, Sampler, Survey, Symmetry, ValSpec, neighbours_alike};
 
 use super::Means;
 use crate::config::{NormalizationKind, RunConfig};
@@ -50,19 +50,23 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// What to hold out, and why.
-pub(super) fn held_out(dataset: &dyn Dataset) -> (ValSpec, String) {
-    match (dataset.len(), dataset.validation_from()) {
+pub(super) fn held_out(dataset: &dyn Dataset) -> Result<(ValSpec, String), DataError> {
+    Ok(match (dataset.len(), dataset.validation_from()) {
         (_, Some(_)) => (ValSpec::Percent(20.0), "a folder of its own".to_owned()),
         (0..=1, _) => (ValSpec::None, "a single image: all of it is needed to train".to_owned()),
         (n, _) if dataset.is_stack() => {
             let share = if n < 5 { 100.0 / n as f64 } else { 20.0 };
             (ValSpec::Percent(share), "the last slices: neighbours are alike, so none is mixed in".to_owned())
         }
+        _ if neighbours_alike(dataset)? => {
+            let why = "the last images: neighbours are alike, as slices or frames are, so none is mixed in";
+            (ValSpec::Percent(20.0), why.to_owned())
+        }
         (n, _) => {
             let fraction = if n < 5 { 1.0 / n as f64 } else { 0.2 };
             (ValSpec::Random { fraction, seed: 0 }, "drawn at random: single images".to_owned())
         }
-    }
+    })
 }
 
 /// Mean and deviation, or percentiles where a few values lie far out.
