@@ -67,6 +67,50 @@ fn views_and_networks_are_averaged_and_their_disagreement_is_written() {
 }
 
 #[test]
+fn several_networks_say_the_mean_of_what_each_says() {
+    let desk = Desk::with_run();
+    let other = desk.unet(&["train", "data", "--config", "tiny.toml", "--seed", "9", "--out", "other", "--no-report"]);
+    assert_eq!(other.code, Some(0), "{}", other.err);
+    let predict = |model: &str, out: &str, more: &[&str]| {
+        let ended = desk.unet(&[&["predict", model, "data/image/1.png", "-o", out, "--save", "prob"], more].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        unet_data::codec::read(&desk.path(&format!("{out}/1_prob.tif"))).expect("an image").to_f32()
+    };
+    let (one, two) = (predict("run", "one", &[]), predict("other", "two", &[]));
+    let both = predict("run", "both", &["--with", "other"]);
+    assert!(one.iter().zip(&two).any(|(a, b)| (a - b).abs() > 0.01), "networks that differ");
+    assert!(both.iter().zip(one.iter().zip(&two)).all(|(m, (a, b))| (m - (a + b) / 2.0).abs() < 1e-6));
+}
+
+#[test]
+fn what_is_typed_goes_before_what_was_tuned() {
+    let desk = Desk::with_run();
+    let tuned = desk.unet(&["tune", "run"]);
+    assert_eq!(tuned.code, Some(0), "{}", tuned.err);
+    let threshold = |more: &[&str]| {
+        let ended = desk.unet(
+            &[&["predict", "run", "data/image/0.png", "-o", "out", "--force", "--save", "instances"], more].concat(),
+        );
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let json: Value = serde_json::from_str(&desk.text("out/0_objects.json")).expect("JSON");
+        json["method"]["threshold"].as_f64().expect("a number")
+    };
+    assert!((threshold(&["--threshold", "0.1875"]) - 0.1875).abs() < 1e-6);
+    assert!((threshold(&[]) - 0.1875).abs() > 1e-6, "as tuned");
+}
+
+#[test]
+fn predictions_beside_their_images_are_no_images_of_a_pattern() {
+    let desk = Desk::with_run();
+    let predict = ["predict", "run", "data/image/*.png", "-o", "data/image", "--save", "overlay"];
+    for more in [&[][..], &["--resume"]] {
+        let ended = desk.unet(&[&predict[..], more].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        assert_eq!(desk.list("data/image").len(), 3 * IMAGES);
+    }
+}
+
+#[test]
 fn a_second_call_goes_on_where_the_first_one_stopped() {
     let desk = Desk::with_run();
     let predict = ["predict", "run", "data/image/*.png", "-o", "out", "--save", "overlay"];

@@ -73,9 +73,9 @@ pub fn open_images_as(paths: &[PathBuf], axes: Axes) -> Result<Vec<InputImage>, 
 
 /// Lists image files in the order given, folders in natural order, each file once; none is opened.
 ///
-/// A folder stands for the images directly in it; where it has none, for those of its `image`, `images` or `imgs` folder. In a
-/// folder, `NAME_mask`, `NAME_prob`, `NAME_overlay`, `NAME_palette` and `NAME_instances` beside a `NAME` are taken for earlier predictions and left
-/// out.
+/// A folder stands for the images directly in it; where it has none, for those of its `image`, `images` or `imgs` folder.
+/// `NAME_mask`, `NAME_prob`, `NAME_overlay`, `NAME_palette` and `NAME_instances` beside a `NAME` of the same folder that is listed too are taken for
+/// earlier predictions and left out, whether a folder or a pattern lists them.
 ///
 /// # Errors
 /// [`DataError::NotFound`] and [`DataError::NoImages`].
@@ -87,6 +87,13 @@ pub fn list_images(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
     }
     let mut seen = BTreeSet::new();
     files.retain(|p| seen.insert(p.clone()));
+    let place = |p: &Path, stem: String| (p.parent().map(Path::to_owned), stem);
+    let images: BTreeSet<_> = files.iter().map(|p| place(p, listing::stem(p))).collect();
+    files.retain(|p| {
+        let stem = listing::stem(p);
+        let mut bases = OUTPUT_SUFFIXES.iter().filter_map(|suffix| stem.strip_suffix(suffix));
+        !bases.any(|base| images.contains(&place(p, base.to_owned())))
+    });
     if files.is_empty() {
         return Err(DataError::NoImages { path: paths.first().cloned().unwrap_or_default() });
     }
@@ -101,11 +108,6 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     {
         files = listing::images(&inner)?;
     }
-    let stems: BTreeSet<String> = files.iter().map(|p| listing::stem(p)).collect();
-    files.retain(|p| {
-        let stem = listing::stem(p);
-        !OUTPUT_SUFFIXES.iter().any(|s| stem.strip_suffix(s).is_some_and(|base| stems.contains(base)))
-    });
     if files.is_empty() {
         return Err(DataError::NoImages { path: folder.to_owned() });
     }

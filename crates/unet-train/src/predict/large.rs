@@ -8,9 +8,13 @@ use unet_data::codec::{RowReader, RowWriter};
 use unet_data::{Image, InputImage};
 
 use super::files::{Output, OutputOptions, drawn};
+use super::overlay::{OverlayRows, range_of};
 use super::predictor::Predictor;
 use super::rows::RowSource;
 use crate::TrainError;
+
+/// Pixels that are looked at together.
+const AT_ONCE: usize = 1 << 24;
 
 impl RowSource for RowReader {
     fn size(&self) -> (usize, usize) {
@@ -52,9 +56,14 @@ pub(super) fn predict_large(
         writers.push((output, RowWriter::with_pages(path, page.width, page.height, pages)?));
     }
     let classes = predictor.meta().classes.clone();
+    let drawn_over = options.outputs.contains(&Output::Overlay);
+    let mut overlays = OverlayRows::new(if drawn_over { range(&mut reader)? } else { None });
     let mut sink = |rows: super::PredictedRows| {
         for (output, writer) in &mut writers {
-            let drawn = drawn(*output, &classes, &rows.image, &rows.prediction, options.prob_16)?;
+            let drawn = match *output {
+                Output::Overlay => vec![overlays.next(&rows.image, &rows.prediction.labels)?],
+                output => drawn(output, &classes, &rows.image, &rows.prediction, options.prob_16)?,
+            };
             for (page, image) in drawn.into_iter().enumerate() {
                 writer.rows_of(page, &image.with_pixel_size(rows.image.pixel_size().cloned()))?;
             }
@@ -66,6 +75,24 @@ pub(super) fn predict_large(
         ControlFlow::Continue(())
     })?;
     writers.into_iter().try_for_each(|(_, writer)| Ok(writer.finish()?))
+}
+
+/// Least and largest value of the whole image, by which overlays show it; 8 bits are shown as they are, and not looked at.
+fn range(reader: &mut RowReader) -> Result<Option<(f32, f32)>, TrainError> {
+    let (height, width) = reader.size();
+    if reader.probe().bit_depth == 8 {
+        return Ok(None);
+    }
+    let band = (AT_ONCE / width).clamp(1, height);
+    let mut range: Option<(f32, f32)> = None;
+    for first in (0..height).step_by(band) {
+        let rows = RowReader::read(reader, first, band.min(height - first))?;
+        range = match (range, range_of(&rows)) {
+            (Some((least, most)), Some(of)) => Some((least.min(of.0), most.max(of.1))),
+            (before, of) => before.or(of),
+        };
+    }
+    Ok(range)
 }
 
 /// What needs the whole image is refused before anything is computed.
@@ -85,7 +112,7 @@ fn check(page: &InputImage, options: &OutputOptions) -> Result<(), TrainError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use unet_data::codec::{read, read_page, write_png, write_tiff};
-    use unet_data::{PixelSize, open_images};
+    use unet_data::{PixelSize, Pixels, open_images};
 
     use super::super::rows::tests::{image, predictor};
     use super::*;
@@ -95,9 +122,12 @@ mod tests {
     fn a_large_image_is_written_in_bands_as_the_whole_would_be() {
         let dir = tempfile::tempdir().unwrap();
         write_png(&dir.path().join("a.png"), &image()).unwrap();
-        write_tiff(&dir.path().join("b.tif"), &[image()]).unwrap();
+        // Of 16 bits, whose overlay is stretched over the whole image's values.
+        let deep = image().to_f32().iter().enumerate().map(|(p, v)| (*v * 100.0) as u16 + p as u16 % 4000).collect();
+        let deep = Image::new(image().width(), image().height(), 1, Pixels::U16(deep)).unwrap();
+        write_tiff(&dir.path().join("b.tif"), std::slice::from_ref(&deep)).unwrap();
         let mut predictor = predictor(Augmentation::Flip, 1);
-        let outputs = vec![Output::Mask, Output::Prob, Output::Palette, Output::Uncertainty];
+        let outputs = vec![Output::Mask, Output::Prob, Output::Palette, Output::Uncertainty, Output::Overlay];
         let at = |folder: &str, file: &str| read(&dir.path().join(folder).join(file)).unwrap();
         for (name, mask) in [("a.png", "a_mask"), ("b.tif", "b_mask")] {
             let inputs = open_images(&[dir.path().join(name)]).unwrap();
@@ -107,7 +137,9 @@ mod tests {
             let mut told = Vec::new();
             predict_files(&mut predictor, &inputs, &bands, &mut |done| told.push(done)).unwrap();
             assert!(told.len() > 10 && told.is_sorted() && told.last() == Some(&1.0), "{told:?}");
-            assert_eq!(at("bands", &format!("{mask}.tif")), at("whole", &format!("{mask}.png")));
+            for kind in [mask.to_owned(), mask.replace("mask", "overlay")] {
+                assert_eq!(at("bands", &format!("{kind}.tif")), at("whole", &format!("{kind}.png")), "{kind}");
+            }
             for other in ["prob.tif", "uncertainty.tif"] {
                 let file = format!("{}_{other}", &name[..1]);
                 assert_eq!(at("bands", &file), at("whole", &file), "{file}");
@@ -119,7 +151,7 @@ mod tests {
         let files: Vec<_> = std::fs::read_dir(dir.path().join("bands")).unwrap().collect();
         assert_eq!(files.len(), 2 * outputs.len(), "and nothing of what was refused");
         let mut reader = RowReader::open(&dir.path().join("b.tif"), 0).unwrap();
-        assert!(reader.is_streaming() && reader.read(7, 9).unwrap() == image().rows(7, 9).unwrap());
+        assert!(reader.is_streaming() && reader.read(7, 9).unwrap() == deep.rows(7, 9).unwrap());
     }
 
     #[test]

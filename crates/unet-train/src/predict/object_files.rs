@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use unet_data::codec::write_atomic;
-use unet_data::{DataError, Image, Pixels};
+use unet_data::{DataError, Image, PixelSize, Pixels};
 
 use super::overlay::gray;
 use crate::TrainError;
@@ -24,6 +24,10 @@ const COLOURS: [[u8; 3]; 6] =
 pub(super) struct ObjectFiles {
     table: Table,
     regions: Vec<(String, Vec<u8>)>,
+    /// Why some objects have no region.
+    left_out: Vec<RoiError>,
+    /// Side of a pixel in the table's unit, as the first image has it: a table has one unit.
+    scale: Option<f64>,
 }
 
 /// The table, as JSON has it.
@@ -51,7 +55,7 @@ impl ObjectFiles {
     pub fn new(config: &InstanceConfig, weights: &str) -> Self {
         let (unit, weights) = ("pixel".to_owned(), weights.to_owned());
         let table = Table { unit, pixel_size: 1.0, weights, method: *config, objects: Vec::new() };
-        Self { table, regions: Vec::new() }
+        Self { table, regions: Vec::new(), left_out: Vec::new(), scale: None }
     }
 
     /// Finds the objects of an image, or of a slice of a stack. Yields the labels and the outlines over the image.
@@ -67,25 +71,29 @@ impl ObjectFiles {
         let found = instances(probability, grid, &self.table.method).map_err(fail)?;
         let intensity = mean_of_channels(image);
         let objects = region_properties(&found.labels, Some(&intensity), grid).map_err(fail)?;
-        // Lengths across need square pixels; of others they stay in pixels.
-        let square = image.pixel_size().filter(|size| (size.x - size.y).abs() <= 1e-6 * size.x && size.x > 0.0);
-        if let Some(size) = square {
-            (self.table.unit, self.table.pixel_size) = (size.unit.clone(), size.x);
-        }
-        let scale = square.map_or(1.0, |size| size.x);
+        let scale = match self.scale {
+            Some(scale) => scale,
+            None => *self.scale.insert(self.table.measure_in(image)),
+        };
         self.table.objects.extend(objects.iter().map(|object| Row { slice, object: object.scaled(scale) }));
         for outline in outlines(&found.labels, grid).map_err(fail)? {
             let name = match slice {
                 Some(slice) => format!("{:04}-{:05}", slice + 1, outline.id),
                 None => format!("{:05}", outline.id),
             };
-            self.regions.push((name, roi(&outline, slice).map_err(|e| regions_error(path, e))?));
+            match roi(&outline, slice) {
+                Ok(region) => self.regions.push((name, region)),
+                Err(error) => self.left_out.push(error),
+            }
         }
         let drawn = draw(image, &found.labels, grid)?;
         Ok((found.labels, drawn.with_pixel_size(image.pixel_size().cloned())))
     }
 
     /// Writes CSV, JSON and regions to the three paths.
+    ///
+    /// # Errors
+    /// A file cannot be written; and, when all is written, an object has no region, for ImageJ's format cannot hold it.
     pub fn write(&self, paths: &[PathBuf]) -> Result<(), TrainError> {
         let [csv, json, zip] = paths else {
             return Err(TrainError::config("object files", paths.len(), "a table, a document and an archive"));
@@ -93,11 +101,31 @@ impl ObjectFiles {
         put(csv, self.table.csv().as_bytes())?;
         let text = serde_json::to_string_pretty(&self.table).map_err(|e| TrainError::io(json, "write", e.into()))?;
         put(json, (text + "\n").as_bytes())?;
-        put(zip, &roi_zip(&self.regions).map_err(|e| regions_error(zip, e))?)
+        put(zip, &roi_zip(&self.regions).map_err(|e| regions_error(zip, e))?)?;
+        match self.left_out.first() {
+            None => Ok(()),
+            Some(first) => {
+                let problem = format!(
+                    "ImageJ's format cannot hold the region of {} of {} objects ({first}); all other files are complete, this one lacks them",
+                    self.left_out.len(),
+                    self.table.objects.len(),
+                );
+                Err(TrainError::io(zip, "write all of", std::io::Error::other(problem)))
+            }
+        }
     }
 }
 
 impl Table {
+    /// Takes the image's unit over, and gives the side of a pixel in it. Lengths across need square pixels; of others they stay in pixels.
+    fn measure_in(&mut self, image: &Image) -> f64 {
+        let square = |size: &&PixelSize| (size.x - size.y).abs() <= 1e-6 * size.x && size.x > 0.0;
+        if let Some(size) = image.pixel_size().filter(square) {
+            (self.unit, self.pixel_size) = (size.unit.clone(), size.x);
+        }
+        self.pixel_size
+    }
+
     fn csv(&self) -> String {
         let mut text = "slice,id,area,centroid_x,centroid_y,bbox_left,bbox_top,bbox_right,bbox_bottom,perimeter,\
                         eccentricity,axis_major,axis_minor,orientation,equivalent_diameter,mean_intensity,unit\n"
@@ -166,8 +194,6 @@ fn draw(image: &Image, labels: &[u32], grid: Grid) -> Result<Image, TrainError> 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use unet_data::PixelSize;
-
     use super::*;
 
     #[test]
@@ -194,5 +220,30 @@ mod tests {
         assert_eq!(json["objects"][1]["area"].as_f64(), Some(1.5));
         assert_eq!(json["objects"][0]["mean_intensity"].as_f64(), Some(9.5));
         assert!(std::fs::read(&paths[2]).unwrap().starts_with(b"PK"));
+    }
+
+    #[test]
+    fn a_region_that_imagej_cannot_hold_costs_no_other_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let width = 33_000;
+        let probability: Vec<f32> =
+            (0..3 * width).map(|p| if [4, 5, 32_900, 32_901].contains(&(p % width)) { 0.9 } else { 0.1 }).collect();
+        let image = Image::new(width, 3, 1, Pixels::U8(vec![7; 3 * width])).unwrap();
+        let size = |side: f64| Some(PixelSize { x: side, y: side, unit: "µm".to_owned() });
+        let mut files = ObjectFiles::new(&InstanceConfig { min_area: 1, ..InstanceConfig::default() }, "abc");
+        files.add(&image.clone().with_pixel_size(size(0.5)), &probability, Some(0), Path::new("a")).unwrap();
+        files.add(&image.with_pixel_size(size(0.25)), &probability, Some(1), Path::new("a")).unwrap();
+        let paths: Vec<PathBuf> = ["t.csv", "t.json", "t.zip"].iter().map(|n| dir.path().join(n)).collect();
+        let error = files.write(&paths).unwrap_err();
+        let text =
+            std::error::Error::source(&error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+        assert!(text.contains("2 of 4 objects") && text.contains("t.zip"), "{text}");
+        let csv = std::fs::read_to_string(&paths[0]).unwrap();
+        assert_eq!(csv.lines().count(), 5);
+        // One table, one unit: that of the first slice.
+        assert!(csv.lines().skip(1).all(|line| line.split(',').nth(2) == Some("1.5")), "{csv}");
+        let archive = std::fs::read(&paths[2]).unwrap();
+        let regions = archive.windows(4).filter(|w| w == b"Iout").count();
+        assert_eq!(regions, 2, "the near object of each slice");
     }
 }

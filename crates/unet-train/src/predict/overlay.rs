@@ -23,14 +23,47 @@ const WRONG: [f32; 3] = [255.0, 40.0, 40.0];
 /// # Errors
 /// Labels do not cover the image.
 pub fn overlay(image: &Image, labels: &[u8], truth: Option<&[u8]>) -> Result<Image, TrainError> {
+    draw(image, range_of(image), labels, None, truth)
+}
+
+/// Overlays of an image that is drawn some rows at a time: the same pixels as of the whole.
+#[derive(Debug)]
+pub(super) struct OverlayRows {
+    /// Values to show as black and white.
+    range: Option<(f32, f32)>,
+    /// The labels of the row above.
+    above: Option<Vec<u8>>,
+}
+
+impl OverlayRows {
+    /// For the image whose values lie in `range`, as [`range_of`] finds it.
+    pub fn new(range: Option<(f32, f32)>) -> Self {
+        Self { range, above: None }
+    }
+
+    /// The next rows.
+    pub fn next(&mut self, image: &Image, labels: &[u8]) -> Result<Image, TrainError> {
+        let drawn = draw(image, self.range, labels, self.above.as_deref(), None)?;
+        self.above = Some(labels[labels.len().saturating_sub(image.width())..].to_vec());
+        Ok(drawn)
+    }
+}
+
+fn draw(
+    image: &Image,
+    range: Option<(f32, f32)>,
+    labels: &[u8],
+    above: Option<&[u8]>,
+    truth: Option<&[u8]>,
+) -> Result<Image, TrainError> {
     let (w, h) = (image.width(), image.height());
-    let gray = gray(image);
+    let gray = gray_of(image, range);
     let mut rgb = Vec::with_capacity(gray.len() * 3);
     for (p, &g) in gray.iter().enumerate() {
         let Some(&label) = labels.get(p) else { break };
         let (x, y) = (p % w, p / w);
-        let border =
-            (x + 1 < w && labels.get(p + 1) != Some(&label)) || (y + 1 < h && labels.get(p + w) != Some(&label));
+        let over = if y > 0 { labels.get(p - w) } else { above.and_then(|row| row.get(x)) };
+        let border = (x + 1 < w && labels.get(p + 1) != Some(&label)) || over.is_some_and(|over| *over != label);
         let (colour, share) = match truth {
             Some(t) if t.get(p) != Some(&label) && t.get(p) != Some(&unet_data::IGNORE) => (WRONG, 0.6),
             _ if border => (OUTLINE, 0.8),
@@ -44,15 +77,27 @@ pub fn overlay(image: &Image, labels: &[u8], truth: Option<&[u8]>) -> Result<Ima
 
 /// The mean of the channels, 0–255: 8 bits as they are, others stretched between their least and largest value.
 pub(super) fn gray(image: &Image) -> Vec<f32> {
-    let c = image.channels();
-    let mut gray: Vec<f32> = image.to_f32().chunks_exact(c).map(|p| p.iter().sum::<f32>() / c as f32).collect();
-    if image.bit_depth() != 8 {
-        let finite = || gray.iter().copied().filter(|v| v.is_finite());
-        let (least, most) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
+    gray_of(image, range_of(image))
+}
+
+/// Least and largest mean of the channels; nothing of 8 bits, which are shown as they are.
+pub(super) fn range_of(image: &Image) -> Option<(f32, f32)> {
+    let means = || means(image).into_iter().filter(|v| v.is_finite());
+    (image.bit_depth() != 8).then(|| (means().fold(f32::INFINITY, f32::min), means().fold(f32::NEG_INFINITY, f32::max)))
+}
+
+fn gray_of(image: &Image, range: Option<(f32, f32)>) -> Vec<f32> {
+    let mut gray = means(image);
+    if let Some((least, most)) = range {
         let scale = if most > least { 255.0 / (most - least) } else { 0.0 };
         gray.iter_mut().for_each(|v| *v = if v.is_finite() { (*v - least) * scale } else { 0.0 });
     }
     gray
+}
+
+fn means(image: &Image) -> Vec<f32> {
+    let c = image.channels();
+    image.to_f32().chunks_exact(c).map(|p| p.iter().sum::<f32>() / c as f32).collect()
 }
 
 #[cfg(test)]

@@ -76,8 +76,13 @@ impl Predictor {
         if !(0.0..=1.0).contains(&meta.threshold) {
             return Err(TrainError::config("threshold", meta.threshold, "0 to 1"));
         }
+        let mut options = options;
+        let augmentation = options.augmentation.unwrap_or(meta.tta);
+        if augmentation == Augmentation::Rotations {
+            options.tiling = options.tiling.for_turned();
+        }
         let member = Member::new(&model, meta.normalization.clone(), &options)?;
-        let views = options.augmentation.unwrap_or(meta.tta).views();
+        let views = augmentation.views();
         let pool = compute_pool(options.threads)?;
         let weights = format!("{:016x}", fingerprint(&model)?).into();
         Ok(Self { path: path.to_owned(), meta, members: vec![member], views, options, pool, weights })
@@ -90,7 +95,7 @@ impl Predictor {
     pub fn add(&mut self, path: &Path) -> Result<(), TrainError> {
         let Checkpoint { model, meta } = Checkpoint::load(path)?;
         let file = resolve(path)?;
-        if meta.classes != self.meta.classes {
+        if !meta.classes.same_masks(&self.meta.classes) {
             let values = |meta: &CheckpointMeta| meta.classes.classes().iter().map(|c| c.value).collect();
             return Err(TrainError::Classes { path: file, found: values(&meta), expected: values(&self.meta) });
         }
@@ -127,9 +132,13 @@ impl Predictor {
         &self.meta
     }
 
-    /// How objects are made of probabilities: as tuned for the (first) checkpoint, or else as usual at the threshold in use.
+    /// How objects are made of probabilities: as tuned for the (first) checkpoint, or else as usual; at the threshold that was asked for,
+    /// or else the tuned one, or else the checkpoint's.
     pub fn objects(&self) -> InstanceConfig {
-        self.meta.objects.unwrap_or_else(|| InstanceConfig::at(self.meta.threshold))
+        let at = InstanceConfig::at(self.meta.threshold);
+        let tuned = self.meta.objects.unwrap_or(at);
+        let threshold = if self.options.threshold.is_some() { at.threshold } else { tuned.threshold };
+        InstanceConfig { threshold, ..tuned }
     }
 
     /// How many opinions are averaged: networks times views.
@@ -152,8 +161,10 @@ impl Predictor {
         // Tiles of several networks have to be the same: those of the network with the smallest ones.
         let sizes = self.members.iter().map(|m| m.segmenter.size());
         let grid = sizes.clone().map(|s| s.grid).max().unwrap_or(1);
-        let smallest = sizes.min_by_key(|s| s.side).unwrap_or(TileSize { side: 0, overlap: 0, grid });
-        TileSize { side: smallest.side.next_multiple_of(grid), grid, ..smallest }
+        // They overlap as far as any needs it.
+        let overlap = sizes.clone().map(|s| s.overlap).max().unwrap_or(0);
+        let side = sizes.map(|s| s.side).min().unwrap_or(0).next_multiple_of(grid);
+        TileSize { side, overlap: overlap.min(side / 2), grid }
     }
 
     /// Runs `f` on the threads that this predictor computes on.

@@ -81,6 +81,14 @@ impl Tiling {
         }
     }
 
+    /// The same memory for tiles that are turned by any angle: the square around a turned one has up to twice its area.
+    pub(crate) const fn for_turned(self) -> Self {
+        match self.side {
+            Side::Within(bytes) => Self { side: Side::Within(bytes / 2), ..self },
+            _ => self,
+        }
+    }
+
     /// The tiles of this network.
     pub(crate) fn for_network(self, config: &UNetConfig, precision: Precision) -> TileSize {
         let grid = geometry::even_multiple(config);
@@ -229,6 +237,8 @@ mod tests {
         assert!((320..640).contains(&tile.side) && tile.side % 16 == 0, "{tile:?}");
         assert!(inference_bytes(&wide, Dims::new(1, tile.side, tile.side, 1), 4).unwrap() <= 300 << 20);
         assert_eq!(of(&wide, 0).side, STEP, "the least there is");
+        let turned = Tiling::within(600 << 20).for_turned().for_network(&wide, Precision::F32);
+        assert_eq!(turned, tile, "the square around a turned tile is what has to fit");
         let shallow = UNetConfig { depth: 1, upsampling: Upsampling::Transposed, ..narrow };
         let tile = of(&shallow, 1024);
         assert_eq!(tile.overlap, geometry::reach(&shallow).next_multiple_of(2), "as far as it sees");

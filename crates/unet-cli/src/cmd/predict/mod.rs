@@ -53,7 +53,10 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
         match predict_files(&mut predictor, file, &outputs, &mut |done| counter.reach(before + done, &name)) {
             Ok(written) if written.iter().all(|w| w.files.is_empty()) => skipped += 1,
             Ok(_) => done += 1,
-            Err(error) => failures.push(output::message(&error.into())),
+            Err(error) => {
+                failures.push(output::message(&error.into()));
+                counter.reach(before + file.len() as f64, &name);
+            }
         }
     }
     let elapsed = counter.elapsed();
