@@ -100,6 +100,22 @@ fn what_is_typed_goes_before_what_was_tuned() {
 }
 
 #[test]
+fn alpha_is_left_out_aloud() {
+    let desk = Desk::with_run();
+    let gray = unet_data::codec::read(&desk.path("data/image/0.png")).expect("an image");
+    let values = gray.to_f32().iter().flat_map(|v| [*v as u8, 128]).collect();
+    let size = (gray.width() as u32, gray.height() as u32);
+    let with_alpha = image::GrayAlphaImage::from_raw(size.0, size.1, values).expect("two channels");
+    with_alpha.save(desk.path("a.png")).expect("written");
+    let ended = desk.unet(&["predict", "run", "a.png", "-o", "out"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.err.contains("1 file with an alpha channel") && ended.err.contains("a.png"), "{}", ended.err);
+    let plain = desk.unet(&["predict", "run", "data/image/0.png", "-o", "out"]);
+    assert!(plain.code == Some(0) && !plain.err.contains("alpha"), "{}", plain.err);
+    assert_eq!(std::fs::read(desk.path("out/a_mask.png")).ok(), std::fs::read(desk.path("out/0_mask.png")).ok());
+}
+
+#[test]
 fn predictions_beside_their_images_are_no_images_of_a_pattern() {
     let desk = Desk::with_run();
     let predict = ["predict", "run", "data/image/*.png", "-o", "data/image", "--save", "overlay"];

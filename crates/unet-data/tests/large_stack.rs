@@ -129,3 +129,48 @@ fn a_description_that_counts_more_pages_than_there_are_is_not_believed() {
     assert_eq!(codec::page_count(&path).unwrap(), 1);
     assert_eq!(codec::Pages::open(&path).unwrap().len(), 1);
 }
+
+/// Guards against a limit meant for whole images: one in tiles is read some rows at a time, however large.
+#[test]
+fn an_image_beyond_what_is_decoded_as_a_whole_is_read_in_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("slide.tif");
+    let (side, tile) = (50_000u32, 1024u32);
+    let tiles = side.div_ceil(tile).pow(2);
+    // Every tile is the same one: behind the directory and the two tables of offsets and lengths.
+    let (offsets, lengths) = (200, 200 + 4 * tiles);
+    let data = lengths + 4 * tiles;
+    let entries: [(u16, u32, u32); 10] = [
+        (256, 1, side),
+        (257, 1, side),
+        (258, 1, 8),
+        (259, 1, 1),
+        (262, 1, 1),
+        (277, 1, 1),
+        (322, 1, tile),
+        (323, 1, tile),
+        (324, tiles, offsets),
+        (325, tiles, lengths),
+    ];
+    let mut bytes = b"II\x2a\x00\x08\x00\x00\x00\x0a\x00".to_vec();
+    for (tag, count, value) in entries {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(4u16.to_le_bytes());
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes.resize(offsets as usize, 0);
+    (0..tiles).for_each(|_| bytes.extend(data.to_le_bytes()));
+    (0..tiles).for_each(|_| bytes.extend((tile * tile).to_le_bytes()));
+    bytes.extend((0..tile * tile).map(|p| (p / tile) as u8));
+    std::fs::write(&path, bytes).unwrap();
+
+    let images = open_images(std::slice::from_ref(&path)).unwrap();
+    assert_eq!((images[0].width, images[0].height), (50_000, 50_000));
+    let mut rows = codec::RowReader::open(&path, 0).unwrap();
+    assert!(rows.is_streaming());
+    let last = rows.read(49_990, 10).unwrap();
+    assert_eq!(last.pixels().get(0), Some(f32::from((49_990 % 1024) as u8)));
+    let whole = codec::read(&path).unwrap_err();
+    assert!(matches!(whole, DataError::TooLarge { width: 50_000, .. }), "{whole}");
+}

@@ -31,6 +31,8 @@ use crate::{DataError, Image, Pixels};
 
 /// The most bytes one decoded image may take: 2 GiB.
 pub const MAX_IMAGE_BYTES: u64 = 2 << 30;
+/// The largest image whose header is taken in, in decoded bytes: a TIFF is read some rows at a time.
+const MAX_STREAMED_BYTES: u64 = 1 << 40;
 
 /// No format here packs pixels tighter than this (LZW reaches 2700:1, Deflate 1032:1): a header that announces more is damaged.
 const MAX_COMPRESSION: u64 = 4096;
@@ -211,27 +213,34 @@ fn guarded<T>(path: &Path, format: Format, decode: impl FnOnce() -> Result<T, Da
 }
 
 /// Refuses images of no pixels, dimensions beyond the limit, and such as the file's size cannot hold; gives the number of values.
-fn check_dimensions(path: &Path, (width, height): (u64, u64), samples: u64, depth: u64) -> Result<usize, DataError> {
+fn check_dimensions(path: &Path, size: (u64, u64), samples: u64, depth: u64) -> Result<usize, DataError> {
+    check_dimensions_within(MAX_IMAGE_BYTES, path, size, samples, depth)
+}
+
+/// The same with another limit, for what is not decoded as a whole.
+fn check_dimensions_within(
+    limit: u64,
+    path: &Path,
+    (width, height): (u64, u64),
+    samples: u64,
+    depth: u64,
+) -> Result<usize, DataError> {
     let values = width.saturating_mul(height).saturating_mul(samples);
     if values == 0 {
         let found = format!("none: it is said to have {width}×{height}");
         return Err(DataError::Pixels { path: path.to_owned(), found, expected: "at least one pixel" });
     }
     let bytes = values.saturating_mul(depth.div_ceil(8));
-    if bytes > MAX_IMAGE_BYTES {
-        return Err(DataError::TooLarge { path: path.to_owned(), width, height, bytes, limit: MAX_IMAGE_BYTES });
+    let too_large = || DataError::TooLarge { path: path.to_owned(), width, height, bytes, limit: MAX_IMAGE_BYTES };
+    if bytes > limit {
+        return Err(too_large());
     }
     let file_bytes = std::fs::metadata(path).map_err(|e| DataError::io(path, "open", e))?.len();
     if bytes > (64 << 10) + file_bytes.saturating_mul(MAX_COMPRESSION) {
-        return Err(DataError::Implausible { path: path.to_owned(), width, height, file_bytes });
+        let implausible = DataError::Implausible { path: path.to_owned(), width, height, file_bytes };
+        return Err(if bytes > MAX_IMAGE_BYTES { too_large() } else { implausible });
     }
-    usize::try_from(values).map_err(|_| DataError::TooLarge {
-        path: path.to_owned(),
-        width,
-        height,
-        bytes,
-        limit: MAX_IMAGE_BYTES,
-    })
+    usize::try_from(values).map_err(|_| too_large())
 }
 
 /// Refuses values that are no numbers.

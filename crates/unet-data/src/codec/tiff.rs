@@ -13,7 +13,9 @@ use tiff::{ColorType, TiffError};
 use super::stack_info::{StackInfo, unit_name};
 use super::tiff_planes::Size;
 use super::tiff_source::Source;
-use super::{Format, MAX_IMAGE_BYTES, Probe, check_dimensions, check_finite, npy, tiff_planes};
+use super::{
+    Format, MAX_IMAGE_BYTES, MAX_STREAMED_BYTES, Probe, check_dimensions_within, check_finite, npy, tiff_planes,
+};
 use crate::{DataError, Image, PixelSize, Pixels};
 
 const NAME: &str = "TIFF";
@@ -81,7 +83,7 @@ pub(super) fn contiguous(path: &Path, reader: &mut Reader) -> Result<Option<npy:
     let number = |reader: &mut Reader, tag| reader.find_tag_unsigned::<u16>(tag).map_err(|e| fail(path, e));
     let plain = number(reader, Tag::Compression)?.unwrap_or(1) == 1;
     let meaning = number(reader, Tag::PhotometricInterpretation)?;
-    let layout = layout(path, reader)?;
+    let layout = layout(path, reader, MAX_IMAGE_BYTES)?;
     let offsets = reader.find_tag_unsigned_vec::<u64>(Tag::StripOffsets).map_err(|e| fail(path, e))?;
     let (true, Some(&data)) = (plain, offsets.as_ref().and_then(|o| o.first())) else { return Ok(None) };
     let kind = match (layout.depth, layout.decoded_depth) {
@@ -114,7 +116,7 @@ pub(super) fn contiguous(path: &Path, reader: &mut Reader) -> Result<Option<npy:
 
 /// Decodes the page that the file is positioned at.
 pub(super) fn decode(path: &Path, reader: &mut Reader) -> Result<Image, DataError> {
-    let layout = layout(path, reader)?;
+    let layout = layout(path, reader, MAX_IMAGE_BYTES)?;
     let (result, planes) = values(path, reader, &layout)?;
     let pixels = match result {
         DecodingResult::U8(v) if layout.depth < 8 => Pixels::U8(unpack(path, &v, &layout)?),
@@ -154,7 +156,7 @@ fn values(path: &Path, reader: &mut Reader, layout: &Layout) -> Result<(Decoding
 
 /// What the header of the page says that the file is positioned at; `pages` is filled in as given.
 pub(super) fn header(path: &Path, reader: &mut Reader, pages: usize) -> Result<Probe, DataError> {
-    let l = layout(path, reader)?;
+    let l = layout(path, reader, MAX_STREAMED_BYTES)?;
     let (width, height, alpha) = (l.width, l.height, l.alpha);
     let channels = match &l.palette {
         Some(colours) => colours.channels(),
@@ -187,7 +189,7 @@ impl Palette {
     }
 }
 
-fn layout(path: &Path, reader: &mut Reader) -> Result<Layout, DataError> {
+fn layout(path: &Path, reader: &mut Reader, limit: u64) -> Result<Layout, DataError> {
     let palette = palette(path, reader)?;
     let (width, height) = reader.dimensions().map_err(|e| fail(path, e))?;
     let color = reader.colortype().map_err(|e| fail(path, e))?;
@@ -212,7 +214,7 @@ fn layout(path: &Path, reader: &mut Reader) -> Result<Layout, DataError> {
         }
     };
     let widest = depth.max(decoded_depth) * if palette.is_some() { 3 } else { 1 };
-    check_dimensions(path, (width.into(), height.into()), samples as u64, widest.into())?;
+    check_dimensions_within(limit, path, (width.into(), height.into()), samples as u64, widest.into())?;
     Ok(Layout { width: width as usize, height: height as usize, samples, depth, decoded_depth, alpha, palette })
 }
 

@@ -30,10 +30,17 @@ pub struct InputImage {
     pub height: usize,
     /// Channels, alpha not counted.
     pub channels: usize,
+    /// Whether there is an alpha channel, which is left out.
+    pub alpha: bool,
     file: Arc<Pages>,
 }
 
 impl InputImage {
+    /// What was made of the file's pages, where they are channels.
+    pub fn note(&self) -> Option<String> {
+        self.file.note()
+    }
+
     /// Decodes the page.
     ///
     /// # Errors
@@ -63,9 +70,9 @@ pub fn open_images_as(paths: &[PathBuf], axes: Axes) -> Result<Vec<InputImage>, 
         let pages = file.len();
         for page in 0..pages {
             let probe = file.probe(page)?;
-            let (width, height, channels) = (probe.width, probe.height, probe.channels);
+            let (width, height, channels, alpha) = (probe.width, probe.height, probe.channels, probe.alpha);
             let (id, path, file) = (page_id(&stem, page, pages), path.clone(), Arc::clone(&file));
-            inputs.push(InputImage { id, path, page, pages, width, height, channels, file });
+            inputs.push(InputImage { id, path, page, pages, width, height, channels, alpha, file });
         }
     }
     Ok(inputs)

@@ -18,6 +18,9 @@ use crate::progress::{Counter, text};
 use crate::terminal::Terminal;
 use crate::{output, resolve};
 
+/// Files whose pages are spoken of.
+const MOST_NOTES: usize = 3;
+
 /// Predicts every file that can be.
 pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
     let mut predictor = Predictor::open(&args.model, options(args)?)?;
@@ -44,6 +47,7 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
     let (files, mut failures) = open_each(&list_images(&inputs)?, args.axes.unwrap_or_default());
     check_outputs(&files.concat(), &outputs)?;
 
+    notes(&files).into_iter().for_each(|note| terminal.line(format!("Note: {note}")));
     let pages = files.iter().map(Vec::len).sum();
     let mut counter = Counter::new(terminal, "predict", "predicted", pages);
     let (mut done, mut skipped) = (0, 0);
@@ -75,6 +79,18 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
         terminal.line(format!("Skipped {}: all of it is there", text::count(skipped, "file")));
     }
     report(&failures, done + skipped)
+}
+
+/// What the user may want to know of the files: alpha that is left out, pages that are channels (of the first files).
+fn notes(files: &[Vec<InputImage>]) -> Vec<String> {
+    let firsts = || files.iter().filter_map(|pages| pages.first());
+    let mut notes: Vec<String> = firsts().filter_map(InputImage::note).take(MOST_NOTES).collect();
+    let alpha: Vec<_> = firsts().filter(|page| page.alpha).collect();
+    if let Some(first) = alpha.first() {
+        let many = text::count(alpha.len() as u64, "file");
+        notes.push(format!("{many} with an alpha channel, which is left out ({} …)", first.path.display()));
+    }
+    notes
 }
 
 /// How to predict.
