@@ -163,7 +163,7 @@ impl Progress<'_> {
 }
 
 /// Predicts every page of `inputs` and writes what is asked for. `progress` is called after each page with the number done; within a page
-/// that is predicted in bands also after each tile, with a fraction of the page.
+/// that is cut into tiles also at each of them, with a fraction of the page.
 ///
 /// # Errors
 /// An output exists already, or two inputs would write the same one: found out before anything is computed. An image cannot be read, is
@@ -264,7 +264,7 @@ fn one_image(
         return Ok(files);
     }
     let image = page.load()?;
-    let prediction = predictor.predict(&image, &page.path)?;
+    let prediction = predictor.predict_with(&image, &page.path, &mut |tiles, all| done.tiles(tiles, all))?;
     let mut files = Vec::new();
     for &output in &options.outputs {
         let paths = paths_of(options, page, output);
@@ -334,7 +334,7 @@ fn one_stack(
     }
     for (slice, page) in pages.iter().enumerate() {
         let image = page.load()?;
-        let prediction = predictor.predict(&image, &page.path)?;
+        let prediction = predictor.predict_with(&image, &page.path, &mut |tiles, all| done.tiles(tiles, all))?;
         for (output, writer) in &mut writers {
             if let (Output::Instances, Some((objects, drawn, _))) = (*output, &mut objects) {
                 let of_one = prediction.of_class_one();

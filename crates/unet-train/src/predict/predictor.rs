@@ -177,6 +177,19 @@ impl Predictor {
     /// # Errors
     /// It has other channels than the model takes, or is smaller than the network's deepest level needs.
     pub fn predict(&mut self, image: &Image, path: &Path) -> Result<Prediction, TrainError> {
+        self.predict_with(image, path, &mut |_, _| ())
+    }
+
+    /// [`Predictor::predict`]; `progress` is called behind each tile of an image that is cut with the number done and the number of all.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn predict_with(
+        &mut self,
+        image: &Image,
+        path: &Path,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Prediction, TrainError> {
         let (h, w) = (image.height(), image.width());
         self.check((h, w), image.channels(), path)?;
         let inputs = self.inputs(image)?;
@@ -187,7 +200,8 @@ impl Predictor {
             return Ok(self.prediction(&x, (h, w)));
         }
         let values = self.values();
-        let mut job = InMemory { out: Vec::with_capacity(h * w * values), predictor: self, inputs, size: (h, w) };
+        let out = Vec::with_capacity(h * w * values);
+        let mut job = InMemory { out, predictor: self, inputs, size: (h, w), tiles: (0, tiles.len()), progress };
         sweep(&tiles, values, &mut job)?;
         Ok(job.predictor.prediction(&job.out, (h, w)))
     }
@@ -278,13 +292,19 @@ struct InMemory<'a> {
     inputs: Vec<Vec<f32>>,
     size: (usize, usize),
     out: Vec<f32>,
+    /// How many are done, and how many there are.
+    tiles: (usize, usize),
+    progress: &'a mut dyn FnMut(usize, usize),
 }
 
 impl TileWork for InMemory<'_> {
     type Error = TrainError;
 
     fn tile(&mut self, row: &Span, column: &Span) -> Result<Option<Vec<f32>>, TrainError> {
-        self.predictor.tile_of(&self.inputs, 0, self.size, row, column).map(Some)
+        let values = self.predictor.tile_of(&self.inputs, 0, self.size, row, column)?;
+        self.tiles.0 += 1;
+        (self.progress)(self.tiles.0, self.tiles.1);
+        Ok(Some(values))
     }
 
     fn rows(&mut self, _: usize, rows: Vec<f32>) -> Result<(), TrainError> {
