@@ -116,6 +116,32 @@ fn alpha_is_left_out_aloud() {
 }
 
 #[test]
+fn objects_are_of_the_class_that_is_asked_for_and_tuned_for() {
+    let desk = Desk::with_run();
+    let area = |more: &[&str]| {
+        let predict =
+            ["predict", "run", "data/image/0.png", "-o", "out", "--force", "--save", "instances", "--no-split"];
+        let ended = desk.unet(&[&predict[..], more].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let json: Value = serde_json::from_str(&desk.text("out/0_objects.json")).expect("JSON");
+        let areas = json["objects"].as_array().expect("a list").iter().map(|o| o["area"].as_f64().expect("a number"));
+        (json["method"]["of_class"].as_u64(), areas.sum::<f64>())
+    };
+    let all = (SIZE.0 * SIZE.1) as f64;
+    // Every probability of class 1 (255) is above 0 and below 1.
+    assert_eq!(area(&["--threshold", "0"]), (Some(1), all));
+    assert_eq!(area(&["--threshold", "0", "--objects-of", "0"]), (Some(0), 0.0));
+    assert_eq!(area(&["--threshold", "1", "--objects-of", "0"]), (Some(0), all));
+    desk.fails(&["predict", "run", "data/image/0.png", "-o", "x", "--objects-of", "7"], &["7", "0, 255"]);
+    let tuned = desk.unet(&["tune", "run", "--score", "pq", "--objects-of", "0"]);
+    assert_eq!(tuned.code, Some(0), "{}", tuned.err);
+    assert_eq!(area(&[]).0, Some(0), "as tuned");
+    let scored = desk.unet(&["evaluate", "run", "data", "--json"]);
+    let scored: Value = serde_json::from_str(&scored.out).expect("JSON");
+    assert_eq!(scored["objects"]["method"]["of_class"].as_u64(), Some(0));
+}
+
+#[test]
 fn predictions_beside_their_images_are_no_images_of_a_pattern() {
     let desk = Desk::with_run();
     let predict = ["predict", "run", "data/image/*.png", "-o", "data/image", "--save", "overlay"];

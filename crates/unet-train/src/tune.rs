@@ -12,11 +12,12 @@ use unet_data::{DataError, Dataset};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, resolve};
 use crate::error::nearest;
+use crate::evaluate::true_objects;
 use crate::metric::{
     Confusion, IsbiCounts, IsbiSlice, LabelScores, ObjectCounts, Proposal, ScoreError, Scores, isbi_of_labels,
     isbi_report,
 };
-use crate::objects::{Connectivity, Grid, InstanceConfig, Separation, components, instances};
+use crate::objects::{Grid, InstanceConfig, Separation, instances};
 use crate::predict::Predictor;
 
 /// Thresholds that are tried: 0.05, 0.10, … 0.95.
@@ -131,6 +132,8 @@ pub fn tune(
     if indices.is_empty() {
         return Err(TrainError::config("images", 0, "at least one that was held out"));
     }
+    // Of pixels, cells are class 1 as ever.
+    let of_class = if score.is_of_objects() { predictor.objects().of_class } else { 1 };
     let mut images = Vec::with_capacity(indices.len());
     for (done, &index) in indices.iter().enumerate() {
         let (sample, path) = (dataset.load(index)?, dataset.path(index));
@@ -139,21 +142,21 @@ pub fn tune(
         let grid = Grid::new(found.width, found.height);
         let mut probability = found.of_class_one().to_vec();
         // Ignored pixels are background in both, so that nothing there is scored.
+        let background = 1 - of_class;
         let truth = truth.iter().zip(&mut probability).map(|(&label, p)| match usize::from(label) < classes {
             true => label,
             false => {
-                *p = 0.0;
-                0
+                *p = f32::from(background);
+                background
             }
         });
         let truth: Vec<u8> = truth.collect();
-        let objects = if score.is_of_objects() { objects_of(&truth, grid) } else { Ok(Vec::new()) };
+        let objects = if score.is_of_objects() { true_objects(&truth, grid, of_class) } else { Ok(Vec::new()) };
         let objects = objects.map_err(|e| TrainError::score(&path, e))?;
         images.push(Image { grid, truth, objects, probability });
         progress(done + 1);
     }
-    let meta = predictor.meta();
-    let start = (meta.threshold, meta.objects);
+    let start = (predictor.meta().threshold, predictor.objects());
     predictor.install(|| search(&images, score, start)).map_err(|e| TrainError::score(Path::new(&dataset.name()), e))
 }
 
@@ -173,17 +176,13 @@ pub fn store(path: &Path, tuned: &Tuned) -> Result<(), TrainError> {
     Checkpoint::save(&file, &model, &meta)
 }
 
-fn objects_of(truth: &[u8], grid: Grid) -> Result<Vec<u32>, ScoreError> {
-    Ok(components(truth, grid, Connectivity::Four)?.labels)
-}
-
 /// One parameter after the other, each at its best with the others as they are, until nothing changes.
 fn search(
     images: &[Image],
     score: TuneScore,
-    (threshold, objects): (f64, Option<InstanceConfig>),
+    (threshold, objects): (f64, InstanceConfig),
 ) -> Result<Tuned, ScoreError> {
-    let usual = InstanceConfig { threshold: threshold as f32, ..objects.unwrap_or_default() };
+    let usual = InstanceConfig { threshold: threshold as f32, ..objects };
     let before = rate(images, score, threshold, &usual)?;
     let mut best = (before, threshold, usual);
     for _ in 0..ROUNDS {
@@ -303,7 +302,7 @@ mod tests {
         let mut probability: Vec<f32> = truth.iter().map(|&t| if t == 1 { 0.4 } else { 0.1 }).collect();
         (1..13).for_each(|y| probability[y * 16 + 7] = 0.3);
         probability[15] = 0.9;
-        let objects = objects_of(&truth, grid).unwrap();
+        let objects = true_objects(&truth, grid, 1).unwrap();
         Image { grid, truth, objects, probability }
     }
 
@@ -311,7 +310,7 @@ mod tests {
     fn each_score_finds_the_threshold_that_parts_the_cells() {
         for name in TuneScore::NAMES {
             let score: TuneScore = name.parse().unwrap();
-            let tuned = search(&[image()], score, (0.5, None)).unwrap();
+            let tuned = search(&[image()], score, (0.5, InstanceConfig::default())).unwrap();
             assert!(tuned.threshold > 0.3 && tuned.threshold <= 0.4, "{tuned:?}");
             assert!(tuned.after > tuned.before, "{tuned:?}");
             assert_eq!(tuned.objects.is_some(), score.is_of_objects());
@@ -328,7 +327,7 @@ mod tests {
     fn what_is_best_already_stays() {
         let mut image = image();
         image.probability = image.truth.iter().map(|&t| f32::from(t)).collect();
-        let tuned = search(&[image], TuneScore::Dice, (0.5, None)).unwrap();
+        let tuned = search(&[image], TuneScore::Dice, (0.5, InstanceConfig::default())).unwrap();
         assert_eq!((tuned.before, tuned.after, tuned.threshold), (1.0, 1.0, 0.5));
     }
 }

@@ -79,6 +79,10 @@ pub struct PredictArgs {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Objects (--save instances)")]
 pub struct ObjectArgs {
+    /// Mask value of what objects are: of a model of membranes that of the cells between them [default: as tuned, or the
+    /// higher of two]
+    #[arg(long, value_name = "VALUE")]
+    pub objects_of: Option<u32>,
     /// Drop objects of fewer pixels [default: as tuned, or 16]
     #[arg(long, value_name = "N")]
     pub min_size: Option<usize>,
@@ -129,6 +133,9 @@ pub struct TuneArgs {
     /// quality), objects_v_rand or objects_v_info
     #[arg(long, value_name = "NAME", default_value = "dice", value_parser = parse_score)]
     pub score: TuneScore,
+    /// For scores of objects the mask value of what objects are [default: as tuned before, or the higher of two]
+    #[arg(long, value_name = "VALUE")]
+    pub objects_of: Option<u32>,
     /// Which images to tune on: those held out, those trained on, or all
     #[arg(long, value_enum, value_name = "PART", default_value = "val")]
     pub on: OnArg,

@@ -26,6 +26,9 @@ pub fn run(args: &TuneArgs, terminal: &Terminal) -> Result<ExitCode> {
         (None, None) => bail!("{}: names no data; say which: unet tune RUN DATA", run.display()),
     };
     let mut predictor = Predictor::open(&args.run, resolve::predicting(&args.machine)?)?;
+    if let Some(value) = args.objects_of {
+        predictor.make_objects_of(value)?;
+    }
     let dataset = data::open_with_classes(&path, &predictor.meta().classes, &config.data.open_options())
         .with_context(|| format!("the run needs its data; if it has moved: unet tune {} DATA", run.display()))?;
     let split = config.data.val.split_of(dataset.as_ref())?;

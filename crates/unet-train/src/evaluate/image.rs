@@ -39,21 +39,26 @@ impl Scored {
         let mut counts = Confusion::of(classes);
         counts.add(image.labels, image.truth);
         if image.truth.contains(&IGNORE) {
-            let cleared = Cleared::of(image);
-            return Self::rest(classes, counts, &cleared.segmented(image));
+            let (cleared, around) = (Cleared::of(image, 0), Cleared::of(image, 1 - of_class(image)));
+            return Self::rest(classes, counts, &cleared.segmented(image), &around.segmented(image));
         }
-        Self::rest(classes, counts, image)
+        Self::rest(classes, counts, image, image)
     }
 
-    /// The scores that need more than counts of pixels.
-    fn rest(classes: &ClassTable, counts: Confusion, image: &Segmented<'_>) -> Result<Self, ScoreError> {
+    /// The scores that need more than counts of pixels; objects are those of `around`.
+    fn rest(
+        classes: &ClassTable,
+        counts: Confusion,
+        image: &Segmented<'_>,
+        around: &Segmented<'_>,
+    ) -> Result<Self, ScoreError> {
         let shape = |class| shape(image, class, classes.is_layered());
         let shapes: Vec<ShapeScores> = (0..classes.len()).map(shape).collect::<Result<_, _>>()?;
         let values: Vec<u32> = classes.classes().iter().map(|c| c.value).collect();
         let pixels = pixel_report(&values, &counts, &shapes);
         let two = is_one_of_two(classes);
         let isbi = if two { Some(isbi(image)?) } else { None };
-        let objects = if two { Some(objects(image)?) } else { None };
+        let objects = if two { Some(objects(around)?) } else { None };
         Ok(Self { counts, pixels, isbi, objects })
     }
 }
@@ -63,7 +68,13 @@ pub(super) fn is_one_of_two(classes: &ClassTable) -> bool {
     classes.len() == 2 && !classes.is_layered()
 }
 
-/// An image whose ignored pixels are background, in the truth and in the prediction: no outline, part or object is scored there.
+/// The class that objects are of.
+fn of_class(image: &Segmented<'_>) -> u8 {
+    image.objects.map_or(1, |config| config.of_class)
+}
+
+/// An image whose ignored pixels are of one class (background), in the truth and in the prediction: no outline, part or object is scored
+/// there.
 struct Cleared {
     truth: Vec<u8>,
     labels: Vec<u8>,
@@ -71,12 +82,13 @@ struct Cleared {
 }
 
 impl Cleared {
-    fn of(image: &Segmented<'_>) -> Self {
+    fn of(image: &Segmented<'_>, class: u8) -> Self {
         let cleared = |values: &[u8]| {
-            values.iter().zip(image.truth).map(|(&v, &t)| if t == IGNORE { 0 } else { v }).collect::<Vec<u8>>()
+            values.iter().zip(image.truth).map(|(&v, &t)| if t == IGNORE { class } else { v }).collect::<Vec<u8>>()
         };
+        let certain = f32::from(class);
         let floats = |values: &[f32]| {
-            values.iter().zip(image.truth).map(|(&v, &t)| if t == IGNORE { 0.0 } else { v }).collect::<Vec<f32>>()
+            values.iter().zip(image.truth).map(|(&v, &t)| if t == IGNORE { certain } else { v }).collect::<Vec<f32>>()
         };
         let probability = image.probability.map(floats);
         Self { truth: cleared(image.truth), labels: cleared(image.labels), probability }
@@ -131,8 +143,14 @@ fn isbi(image: &Segmented<'_>) -> Result<IsbiCounts, ScoreError> {
     IsbiCounts::of(&IsbiSlice { grid: image.grid, truth: image.truth, proposal })
 }
 
+/// The connected parts of a class.
+pub(crate) fn true_objects(truth: &[u8], grid: Grid, class: u8) -> Result<Vec<u32>, ScoreError> {
+    let mask: Vec<u8> = truth.iter().map(|&label| u8::from(label == class)).collect();
+    Ok(components(&mask, grid, Connectivity::Four)?.labels)
+}
+
 fn objects(image: &Segmented<'_>) -> Result<(ObjectCounts, ImageObjects), ScoreError> {
-    let truth = components(image.truth, image.grid, Connectivity::Four)?.labels;
+    let truth = true_objects(image.truth, image.grid, of_class(image))?;
     let found = match (image.objects, image.probability) {
         (Some(config), Some(probability)) => instances(probability, image.grid, config)?,
         _ => components(image.labels, image.grid, Connectivity::Four)?,

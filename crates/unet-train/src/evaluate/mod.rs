@@ -7,6 +7,7 @@ mod tally;
 
 use unet_data::{DataError, Dataset};
 
+pub(crate) use image::true_objects;
 pub use predictions::{evaluate_predictions, evaluate_predictions_as};
 pub use report::{
     ClassReport, ImageObjects, ImageReport, IsbiSection, ObjectSection, PixelReport, Report, ShapeScores,

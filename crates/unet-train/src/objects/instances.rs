@@ -32,7 +32,9 @@ pub enum Separation {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InstanceConfig {
-    /// A pixel belongs to an object where its probability is larger.
+    /// Which of the two classes objects are of: 1, or 0 where class 1 is what lies between them, such as membranes.
+    pub of_class: u8,
+    /// A pixel is of class 1 where its probability is larger.
     pub threshold: f32,
     /// How touching objects are parted.
     pub separation: Separation,
@@ -65,6 +67,7 @@ impl InstanceConfig {
 impl Default for InstanceConfig {
     fn default() -> Self {
         Self {
+            of_class: 1,
             threshold: 0.5,
             separation: Separation::Probability,
             seed_level: 0.9,
@@ -78,13 +81,21 @@ impl Default for InstanceConfig {
     }
 }
 
-/// Segments objects, labelled 1, 2, …; 0 is background. `probability` is that of a pixel to lie inside an object: for a
-/// model of membranes, one minus its output. Objects are four-connected.
+/// Segments objects, labelled 1, 2, …; 0 is background. `probability` is that of class 1. Objects are four-connected.
 ///
 /// # Errors
 /// [`GridError`] where `probability` does not cover the image.
 pub fn instances(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Result<Components, GridError> {
     grid.check("the probability image", probability.len())?;
+    if config.of_class == 1 {
+        return inside(probability, grid, config);
+    }
+    let other: Vec<f32> = probability.iter().map(|p| 1.0 - p).collect();
+    inside(&other, grid, &InstanceConfig { threshold: 1.0 - config.threshold, ..*config })
+}
+
+/// The objects of a map of the probability to lie inside one.
+fn inside(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Result<Components, GridError> {
     let mut mask: Vec<u8> = probability.iter().map(|&p| u8::from(p > config.threshold)).collect();
     if config.max_hole > 0 {
         fill_holes(&mut mask, grid, Connectivity::Eight, config.max_hole)?;
@@ -225,6 +236,16 @@ mod tests {
     /// Parted by distances alone.
     fn by_distance() -> InstanceConfig {
         InstanceConfig { separation: Separation::Distance, ..Default::default() }
+    }
+
+    #[test]
+    fn cells_between_membranes_are_the_cells_of_a_model_of_cells() {
+        let (cells, grid) = two_discs();
+        let membranes: Vec<f32> = cells.iter().map(|p| 1.0 - p).collect();
+        let of_cells = instances(&cells, grid, &InstanceConfig::at(0.25)).expect("sizes fit");
+        let config = InstanceConfig { of_class: 0, ..InstanceConfig::at(0.75) };
+        let between = instances(&membranes, grid, &config).expect("sizes fit");
+        assert!(between.count > 0 && between.labels == of_cells.labels);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Predictor {
     pub(super) members: Vec<Member>,
     views: Vec<View>,
     options: PredictOptions,
+    /// The class that objects are asked to be of.
+    objects_of: Option<u8>,
     pool: ThreadPool,
     weights: Arc<str>,
 }
@@ -85,7 +87,7 @@ impl Predictor {
         let views = augmentation.views();
         let pool = compute_pool(options.threads)?;
         let weights = format!("{:016x}", fingerprint(&model)?).into();
-        Ok(Self { path: path.to_owned(), meta, members: vec![member], views, options, pool, weights })
+        Ok(Self { path: path.to_owned(), meta, members: vec![member], views, options, objects_of: None, pool, weights })
     }
 
     /// Adds another checkpoint, whose probabilities are averaged with those of the others.
@@ -138,7 +140,24 @@ impl Predictor {
         let at = InstanceConfig::at(self.meta.threshold);
         let tuned = self.meta.objects.unwrap_or(at);
         let threshold = if self.options.threshold.is_some() { at.threshold } else { tuned.threshold };
-        InstanceConfig { threshold, ..tuned }
+        InstanceConfig { threshold, of_class: self.objects_of.unwrap_or(tuned.of_class), ..tuned }
+    }
+
+    /// Makes objects of the class of this mask value, one of two, whatever was tuned.
+    ///
+    /// # Errors
+    /// There is no such value, or there are other than two classes.
+    pub fn make_objects_of(&mut self, value: u32) -> Result<(), TrainError> {
+        let classes = &self.meta.classes;
+        let values: Vec<String> = classes.classes().iter().map(|class| class.value.to_string()).collect();
+        match classes.index_of(value).and_then(|index| u8::try_from(index).ok()) {
+            Some(index) if classes.len() == 2 && !classes.is_layered() => self.objects_of = Some(index),
+            _ => {
+                let expected = format!("a mask value of a model of two classes; this one's are {}", values.join(", "));
+                return Err(TrainError::config("value that objects have", value, expected));
+            }
+        }
+        Ok(())
     }
 
     /// How many opinions are averaged: networks times views.

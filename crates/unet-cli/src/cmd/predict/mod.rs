@@ -27,6 +27,9 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> Result<ExitCode> {
     for other in &args.with {
         predictor.add(other)?;
     }
+    if let Some(value) = args.objects.objects_of {
+        predictor.make_objects_of(value)?;
+    }
     let objects = with_flags(&args.objects, &predictor);
     let existing = match (args.force, args.resume) {
         (true, _) => Existing::Overwrite,
