@@ -178,6 +178,31 @@ fn stacks_pair_by_page_and_train_folders_are_found() {
 }
 
 #[test]
+fn the_only_file_of_a_folder_is_a_stack_where_it_has_several_pages() {
+    // Its slices were taken for single images: a draw put neighbours on both sides of a split, and nothing was said of it.
+    let dir = tempdir().unwrap();
+    let (images, labels) = pairs(dir.path(), 0);
+    let write = |name: &str, pages: usize| {
+        codec::write_tiff(&images.join(name), &vec![gray(20, 16); pages]).unwrap();
+        codec::write_tiff(&labels.join(name), &vec![mask(20, 16, 255); pages]).unwrap();
+    };
+    write("a.tif", 5);
+    let data = open(dir.path()).unwrap();
+    assert!(data.is_stack());
+    let drawn: ValSpec = "random:20%".parse().unwrap();
+    assert!(drawn.warning(data.as_ref()).unwrap().contains("neighbouring slices"));
+    let held_out = ValSpec::Percent(20.0).split_of(data.as_ref()).unwrap().val;
+    assert_eq!(held_out, [4], "the last block");
+    write("b.tif", 1);
+    let data = open(dir.path()).unwrap();
+    assert!(!data.is_stack() && drawn.warning(data.as_ref()).is_none(), "whole files are held out");
+    assert_eq!((data.group(0), data.group(4), data.group(5)), (0, 0, 1));
+    fs::remove_file(images.join("a.tif")).unwrap();
+    fs::remove_file(labels.join("a.tif")).unwrap();
+    assert!(!open(dir.path()).unwrap().is_stack(), "a single image");
+}
+
+#[test]
 fn known_classes_allow_masks_that_lack_some() {
     let dir = tempdir().unwrap();
     let (_, labels) = pairs(dir.path(), 2);

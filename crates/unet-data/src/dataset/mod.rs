@@ -64,7 +64,8 @@ pub trait Dataset: Send + Sync {
     /// What decoding gives, and [`DataError::Config`] where `index` is out of range.
     fn load(&self, index: usize) -> Result<Sample, DataError>;
 
-    /// Whether neighbouring samples are neighbouring slices of one volume.
+    /// Whether neighbouring samples are neighbouring slices of one volume: two stacks side by side, or folders whose only file has several
+    /// pages.
     fn is_stack(&self) -> bool;
 
     /// The group that sample `index` is of: slices of one file are alike, and no split that draws or takes a share puts some of them on

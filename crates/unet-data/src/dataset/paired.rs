@@ -145,6 +145,8 @@ impl PairedFiles {
         let mut files: Vec<&Arc<Pages>> = found.pairs.iter().map(|p| &p.image).collect();
         files.dedup_by(|a, b| Arc::ptr_eq(a, b));
         notes.extend(files.iter().filter_map(|f| f.note()).take(MOST_NOTES));
+        // Pages of the only file are slices of one volume, wherever the file lies.
+        let one_file = files.len() == 1 && found.pairs.len() > 1;
         let groups = groups(&found.pairs);
         Ok(Self {
             root: found.root,
@@ -152,7 +154,7 @@ impl PairedFiles {
             sizes,
             channels,
             classes,
-            is_stack: found.is_stack,
+            is_stack: found.is_stack || one_file,
             groups,
             notes,
             findings: found.findings,
