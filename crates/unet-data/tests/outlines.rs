@@ -124,6 +124,35 @@ fn labelme_beside_its_images_or_in_a_folder_of_masks() {
 }
 
 #[test]
+fn a_size_that_outlines_announce_is_compared_before_anything_of_that_size_is_made() {
+    // Sizes in JSON were allocated as they stood: gigabytes for one, a panic for the other.
+    let coco = |w: u64, h: u64| {
+        format!(
+            r#"{{"images": [{{"id": 1, "file_name": "0.png", "width": {w}, "height": {h}}}], "annotations": [
+               {{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1,1, 3,1, 3,3]]}}]}}"#
+        )
+    };
+    let labelme = |w: u64, h: u64| {
+        let shape = r#"{"label": "a", "points": [[1,1],[3,1],[3,3]]}"#;
+        format!(r#"{{"shapes": [{shape}], "imageHeight": {h}, "imageWidth": {w}}}"#)
+    };
+    let both: [(&str, &dyn Fn(u64, u64) -> String); 2] = [("a.json", &coco), ("images/0.json", &labelme)];
+    for (name, text) in both {
+        let dir = tempdir().unwrap();
+        images(dir.path(), 1);
+        fs::write(dir.path().join(name), text(20, 16)).unwrap();
+        let classes = open(dir.path()).unwrap().classes().clone();
+        for side in [100_000, 4_000_000_000, u64::MAX] {
+            fs::write(dir.path().join(name), text(side, side)).unwrap();
+            for opened in [open(dir.path()), open_with_classes(dir.path(), classes.clone())] {
+                let e = opened.map(|_| ()).unwrap_err().to_string();
+                assert!(e.contains("20×16") && e.contains(name) && e.contains(&format!("{side}×{side}")), "{e}");
+            }
+        }
+    }
+}
+
+#[test]
 fn damaged_outlines_are_errors_that_name_the_file_and_never_panics() {
     let dir = tempdir().unwrap();
     images(dir.path(), 1);

@@ -31,12 +31,12 @@ impl Mask {
         }
     }
 
-    /// The mask of page `page`, for an image of that width and height.
+    /// The mask of page `page`, for an image of that width and height; outlines are drawn at that size, whatever they announce.
     pub(super) fn read(&self, page: usize, size: (usize, usize)) -> Result<Image, DataError> {
         match self {
             Self::File(pages) => pages.read(page),
             Self::Instances(files) => merged(files, size),
-            Self::Drawing(drawing) => drawing.draw(page, drawing.size.unwrap_or(size)),
+            Self::Drawing(drawing) => drawing.draw(page, size),
         }
     }
 

@@ -14,7 +14,7 @@ use super::mask::Mask;
 use super::{Dataset, OpenOptions, out_of_range};
 use crate::codec::{Axes, Pages};
 use crate::labels::ValueCensus;
-use crate::{ClassTable, DataError, Finding, Image, Sample, Severity};
+use crate::{ClassTable, DataError, Finding, Sample, Severity};
 
 /// Files whose pages are channels are noted one by one, up to so many.
 const MOST_NOTES: usize = 3;
@@ -198,8 +198,10 @@ impl Dataset for PairedFiles {
     fn load(&self, index: usize) -> Result<Sample, DataError> {
         let pair = self.pair(index)?;
         let image = pair.image.read(pair.page)?;
-        let mask = pair.mask.read(pair.page, (image.width(), image.height()))?;
-        check_sizes(pair, &image, &mask)?;
+        let size = (image.width(), image.height());
+        check_outlines(pair, size)?;
+        let mask = pair.mask.read(pair.page, size)?;
+        check_sizes(pair, size, (mask.width(), mask.height()))?;
         if image.channels() != self.channels {
             let first = self.path(0);
             return Err(DataError::Channels {
@@ -245,18 +247,12 @@ fn groups(pairs: &[Pair]) -> Vec<usize> {
 fn look(pair: &Pair, values: Option<&CensusCache>) -> Result<Look, DataError> {
     let image = pair.image.probe(pair.page)?;
     let size = (image.width, image.height);
+    check_outlines(pair, size)?;
     let (mask_size, census) = match values {
         Some(values) => values.census(&pair.mask, pair.page, size)?,
         None => (pair.mask.size(pair.page, size)?, ValueCensus::default()),
     };
-    if size != mask_size {
-        return Err(DataError::PairSize {
-            image: pair.image.path().to_owned(),
-            image_size: size,
-            mask: pair.mask.path().to_owned(),
-            mask_size,
-        });
-    }
+    check_sizes(pair, size, mask_size)?;
     Ok(Look { size, channels: image.channels, alpha: image.alpha, census })
 }
 
@@ -322,8 +318,15 @@ fn merged(looks: Vec<Look>) -> ValueCensus {
     all
 }
 
-fn check_sizes(pair: &Pair, image: &Image, mask: &Image) -> Result<(), DataError> {
-    let (image_size, mask_size) = ((image.width(), image.height()), (mask.width(), mask.height()));
+/// Refuses outlines that were drawn on an image of another size, before anything of the size that they announce is allocated.
+fn check_outlines(pair: &Pair, image_size: (usize, usize)) -> Result<(), DataError> {
+    match &pair.mask {
+        Mask::Drawing(drawing) => check_sizes(pair, image_size, drawing.size.unwrap_or(image_size)),
+        Mask::File(_) | Mask::Instances(_) => Ok(()),
+    }
+}
+
+fn check_sizes(pair: &Pair, image_size: (usize, usize), mask_size: (usize, usize)) -> Result<(), DataError> {
     if image_size == mask_size {
         return Ok(());
     }
