@@ -7,6 +7,8 @@ use std::fs;
 
 use common::{gray, mask, pairs};
 use tempfile::tempdir;
+use tiff::encoder::{TiffEncoder, colortype::Gray8};
+use tiff::tags::Tag;
 use unet_data::codec::{self, Format};
 use unet_data::{
     ClassTable, Image, OpenOptions, PixelSize, Pixels, ValSpec, open, open_images, open_with, open_with_classes,
@@ -200,6 +202,24 @@ fn the_only_file_of_a_folder_is_a_stack_where_it_has_several_pages() {
     fs::remove_file(images.join("a.tif")).unwrap();
     fs::remove_file(labels.join("a.tif")).unwrap();
     assert!(!open(dir.path()).unwrap().is_stack(), "a single image");
+}
+
+#[test]
+fn sizes_that_no_file_has_do_not_make_pages_channels() {
+    // The product of the counts that OME's text announces overflowed.
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("a.tif");
+    for (order, z) in [("XYZCT", u64::MAX), ("XYCZT", 1 << 63), ("XYZZZZZCT", 1 << 16)] {
+        let mut file = TiffEncoder::new(fs::File::create(&path).unwrap()).unwrap();
+        for _ in 0..2 {
+            let mut page = file.new_image::<Gray8>(3, 2).unwrap();
+            let text = format!(r#"<OME><Image><Pixels DimensionOrder="{order}" SizeC="2" SizeZ="{z}"/></Image></OME>"#);
+            page.encoder().write_tag(Tag::ImageDescription, text.as_str()).unwrap();
+            page.write_data(&[7; 6]).unwrap();
+        }
+        let file = codec::Pages::open(&path).unwrap();
+        assert_eq!((file.len(), file.read(1).unwrap().channels()), (2, 1), "{order}");
+    }
 }
 
 #[test]

@@ -111,8 +111,7 @@ impl Pages {
         match axes {
             Axes::Slices => info.channels = 1,
             Axes::Channels => (info.channels, info.stride) = (pages, 1),
-            // A description that counts other pages than there are was kept by a program that changed them.
-            Axes::Auto if info.channels > 1 && info.images * info.channels != pages => info.channels = 1,
+            Axes::Auto if info.channels > 1 && !info.is_of(pages) => info.channels = 1,
             Axes::Auto => {}
         }
         if info.channels == 1 {

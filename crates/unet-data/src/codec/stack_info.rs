@@ -32,6 +32,11 @@ impl StackInfo {
         }
     }
 
+    /// Whether the description is of so many pages. One of others was kept by a program that changed them, or is damaged.
+    pub(super) fn is_of(&self, pages: usize) -> bool {
+        self.images.checked_mul(self.channels) == Some(pages) && self.images.is_multiple_of(self.stride)
+    }
+
     /// The page of channel `c` of image `i`.
     pub(super) fn page(&self, image: usize, channel: usize) -> usize {
         let (outer, inner) = (image / self.stride, image % self.stride);
@@ -74,8 +79,8 @@ fn ome(text: &str) -> StackInfo {
         y: micrometres("PhysicalSizeY").unwrap_or(x),
         unit: unit_name(attribute(pixels, "PhysicalSizeXUnit").unwrap_or("µm")),
     });
-    let images = z.saturating_mul(t);
-    StackInfo { channels, images, stride: sizes.product::<usize>().max(1), pixel, unit: None, writer: "OME" }
+    let (images, stride) = (z.saturating_mul(t), sizes.fold(1, usize::saturating_mul));
+    StackInfo { channels, images, stride, pixel, unit: None, writer: "OME" }
 }
 
 /// The value of ` key="…"` in an element.
@@ -121,6 +126,21 @@ mod tests {
         assert_eq!(info.pixel, Some(PixelSize { x: 0.5, y: 0.25, unit: "µm".to_owned() }));
         let rgb = xml.replace(r#"SamplesPerPixel="1""#, r#"SamplesPerPixel="3""#);
         assert_eq!(StackInfo::of(Some(&rgb)).channels, 1, "colours of one page");
+    }
+
+    #[test]
+    fn numbers_beyond_any_file_are_of_no_file() {
+        // Their products overflowed.
+        for (order, z) in [("XYZCT", "18446744073709551615"), ("XYCZT", "9223372036854775809"), ("XYZZZZZCT", "65536")]
+        {
+            let xml = format!(
+                r#"<OME><Image><Pixels DimensionOrder="{order}" SizeC="2" SizeZ="{z}" SizeT="3"/></Image></OME>"#
+            );
+            let info = StackInfo::of(Some(&xml));
+            assert!(info.channels == 2 && [2, 4, 6].iter().all(|&pages| !info.is_of(pages)), "{order}: {info:?}");
+        }
+        let twice = r#"<OME><Image><Pixels DimensionOrder="XYZZCT" SizeC="2" SizeZ="2"/></Image></OME>"#;
+        assert!(!StackInfo::of(Some(twice)).is_of(4), "channels would lie beyond the last page");
     }
 
     #[test]
