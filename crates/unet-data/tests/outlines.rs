@@ -59,6 +59,27 @@ fn imagej_regions_alone_and_in_archives() {
 }
 
 #[test]
+fn archives_that_explode_are_refused_by_name() {
+    // Each region was held to 64 MiB, but not all of them: an archive of a few megabytes could take any amount of memory.
+    let dir = tempdir().unwrap();
+    images(dir.path(), 1);
+    fs::create_dir(dir.path().join("masks")).unwrap();
+    let mut zip = zip::ZipWriter::new(fs::File::create(dir.path().join("masks/0.zip")).unwrap());
+    let mut rectangle = polygon(&[]);
+    rectangle[6] = 1;
+    rectangle[15] = 9;
+    rectangle[13] = 9;
+    rectangle.resize(60 << 20, 0);
+    for i in 0..5 {
+        zip.start_file(format!("{i}.roi"), zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(&rectangle).unwrap();
+    }
+    zip.finish().unwrap();
+    let e = open(dir.path()).map(|_| ()).unwrap_err().to_string();
+    assert!(e.contains("0.zip") && e.contains("more bytes together"), "{e}");
+}
+
+#[test]
 fn coco_polygons_runs_and_holes_with_the_categories_as_classes() {
     let dir = tempdir().unwrap();
     images(dir.path(), 2);

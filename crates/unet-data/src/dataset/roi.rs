@@ -12,9 +12,14 @@ use super::outline::{Drawing, Outline, Ring, Shape};
 use crate::DataError;
 
 const NAME: &str = "ImageJ ROI";
-/// The most bytes that one region may take, and regions in an archive.
+/// The most bytes that one region may take, and all regions of an archive, decompressed.
 const MOST_BYTES: u64 = 64 << 20;
+const MOST_BYTES_TOGETHER: u64 = 256 << 20;
+/// The most regions of an archive, and points of all of them.
 const MOST_REGIONS: usize = 1 << 20;
+const MOST_POINTS: usize = 1 << 24;
+/// Rings of fewer points enclose nothing.
+const LEAST_POINTS: usize = 3;
 /// Straight pieces that a curve becomes.
 const PIECES: usize = 16;
 
@@ -22,7 +27,13 @@ const PIECES: usize = 16;
 pub(super) fn read(path: &Path) -> Result<Drawing, DataError> {
     let file = File::open(path).map_err(|e| DataError::io(path, "open", e))?;
     let is_zip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"));
-    let shapes = if is_zip { archive(path, file)? } else { one(path, file)?.into_iter().collect() };
+    let mut regions = Regions { path, shapes: Vec::new(), bytes: 0, points: 0 };
+    if is_zip {
+        archive(path, file, &mut regions)?
+    } else {
+        regions.add(file)?
+    }
+    let shapes = regions.shapes;
     if shapes.is_empty() {
         return Err(DataError::decode(
             path,
@@ -33,26 +44,58 @@ pub(super) fn read(path: &Path) -> Result<Drawing, DataError> {
     Ok(Drawing { path: path.to_owned(), size: None, shapes })
 }
 
-fn archive(path: &Path, file: File) -> Result<Vec<Shape>, DataError> {
+fn archive(path: &Path, file: File, regions: &mut Regions<'_>) -> Result<(), DataError> {
     let fail = |e: zip::result::ZipError| DataError::decode(path, NAME, e);
     let mut archive = zip::ZipArchive::new(file).map_err(fail)?;
     if archive.len() > MOST_REGIONS {
-        return Err(DataError::decode(path, NAME, "more regions than any image has"));
+        return Err(too_much(path, &format!("{} regions", archive.len()), MOST_REGIONS as u64));
     }
-    let mut shapes = Vec::new();
     for i in 0..archive.len() {
         let entry = archive.by_index(i).map_err(fail)?;
         if entry.name().map_err(fail)?.to_ascii_lowercase().ends_with(".roi") {
-            shapes.extend(one(path, entry)?);
+            regions.add(entry)?;
         }
     }
-    Ok(shapes)
+    Ok(())
 }
 
-fn one(path: &Path, file: impl Read) -> Result<Option<Shape>, DataError> {
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(|e| DataError::io(path, "read", e))?;
-    decode(&bytes).ok_or_else(|| DataError::decode(path, NAME, "a region is cut off or of an unknown kind"))
+/// What has been read of a file. A few compressed bytes may become very many regions: all that is kept is counted.
+struct Regions<'a> {
+    path: &'a Path,
+    shapes: Vec<Shape>,
+    bytes: u64,
+    points: usize,
+}
+
+impl Regions<'_> {
+    /// Reads one more.
+    fn add(&mut self, file: impl Read) -> Result<(), DataError> {
+        let path = self.path;
+        let left = MOST_BYTES.min(MOST_BYTES_TOGETHER - self.bytes);
+        let mut bytes = Vec::new();
+        file.take(left + 1).read_to_end(&mut bytes).map_err(|e| DataError::io(path, "read", e))?;
+        match bytes.len() as u64 {
+            n if n <= left => self.bytes += n,
+            _ if left == MOST_BYTES => return Err(too_much(path, "a region of more bytes", MOST_BYTES)),
+            _ => return Err(too_much(path, "regions of more bytes together", MOST_BYTES_TOGETHER)),
+        }
+        let shape =
+            decode(&bytes).ok_or_else(|| DataError::decode(path, NAME, "a region is cut off or of an unknown kind"))?;
+        if let Some(Shape { outline: Outline::EvenOdd(rings), .. }) = &shape {
+            self.points += rings.iter().map(Vec::len).sum::<usize>();
+        }
+        if self.points > MOST_POINTS {
+            return Err(too_much(path, "regions of more points together", MOST_POINTS as u64));
+        }
+        self.shapes.extend(shape);
+        Ok(())
+    }
+}
+
+fn too_much(path: &Path, found: &str, most: u64) -> DataError {
+    let reason =
+        format!("it holds {found}, at most {most} are read (save the regions of each image to a file of their own)");
+    DataError::decode(path, NAME, reason)
 }
 
 /// One region; `Some(None)` for one that is no area.
@@ -127,7 +170,7 @@ fn path_of(bytes: &[u8], length: usize) -> Option<Vec<Ring>> {
         let last = ring.last().copied();
         match value(k)? as i32 {
             0 => {
-                rings.extend((!ring.is_empty()).then(|| std::mem::take(&mut ring)));
+                close(&mut ring, &mut rings);
                 ring.push(point(k + 1)?);
                 k += 3;
             }
@@ -148,14 +191,20 @@ fn path_of(bytes: &[u8], length: usize) -> Option<Vec<Ring>> {
                 k += 7;
             }
             4 => {
-                rings.extend((!ring.is_empty()).then(|| std::mem::take(&mut ring)));
+                close(&mut ring, &mut rings);
                 k += 1;
             }
             _ => return None,
         }
     }
-    rings.extend((!ring.is_empty()).then_some(ring));
+    close(&mut ring, &mut rings);
     Some(rings)
+}
+
+/// Takes a ring that has come to its end for one of the rings, where it encloses something.
+fn close(ring: &mut Ring, rings: &mut Vec<Ring>) {
+    let whole = std::mem::take(ring);
+    rings.extend((whole.len() >= LEAST_POINTS).then_some(whole));
 }
 
 fn between(a: (f64, f64), b: (f64, f64), share: f64) -> (f64, f64) {
@@ -233,5 +282,29 @@ pub(super) mod tests {
         let drawing = Drawing { path: "a".into(), size: None, shapes: vec![shape] };
         let count = |page| drawing.draw(page, (40, 30)).unwrap().to_f32().iter().filter(|v| **v > 0.0).count();
         assert_eq!((count(2), count(0)), (400 - 25, 0));
+    }
+
+    #[test]
+    fn rings_that_enclose_nothing_are_not_kept() {
+        // Zeros are steps to the same point, each of which began a ring.
+        let mut bytes = region(1, [0, 0, 20, 20], &[]);
+        bytes[36..40].copy_from_slice(&3000i32.to_be_bytes());
+        bytes.resize(64 + 4 * 3000, 0);
+        assert_eq!(decode(&bytes).unwrap().unwrap().outline, Outline::EvenOdd(Vec::new()));
+    }
+
+    #[test]
+    fn regions_are_limited_together() {
+        let path = Path::new("a.zip");
+        let of = |bytes, points| Regions { path, shapes: Vec::new(), bytes, points };
+        let square = region(0, [0, 0, 9, 9], &[(0, 0), (9, 0), (9, 9), (0, 9)]);
+        assert!(of(0, 0).add(square.as_slice()).is_ok());
+        assert!(of(MOST_BYTES_TOGETHER - square.len() as u64, MOST_POINTS - 4).add(square.as_slice()).is_ok());
+        for mut full in [of(MOST_BYTES_TOGETHER + 1 - square.len() as u64, 0), of(0, MOST_POINTS - 3)] {
+            let e = full.add(square.as_slice()).unwrap_err().to_string();
+            assert!(e.contains("a.zip") && e.contains("together") && full.shapes.is_empty(), "{e}");
+        }
+        let e = of(0, 0).add(square.as_slice().chain(std::io::repeat(0))).unwrap_err().to_string();
+        assert!(e.contains("a.zip") && e.contains("a region of more bytes"), "{e}");
     }
 }
