@@ -59,6 +59,21 @@ fn stack(path: &Path, bits: u16, pages: u32, marks: &[(u32, u8)]) {
     file.set_len(u64::from(data) + u64::from(pages) * u64::from(strip)).unwrap();
 }
 
+#[test]
+fn pages_that_are_channels_are_held_to_the_limit_of_an_image() {
+    // Each page was checked alone: all of them were decoded for one image of 4 GB.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tif");
+    stack(&path, 16, PAGES, &[]);
+    let file = codec::Pages::open_as(&path, codec::Axes::Channels).unwrap();
+    assert_eq!(file.len(), 1);
+    for e in [file.probe(0).map(|_| ()), file.read(0).map(|_| ())].map(Result::unwrap_err) {
+        let DataError::TooLarge { width: 2048, height: 2048, bytes, limit, .. } = &e else { panic!("{e}") };
+        assert_eq!((*bytes, *limit), (u64::from(PAGES) << 23, codec::MAX_IMAGE_BYTES));
+        assert!(e.to_string().contains("a.tif"), "{e}");
+    }
+}
+
 /// The most memory that this process ever had, in bytes; `None` where the system does not tell.
 fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::stack_info::StackInfo;
-use super::{Format, Probe, format_of, guarded, npy, tiff};
+use super::{Format, MAX_IMAGE_BYTES, Probe, format_of, guarded, npy, tiff};
 use crate::{DataError, Image, PixelSize, Pixels, codec};
 
 /// Readers kept open per file.
@@ -152,20 +152,30 @@ impl Pages {
     /// Decodes image `index`, counted from 0.
     ///
     /// # Errors
-    /// As [`codec::read_page`]; [`DataError::Channels`] where pages that are channels of one image differ.
+    /// As [`codec::read_page`]; [`DataError::Pixels`] where pages that are channels of one image differ, [`DataError::TooLarge`] where they
+    /// take more than [`codec::MAX_IMAGE_BYTES`] together.
     pub fn read(&self, index: usize) -> Result<Image, DataError> {
         self.check(index)?;
         if self.info.channels == 1 {
             return self.read_page(index);
         }
-        let pages = (0..self.info.channels).map(|c| self.read_page(self.info.page(index, c)));
-        self.joined(pages.collect::<Result<_, _>>()?)
+        self.probe(index)?; // refuses what is too large together
+        let mut pages: Vec<Image> = Vec::new();
+        for channel in 0..self.info.channels {
+            let page = self.read_page(self.info.page(index, channel))?;
+            if pages.first().is_some_and(|first| !are_alike(first, &page)) {
+                return Err(self.differ());
+            }
+            pages.push(page);
+        }
+        self.joined(&pages)
     }
 
     /// What the header of image `index` says.
     ///
     /// # Errors
-    /// As [`codec::probe_page`].
+    /// As [`codec::probe_page`]; [`DataError::TooLarge`] where pages that are channels of the image take more than
+    /// [`codec::MAX_IMAGE_BYTES`] together.
     pub fn probe(&self, index: usize) -> Result<Probe, DataError> {
         self.check(index)?;
         let probe = match &self.kind {
@@ -176,6 +186,12 @@ impl Pages {
                 self.with_reader(page, |reader| tiff::header(&self.path, reader, self.pages))?
             }
         };
+        let (width, height, depth) = (probe.width as u64, probe.height as u64, u64::from(probe.bit_depth / 8));
+        let sizes = [width, height, depth, probe.channels as u64, self.info.channels as u64];
+        let (bytes, limit) = (sizes.into_iter().fold(1, u64::saturating_mul), MAX_IMAGE_BYTES);
+        if bytes > limit {
+            return Err(DataError::TooLarge { path: self.path.clone(), width, height, bytes, limit });
+        }
         Ok(Probe { channels: probe.channels * self.info.channels, pages: self.images, ..probe })
     }
 
@@ -196,17 +212,16 @@ impl Pages {
         }
     }
 
-    /// Pages as the channels of one image.
-    fn joined(&self, pages: Vec<Image>) -> Result<Image, DataError> {
-        let differ = || {
-            let found = "pages of different sizes or depths".to_owned();
-            DataError::Pixels { path: self.path.clone(), found, expected: "channels that are alike (or --axes slices)" }
-        };
+    fn differ(&self) -> DataError {
+        let found = "pages of different sizes or depths".to_owned();
+        DataError::Pixels { path: self.path.clone(), found, expected: "channels that are alike (or --axes slices)" }
+    }
+
+    /// Pages that are alike, as the channels of one image.
+    fn joined(&self, pages: &[Image]) -> Result<Image, DataError> {
+        let differ = || self.differ();
         let Some(first) = pages.first() else { return Err(differ()) };
         let (w, h, c, size) = (first.width(), first.height(), first.channels(), first.pixel_size().cloned());
-        if pages.iter().any(|p| (p.width(), p.height(), p.channels()) != (w, h, c)) {
-            return Err(differ());
-        }
         macro_rules! join {
             ($kind:ident) => {{
                 let planes = pages.iter().map(|p| match p.pixels() {
@@ -252,6 +267,12 @@ impl Pages {
         }
         Ok(result)
     }
+}
+
+/// Whether two pages may be channels of one image.
+fn are_alike(a: &Image, b: &Image) -> bool {
+    let of = |image: &Image| (image.width(), image.height(), image.channels(), image.bit_depth());
+    of(a) == of(b)
 }
 
 /// A reader that knows all pages, how many there are, and what the first says of them.
