@@ -191,6 +191,16 @@ pub enum DataError {
         /// Its pages.
         mask_pages: usize,
     },
+    /// An image file of several pages where outlines or instances are those of one image.
+    #[error("{}: {pages} pages, but {} is for one image; save each page as a file of its own, or, where they are channels of one image, say --axes channels", path.display(), mask.display())]
+    ManyPages {
+        /// The image.
+        path: PathBuf,
+        /// Its pages.
+        pages: usize,
+        /// The file of outlines, or the first of the instances.
+        mask: PathBuf,
+    },
     /// Images of one dataset differ in their numbers of channels.
     #[error(
         "{}: {found} channel(s), but {} has {expected}; all images of a dataset need the same number (convert them all to gray, or all to RGB)",

@@ -320,6 +320,33 @@ fn a_folder_per_image_merges_its_instances() {
 }
 
 #[test]
+fn further_pages_of_an_image_or_an_instance_are_not_dropped_silently() {
+    let dir = tempdir().unwrap();
+    folder_per_image(dir.path(), &["a", "b"]);
+    let (image, instance) = (dir.path().join("a/images/a.png"), dir.path().join("a/masks/0.png"));
+    let whole = fs::read(&image).unwrap();
+    // The bytes tell the format.
+    codec::write_tiff(&image, &vec![gray(20, 16); 3]).unwrap();
+    let e = open(dir.path()).map(|_| ()).unwrap_err().to_string();
+    assert!(e.contains("a.png: 3 pages") && e.contains("masks") && e.contains("--axes channels"), "{e}");
+    let options = OpenOptions { axes: codec::Axes::Channels, ..OpenOptions::default() };
+    for id in ["a", "b"] {
+        codec::write_tiff(&dir.path().join(format!("{id}/images/{id}.png")), &vec![gray(20, 16); 3]).unwrap();
+    }
+    assert_eq!(open_with(dir.path(), &options).unwrap().channels(), 3);
+    for id in ["a", "b"] {
+        fs::write(dir.path().join(format!("{id}/images/{id}.png")), &whole).unwrap();
+    }
+    assert!(open(dir.path()).is_ok());
+    codec::write_tiff(&instance, &vec![mask(20, 16, 255); 2]).unwrap();
+    let table = ClassTable::from_values(&[0, 255]).unwrap();
+    for opened in [open(dir.path()), open_with_classes(dir.path(), table)] {
+        let e = opened.map(|_| ()).unwrap_err().to_string();
+        assert!(e.contains("0.png has 2"), "{e}");
+    }
+}
+
+#[test]
 fn another_folder_a_list_and_whole_stacks_validate() {
     let dir = tempdir().unwrap();
     let (train, val) = (dir.path().join("a"), dir.path().join("b"));

@@ -11,7 +11,7 @@ use common::gray;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::tempdir;
-use unet_data::{Dataset, codec, open, open_with_classes};
+use unet_data::{Dataset, OpenOptions, codec, open, open_with, open_with_classes};
 
 fn labels(data: &dyn Dataset, index: usize) -> Vec<u8> {
     data.load(index).unwrap().mask.unwrap().labels
@@ -170,6 +170,24 @@ fn a_size_that_outlines_announce_is_compared_before_anything_of_that_size_is_mad
                 assert!(e.contains("20×16") && e.contains(name) && e.contains(&format!("{side}×{side}")), "{e}");
             }
         }
+    }
+}
+
+#[test]
+fn outlines_of_an_image_of_several_pages_are_refused() {
+    // They were those of the first page, and the others were not trained on.
+    let coco = r#"{"images": [{"id": 1, "file_name": "0.tif", "width": 20, "height": 16}], "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1,1, 3,1, 3,3]]}]}"#;
+    let labelme = r#"{"shapes": [{"label": "a", "points": [[1,1],[3,1],[3,3]]}]}"#;
+    for (name, text) in [("a.json", coco), ("images/0.json", labelme)] {
+        let dir = tempdir().unwrap();
+        fs::create_dir(dir.path().join("images")).unwrap();
+        fs::write(dir.path().join(name), text).unwrap();
+        codec::write_tiff(&dir.path().join("images/0.tif"), &[gray(20, 16), gray(20, 16)]).unwrap();
+        let e = open(dir.path()).map(|_| ()).unwrap_err().to_string();
+        assert!(e.contains("0.tif: 2 pages") && e.contains(".json") && e.contains("--axes channels"), "{e}");
+        let options = OpenOptions { axes: codec::Axes::Channels, ..OpenOptions::default() };
+        assert_eq!(open_with(dir.path(), &options).unwrap().channels(), 2);
     }
 }
 

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use super::listing::{self, IMAGE_NAMES};
 use super::mask::Mask;
 use super::outline::{Drawing, Outline, Ring, Shape};
-use super::paired::{Pair, Pairs};
-use crate::codec::Pages;
+use super::paired::{Pair, Pairs, single};
+use crate::codec::Axes;
 use crate::{ClassTable, DataError};
 
 /// The most bytes that a file of outlines may take.
@@ -23,8 +23,9 @@ const MOST_BYTES: u64 = 1 << 30;
 /// The name of what no outline covers.
 const BACKGROUND: &str = "background";
 
-/// The pairs that JSON files in `root`, or in its `annotations` folder, make with its images; `None` where there are none.
-pub(super) fn find(root: &Path, classes: Option<&ClassTable>) -> Result<Option<Pairs>, DataError> {
+/// The pairs that JSON files in `root`, or in its `annotations` folder, make with its images; `None` where there are none. `axes` says what
+/// the pages of images are; each file has to be one image.
+pub(super) fn find(root: &Path, axes: Axes, classes: Option<&ClassTable>) -> Result<Option<Pairs>, DataError> {
     let images = listing::only(root, |p| listing::is_one_of(&listing::name(p), &IMAGE_NAMES) && p.is_dir())?;
     let images = images.unwrap_or_else(|| root.to_owned());
     let annotations = root.join("annotations");
@@ -51,8 +52,8 @@ pub(super) fn find(root: &Path, classes: Option<&ClassTable>) -> Result<Option<P
         }
     }
     match (coco, drawings.is_empty()) {
-        (Some((file, coco)), _) => from_coco(root, &images, &file, coco, classes).map(Some),
-        (None, false) => from_labelme(root, &images, drawings, classes).map(Some),
+        (Some((file, coco)), _) => from_coco((root, &images), axes, &file, coco, classes).map(Some),
+        (None, false) => from_labelme((root, &images), axes, drawings, classes).map(Some),
         (None, true) => Ok(None),
     }
 }
@@ -202,8 +203,8 @@ pub(super) fn names_of(values: &BTreeMap<String, u32>) -> BTreeMap<u32, String> 
 }
 
 fn from_coco(
-    root: &Path,
-    images: &Path,
+    (root, images): (&Path, &Path),
+    axes: Axes,
     file: &Path,
     coco: Coco,
     classes: Option<&ClassTable>,
@@ -231,7 +232,7 @@ fn from_coco(
         let size = Some((image.width, image.height));
         let shapes = shapes.remove(&image.id).unwrap_or_default();
         let drawing = Drawing { path: file.to_owned(), size, shapes };
-        pairs.push(pair(&path, drawing)?);
+        pairs.push(pair(&path, axes, drawing)?);
     }
     Ok(Pairs { names: names_of(&values), ..Pairs::new(root, pairs) })
 }
@@ -241,9 +242,8 @@ fn missing(file: &Path, name: &str, images: &Path) -> DataError {
     DataError::decode(file, "COCO", reason)
 }
 
-fn pair(image: &Path, drawing: Drawing) -> Result<Pair, DataError> {
-    let id = listing::stem(image);
-    Ok(Pair { id, image: Arc::new(Pages::open(image)?), mask: Mask::Drawing(Arc::new(drawing)), page: 0 })
+fn pair(image: &Path, axes: Axes, drawing: Drawing) -> Result<Pair, DataError> {
+    single(listing::stem(image), image, axes, Mask::Drawing(Arc::new(drawing)))
 }
 
 fn outline(file: &Path, segmentation: Segmentation) -> Result<Outline, DataError> {
@@ -290,8 +290,8 @@ fn runs_of(text: &str) -> Option<Vec<u32>> {
 }
 
 fn from_labelme(
-    root: &Path,
-    images: &Path,
+    (root, images): (&Path, &Path),
+    axes: Axes,
     found: Vec<(PathBuf, LabelMe)>,
     classes: Option<&ClassTable>,
 ) -> Result<Pairs, DataError> {
@@ -308,7 +308,7 @@ fn from_labelme(
         let Some(image) = image else {
             return Err(DataError::Unpaired { path: root.to_owned(), images: Vec::new(), masks: vec![file.clone()] });
         };
-        pairs.push(pair(image, drawing(file, labelme, &values)?)?);
+        pairs.push(pair(image, axes, drawing(file, labelme, &values)?)?);
     }
     pairs.sort_by(|a, b| listing::natural_order(&a.id, &b.id));
     Ok(Pairs { names: names_of(&values), ..Pairs::new(root, pairs) })

@@ -31,7 +31,7 @@ pub(super) fn find(
         return Ok(None);
     };
     let Some(masks) = folder(&MASK_NAMES)? else {
-        if let Some(pairs) = annotations::find(root, classes)? {
+        if let Some(pairs) = annotations::find(root, axes.0, classes)? {
             return Ok(Some(pairs));
         }
         let found = format!("a folder {} without a folder of masks beside it", listing::name(&images));

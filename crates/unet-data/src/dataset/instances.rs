@@ -7,12 +7,13 @@ use rayon::prelude::*;
 
 use super::listing::{self, IMAGE_NAMES, MASK_NAMES};
 use super::mask::Mask;
-use super::paired::{Pair, Pairs};
+use super::paired::{Pair, Pairs, single};
 use crate::DataError;
-use crate::codec::Pages;
+use crate::codec::Axes;
 
-/// The pairs below `root`, where its folders hold an image folder and a mask folder each; `None` where none of them does.
-pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
+/// The pairs below `root`, where its folders hold an image folder and a mask folder each; `None` where none of them does. `axes` says what
+/// the pages of images are; each file has to be one image.
+pub(super) fn find(root: &Path, axes: Axes) -> Result<Option<Pairs>, DataError> {
     let mut found = Vec::new();
     for folder in listing::entries(root)?.into_iter().filter(|p| p.is_dir()) {
         let inner = |names: &'static [&'static str]| {
@@ -24,12 +25,13 @@ pub(super) fn find(root: &Path) -> Result<Option<Pairs>, DataError> {
     if found.is_empty() {
         return Ok(None);
     }
-    let opened: Vec<Result<Pair, DataError>> = found.par_iter().map(|(f, i, m)| pair(f, i, m.as_deref())).collect();
+    let opened: Vec<Result<Pair, DataError>> =
+        found.par_iter().map(|(f, i, m)| pair(f, i, axes, m.as_deref())).collect();
     let pairs = opened.into_iter().collect::<Result<_, _>>()?;
     Ok(Some(Pairs::new(root, pairs)))
 }
 
-fn pair(folder: &Path, images: &Path, masks: Option<&Path>) -> Result<Pair, DataError> {
+fn pair(folder: &Path, images: &Path, axes: Axes, masks: Option<&Path>) -> Result<Pair, DataError> {
     let files = listing::images(images)?;
     let [image] = files.as_slice() else {
         let found = format!("{} images in {}", files.len(), images.display());
@@ -39,6 +41,5 @@ fn pair(folder: &Path, images: &Path, masks: Option<&Path>) -> Result<Pair, Data
     if instances.is_empty() {
         return Err(DataError::Unpaired { path: folder.to_owned(), images: vec![image.clone()], masks: Vec::new() });
     }
-    let image = Arc::new(Pages::open(image)?);
-    Ok(Pair { id: listing::name(folder), image, mask: Mask::Instances(Arc::new(instances)), page: 0 })
+    single(listing::name(folder), image, axes, Mask::Instances(Arc::new(instances)))
 }

@@ -54,6 +54,7 @@ impl Mask {
             Self::File(pages) => pages.probe(page).map(|p| (p.width, p.height)),
             Self::Instances(files) => {
                 for file in files.iter() {
+                    check_pages(file, files)?;
                     let probe = codec::probe_page(file, 0)?;
                     check_size(file, (probe.width, probe.height), files, size)?;
                 }
@@ -68,6 +69,7 @@ impl Mask {
 fn merged(files: &[PathBuf], (w, h): (usize, usize)) -> Result<Image, DataError> {
     let mut all = vec![0u8; w * h];
     for file in files {
+        check_pages(file, files)?;
         let instance = codec::read(file)?;
         check_size(file, (instance.width(), instance.height()), files, (w, h))?;
         let c = instance.channels();
@@ -85,6 +87,17 @@ fn merged(files: &[PathBuf], (w, h): (usize, usize)) -> Result<Image, DataError>
     Image::new(w, h, 1, Pixels::U8(all))
 }
 
+/// Refuses an instance of several pages, which is of one image.
+fn check_pages(file: &Path, files: &[PathBuf]) -> Result<(), DataError> {
+    match codec::page_count(file)? {
+        1 => Ok(()),
+        mask_pages => {
+            let (images, masks) = (folder_of(files), file.to_owned());
+            Err(DataError::PageCount { images, image_pages: 1, masks, mask_pages })
+        }
+    }
+}
+
 fn check_size(
     file: &Path,
     mask_size: (usize, usize),
@@ -94,6 +107,10 @@ fn check_size(
     if mask_size == image_size {
         return Ok(());
     }
-    let image = files.first().and_then(|f| f.parent()?.parent()).unwrap_or(Path::new("")).to_owned();
-    Err(DataError::PairSize { image, image_size, mask: file.to_owned(), mask_size })
+    Err(DataError::PairSize { image: folder_of(files), image_size, mask: file.to_owned(), mask_size })
+}
+
+/// The folder of the image that the instances are of.
+fn folder_of(files: &[PathBuf]) -> PathBuf {
+    files.first().and_then(|f| f.parent()?.parent()).unwrap_or(Path::new("")).to_owned()
 }

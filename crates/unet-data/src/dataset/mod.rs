@@ -157,13 +157,13 @@ fn find_pairs(path: &Path, options: &OpenOptions<'_>) -> Result<paired::Pairs, D
         }
     }
     for root in roots() {
-        if let Some(pairs) = annotations::find(&root, classes)? {
+        if let Some(pairs) = annotations::find(&root, axes, classes)? {
             return Ok(pairs);
         }
     }
     // Last, for `train/` itself looks like the folder of one image.
     for root in roots() {
-        if let Some(pairs) = instances::find(&root)? {
+        if let Some(pairs) = instances::find(&root, axes)? {
             return Ok(pairs);
         }
     }

@@ -69,6 +69,16 @@ pub(super) fn with_mask(stem: &str, image: &Path, mask: Mask, axes: Axes) -> Res
     Ok((0..image_pages).map(pair).collect())
 }
 
+/// An image file of a single image with its mask; one of several pages is an error, for nothing says which of them the mask is of.
+pub(super) fn single(id: String, image: &Path, axes: Axes, mask: Mask) -> Result<Pair, DataError> {
+    let image = Arc::new(Pages::open_as(image, axes)?);
+    if image.len() > 1 {
+        let (path, mask) = (image.path().to_owned(), mask.path().to_owned());
+        return Err(DataError::ManyPages { path, pages: image.len(), mask });
+    }
+    Ok(Pair { id, image, mask, page: 0 })
+}
+
 /// The name of one page of a file.
 pub(super) fn page_id(stem: &str, page: usize, pages: usize) -> String {
     if pages == 1 { stem.to_owned() } else { format!("{stem}_{page:03}") }
