@@ -157,8 +157,8 @@ fn a_size_that_outlines_announce_is_compared_before_anything_of_that_size_is_mad
         let shape = r#"{"label": "a", "points": [[1,1],[3,1],[3,3]]}"#;
         format!(r#"{{"shapes": [{shape}], "imageHeight": {h}, "imageWidth": {w}}}"#)
     };
-    let both: [(&str, &dyn Fn(u64, u64) -> String); 2] = [("a.json", &coco), ("images/0.json", &labelme)];
-    for (name, text) in both {
+    for name in ["a.json", "images/0.json"] {
+        let text = |w, h| if name == "a.json" { coco(w, h) } else { labelme(w, h) };
         let dir = tempdir().unwrap();
         images(dir.path(), 1);
         fs::write(dir.path().join(name), text(20, 16)).unwrap();
