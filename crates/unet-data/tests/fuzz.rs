@@ -10,6 +10,7 @@
 mod common;
 mod mutation;
 
+use std::fmt::Display;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Once;
@@ -20,13 +21,14 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use unet_data::codec::Format;
 use unet_data::{
-    ClassTable, DataError, IGNORE, Image, MaskOptions, MaskValue, OpenOptions, Pixels, ValueCensus, codec, open_with,
+    Axes, ClassTable, DataError, IGNORE, Image, MaskOptions, MaskValue, OpenOptions, Pixels, ValueCensus, codec,
+    open_with,
 };
 
 use self::mutation::{Mutation, mutate, mutate_json, mutate_png};
 
 /// Larger files are no seeds.
-const LARGEST: usize = 4096;
+const LARGEST: usize = 9 << 10;
 /// However busy the machine, no mutant of a few kilobytes may take so long.
 const LONGEST: Duration = Duration::from_secs(20);
 
@@ -75,6 +77,11 @@ fn hammer(
     assert!(understood as f64 > share * all as f64, "mutations that nothing survives test only the front door");
 }
 
+/// What was read of a mutant; an error names the file.
+fn named<T, E: Display>(read: Result<T, E>) -> Option<T> {
+    read.inspect_err(|e| assert!(e.to_string().contains("mutant."), "{e}")).ok()
+}
+
 /// Mutants of all small files of a format, as images and as masks.
 fn hammer_format(format: Format, ending: &str, mutation: (Mutation, f64)) {
     let dir = tempfile::tempdir().unwrap();
@@ -87,21 +94,25 @@ fn hammer_format(format: Format, ending: &str, mutation: (Mutation, f64)) {
         let probed = codec::probe(&path);
         let pages = codec::page_count(&path).unwrap_or(1).min(4);
         let images: Vec<_> = (0..pages).map(|page| codec::read_page(&path, page)).collect();
-        for e in probed.err().iter().chain(images.iter().filter_map(|i| i.as_ref().err())) {
-            assert!(e.to_string().contains("mutant."), "{e}");
+        named(probed);
+        for image in &images {
+            named(image.as_ref());
         }
         for image in images.iter().flatten() {
             assert_eq!(image.pixels().len(), image.width() * image.height() * image.channels());
             drop(table.to_labels(image, &path)); // the mask mapper meets the same bytes
         }
         // The readers that keep a file open go another way.
-        if let Ok(file) = codec::Pages::open(&path) {
-            for index in 0..file.len().min(4) {
-                drop(file.read(index));
+        for axes in [Axes::Auto, Axes::Channels] {
+            if let Some(file) = named(codec::Pages::open_as(&path, axes)) {
+                for index in 0..file.len().min(4) {
+                    named(file.probe(index));
+                    named(file.read(index));
+                }
             }
         }
-        if let Ok(mut rows) = codec::RowReader::open(&path, 0) {
-            drop(rows.read(0, rows.probe().height.min(8)));
+        if let Some(mut rows) = named(codec::RowReader::open(&path, 0)) {
+            named(rows.read(0, rows.probe().height.min(8)));
         }
         images.iter().all(Result::is_ok)
     });
