@@ -20,11 +20,11 @@ pub struct Scored<'a> {
     pub truth: &'a [u8],
 }
 
-/// What a metric computes of an image: a value, or none where there is nothing to score.
+/// What a metric computes of an image: a value, or none where there is nothing to score. What is no finite number counts as none.
 type Score = Box<dyn FnMut(&Scored<'_>) -> Option<f64> + Send>;
 
-/// A metric of the caller's own. Its mean over the validation images stands in the records under its name, and `train.select = "val_NAME"`
-/// chooses the best epoch by it.
+/// A metric of the caller's own. Its mean over the validation images that have a finite value stands in the records under its name, and
+/// `train.select = "val_NAME"` chooses the best epoch by it.
 pub struct Metric {
     name: String,
     higher_is_better: bool,
@@ -54,7 +54,7 @@ impl Metric {
 
     /// Its value for an image.
     pub(crate) fn of(&mut self, image: &Scored<'_>) -> Option<f64> {
-        (self.score)(image)
+        (self.score)(image).filter(|value| value.is_finite())
     }
 }
 

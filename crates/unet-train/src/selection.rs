@@ -96,11 +96,11 @@ impl Measure {
         Err(TrainError::config("train.select", name, expected))
     }
 
-    /// The value of an epoch. A score that has nothing to count is no number, which is never better.
+    /// The value of an epoch. A score that has nothing to count, or is not finite, is no number, which is never better.
     fn of(&self, train_loss: f64, val: Option<&ValidationRecord>) -> f64 {
-        let of_val = |get: &dyn Fn(&ValidationRecord) -> Option<f64>| val.and_then(get).unwrap_or(f64::NAN);
-        match &self.source {
-            Source::TrainLoss => train_loss,
+        let of_val = |get: &dyn Fn(&ValidationRecord) -> Option<f64>| val.and_then(get);
+        let value = match &self.source {
+            Source::TrainLoss => Some(train_loss),
             Source::ValLoss => of_val(&|v| Some(v.loss)),
             Source::MeanDice => of_val(&|v| v.scores.mean_dice),
             Source::MeanIou => of_val(&|v| v.scores.mean_iou),
@@ -109,7 +109,8 @@ impl Measure {
             Source::Class(index, get) => of_val(&|v| v.scores.per_class.get(*index).and_then(get)),
             Source::Challenge(name) => of_val(&|v| v.metrics.get(*name).copied()),
             Source::Own(name) => of_val(&|v| v.metrics.get(name).copied()),
-        }
+        };
+        value.filter(|v| v.is_finite()).unwrap_or(f64::NAN)
     }
 
     /// Whether validation has to score the challenge's way.
@@ -173,7 +174,7 @@ impl Selected {
             }
             _ => measured,
         };
-        // The first value is the best whatever it is, so that a run always has a best checkpoint.
+        // As long as no epoch has a value the newest is the best, so that a run always has a best checkpoint.
         let best = self.best.is_none_or(|(_, Bits(best))| best.is_nan() || measure.beats(value, best, 0.0));
         if best {
             self.best = Some((epoch, Bits(value)));
@@ -277,7 +278,9 @@ mod tests {
 
     #[test]
     fn an_epoch_without_a_value_is_replaced_by_any_that_has_one() {
-        let (best, _) = run(&train(""), &[f64::NAN, 3.0, 4.0]);
-        assert_eq!(best, [true, true, false]);
+        for none in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let (best, _) = run(&train(""), &[none, none, 3.0, none, 4.0]);
+            assert_eq!(best, [true, true, true, false, false], "{none}: the newest, until one has a value");
+        }
     }
 }

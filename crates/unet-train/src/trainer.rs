@@ -279,7 +279,8 @@ impl Trainer {
     /// Closes the epoch: its record, what it means for the schedule, and the checkpoints.
     fn finish_epoch(&mut self, val: Option<ValidationRecord>, validation_time: Duration) -> Result<(), TrainError> {
         let p = self.progress.clone();
-        let train_loss = p.loss.0 / p.images.max(1) as f64;
+        // No number where every batch was left out.
+        let train_loss = p.loss.0 / p.images as f64;
         let (train, epoch) = (&self.config.train, p.epoch + 1);
         let (best, value) = self.selected.observe(&self.measure, train, epoch, train_loss, val.as_ref());
         self.plateau.observe(&self.config.schedule, value, self.measure.higher_is_better);

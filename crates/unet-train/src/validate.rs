@@ -99,7 +99,7 @@ pub(crate) fn validate(
     }
     let means = job.metrics.iter().zip(own).filter(|(_, (_, n))| *n > 0);
     let mut metrics: BTreeMap<String, f64> =
-        means.map(|(m, (sum, n))| (m.name().to_owned(), sum / f64::from(n))).collect();
+        means.map(|(m, (sum, n))| (m.name().to_owned(), sum / f64::from(n))).filter(|(_, v)| v.is_finite()).collect();
     let mut threshold = thresholds.best(|scores| job.measure.score_by_threshold(scores)).filter(|_| two);
     // Without a cell in any truth there is nothing to score, and the epoch has no value.
     if let Ok(report) = isbi_report(&challenge) {

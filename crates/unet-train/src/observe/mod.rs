@@ -198,7 +198,8 @@ pub struct Best {
     pub epoch: u64,
     /// What is compared: `train_loss`, `val_loss`, `val_dice` …
     pub metric: String,
-    /// Its value, smoothed if the run smooths it.
+    /// Its value, smoothed if the run smooths it; no number as long as no epoch has had anything to measure.
+    #[serde(deserialize_with = "record::number")]
     pub value: f64,
 }
 

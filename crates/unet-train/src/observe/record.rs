@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::metric::Scores;
 
@@ -13,7 +13,8 @@ pub struct EpochRecord {
     pub epoch: u64,
     /// Steps of the run done by its end.
     pub step: u64,
-    /// Mean loss of its training steps, each weighted by its images.
+    /// Mean loss of its training steps, each weighted by its images; no number where every batch was left out.
+    #[serde(deserialize_with = "number")]
     pub train_loss: f64,
     /// Learning rate of its last step.
     pub lr: f64,
@@ -45,6 +46,17 @@ pub struct ValidationRecord {
     pub threshold: Option<f64>,
     /// The challenge's V_rand and V_info where an epoch is chosen by one of them, and a caller's own metrics by name: means over the
     /// images that have a value.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "numbers")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// A number that may be none: JSON has neither NaN nor infinity, and null stands for both.
+pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+/// Numbers by name, those left out that are none.
+fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let all = BTreeMap::<String, Option<f64>>::deserialize(from)?;
+    Ok(all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
 }
