@@ -70,14 +70,16 @@ pub enum TrainError {
         /// What was asked for.
         found: String,
     },
-    /// The loss, or the norm of its gradient, is no finite number.
+    /// The loss, the norm of its gradient, or a weight is no finite number.
     #[error(
-        "the {what} became {value} in {}step {step} (images {}{}): the weights were not changed by it, and {}; {}\
-         lower the learning rate, look for damaged images, or leave such batches out with train.non_finite = \"skip\"",
-        epoch_words(*epoch), images.join(", "), layer_words(layer.as_deref()), kept_words(kept.as_deref()), batch_words(batch.as_deref())
+        "the {what} became {value} in {}step {step} ({}): {}{}; {}lower the learning rate, {}",
+        epoch_words(*epoch), place_words(images, layer.as_deref()),
+        if images.is_empty() { "" } else { "the weights were not changed by it, and " },
+        kept_words(kept.as_deref()), batch_words(batch.as_deref()),
+        if images.is_empty() { "or limit the norm of the gradient with train.clip_norm" } else { LOOK_OR_SKIP }
     )]
     NonFinite {
-        /// `loss`, `gradient norm` or `validation loss`.
+        /// `loss`, `gradient norm`, `validation loss` or `weights`.
         what: &'static str,
         /// NaN or infinity.
         value: f64,
@@ -87,7 +89,7 @@ pub enum TrainError {
         epoch: Option<u64>,
         /// Step of the whole run, from 1.
         step: u64,
-        /// The images at hand.
+        /// The images at hand; none where it is the weights.
         images: Box<[String]>,
         /// Where a run has written the batch to.
         batch: Option<Box<Path>>,
@@ -233,8 +235,14 @@ fn epoch_words(epoch: Option<u64>) -> String {
     epoch.map_or_else(String::new, |e| format!("epoch {e}, "))
 }
 
-fn layer_words(layer: Option<&str>) -> String {
-    layer.map_or_else(String::new, |l| format!("; first in {l}"))
+/// What to do about a batch beside learning more slowly.
+const LOOK_OR_SKIP: &str = "look for damaged images, or leave such batches out with train.non_finite = \"skip\"";
+
+/// The images, the layer, or both.
+fn place_words(images: &[String], layer: Option<&str>) -> String {
+    let images = (!images.is_empty()).then(|| format!("images {}", images.join(", ")));
+    let layer = layer.map(|l| format!("first in {l}"));
+    images.into_iter().chain(layer).collect::<Vec<_>>().join("; ")
 }
 
 fn batch_words(batch: Option<&Path>) -> String {

@@ -3,6 +3,7 @@
 
 mod average;
 mod deep;
+mod finite;
 mod middle;
 mod start;
 
@@ -12,6 +13,8 @@ use unet_model::{AnyTrainer, Gradients, ModelError, ParamSpec, Parameters, Preci
 
 pub(crate) use self::average::{Average, Pending};
 use self::deep::Levels;
+pub(crate) use self::finite::check_finite;
+use self::finite::non_finite;
 use self::middle::Middle;
 use crate::TrainError;
 use crate::config::{RunConfig, Warmup};
@@ -356,16 +359,4 @@ impl Learner {
 /// What the random choices inside the network derive from: the same step of the same run makes them again.
 fn draw(seed: u64, step: u64, batch: u64) -> u64 {
     seed ^ step.rotate_left(24) ^ batch.rotate_left(56)
-}
-
-pub(crate) fn check_finite(what: &'static str, value: f64, step: u64, images: &[String]) -> Result<(), TrainError> {
-    match value.is_finite() {
-        true => Ok(()),
-        false => Err(non_finite(what, value, step, images, None)),
-    }
-}
-
-fn non_finite(what: &'static str, value: f64, step: u64, images: &[String], layer: Option<String>) -> TrainError {
-    let (images, layer) = (images.to_vec().into_boxed_slice(), layer.map(String::into_boxed_str));
-    TrainError::NonFinite { what, value, layer, epoch: None, step, images, batch: None, kept: None }
 }

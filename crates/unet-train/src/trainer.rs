@@ -174,7 +174,7 @@ impl Trainer {
                 break ended;
             }
             if let Flow::Stop(ended) = self.epoch(stop).map_err(|e| self.locate(e))? {
-                self.save()?;
+                self.save().map_err(|e| self.locate(e))?;
                 let (run, step) = (self.run.clone(), self.learner.steps());
                 self.emit(&Event::Stopped { run: run.root(), step })?;
                 return Ok(self.summary(false, ended));

@@ -13,7 +13,7 @@ use crate::step::StepReport;
 
 /// Batches left out in a row that end a run all the same.
 const MOST_IN_A_ROW: u64 = 10;
-/// Batches left out that are written to the run's directory; of later ones only the event tells.
+/// Batches left out that are written to the run's directory; of later ones only the event tells, until one ends the run.
 const WRITTEN: u64 = 10;
 
 impl Trainer {
@@ -37,13 +37,14 @@ impl Trainer {
 
     fn leave_out(&mut self, batch: &Batch, mut error: TrainError) -> Result<(), TrainError> {
         let step = self.learner.steps() + 1;
+        let p = &mut self.progress;
+        let ends = self.config.train.non_finite == NonFinite::Stop || p.skipped_in_a_row + 1 >= MOST_IN_A_ROW;
         if let TrainError::NonFinite { batch: file, .. } = &mut error
-            && self.progress.skipped < WRITTEN
+            && (ends || p.skipped < WRITTEN)
         {
             *file = Some(write_batch(self.run.root(), step, batch)?.into());
         }
-        let p = &mut self.progress;
-        if self.config.train.non_finite == NonFinite::Stop || p.skipped_in_a_row + 1 >= MOST_IN_A_ROW {
+        if ends {
             return Err(error);
         }
         p.skipped += 1;

@@ -26,9 +26,12 @@ impl Trainer {
         Ok(())
     }
 
-    /// Writes the state alone, once the logs that it speaks of are on the disk.
+    /// Writes the state alone, once the logs that it speaks of are on the disk. One with weights that are no numbers would take the place of
+    /// the last good one: it is an error, and nothing is written.
     pub(super) fn write_state(&mut self) -> Result<(), TrainError> {
         self.learner.settle()?;
+        let learner = &mut self.learner;
+        self.pool.install(move || learner.check_weights())?;
         self.log.sync()?;
         let ema_updates = match &self.learner.average {
             Average::Ema(ema) => Ema::updates(ema),
