@@ -77,6 +77,18 @@ impl Default for LoaderConfig {
 }
 
 impl LoaderConfig {
+    /// Batches of an epoch of these samples, without a loader of them.
+    ///
+    /// # Errors
+    /// [`DataError::Config`] where an index is out of range.
+    pub fn batches_per_epoch(&self, dataset: &dyn Dataset, indices: &[usize]) -> Result<usize, DataError> {
+        let draws = match self.samples_per_epoch {
+            Some(draws) => draws,
+            None => places(dataset, indices, self)?.len(),
+        };
+        Ok(draws.div_ceil(self.batch_size.max(1)))
+    }
+
     fn validate(&self) -> Result<(), DataError> {
         let at_least_one = [
             ("batch_size", Some(self.batch_size)),

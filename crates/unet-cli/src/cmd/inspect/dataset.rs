@@ -165,7 +165,7 @@ fn print_facts(
     let held_out =
         format!("{} to train on, {} held out (--val {})", split.train.len(), split.val.len(), config.data.val);
     facts.add("split", held_out);
-    add_plan(&mut facts, dataset, config)?;
+    add_plan(&mut facts, dataset, split, config)?;
     facts.add("train it", format!("unet train {}", path.display()));
     let findings: Vec<String> = found.findings.iter().map(in_words).collect();
     let findings =
@@ -175,18 +175,24 @@ fn print_facts(
 }
 
 /// The network that the settings make for this data, and the memory that training it takes.
-fn add_plan(facts: &mut Facts, dataset: &dyn Dataset, config: &RunConfig) -> Result<()> {
-    let logits = if dataset.classes().len() == 2 { 1 } else { dataset.classes().len() };
+fn add_plan(facts: &mut Facts, dataset: &dyn Dataset, split: &Split, config: &RunConfig) -> Result<()> {
+    let classes = dataset.classes().len();
+    let logits = config.loss.build_for(classes, dataset.classes().is_layered())?.logits_per_pixel(classes);
     let model = config.model.network(dataset.channels(), logits);
     let (w, h) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { dataset.size(0)? };
     let sizes: Vec<_> = (0..dataset.len()).map(|i| dataset.size(i)).collect::<Result<_, _>>()?;
-    let bytes = unet_train::estimate_memory(config, dataset.channels(), dataset.classes().len(), &sizes)?.total();
+    let bytes = unet_train::estimate_memory(config, dataset.channels(), classes, &sizes)?.total();
     facts.add("network", network(&model));
     let memory = format!("about {} MiB to train it on {} patches of {w}×{h}", bytes >> 20, config.train.batch_size);
     facts.add("memory", memory);
-    let draws = if config.data.samples_per_epoch > 0 { config.data.samples_per_epoch } else { dataset.len() };
-    facts.add("schedule", schedule_line(config, draws.div_ceil(config.train.batch_size) as u64));
+    facts.add("schedule", schedule_line(config, steps_per_epoch(dataset, split, config)?));
     Ok(())
+}
+
+/// Steps of an epoch: batches of what is trained on, so many of them a step.
+fn steps_per_epoch(dataset: &dyn Dataset, split: &Split, config: &RunConfig) -> Result<u64> {
+    let batches = config.loader().batches_per_epoch(dataset, &split.train)?;
+    Ok(batches.div_ceil(config.train.accumulate.max(1)) as u64)
 }
 
 /// A finding as lines: what, where, what to do.
@@ -222,4 +228,26 @@ fn summary(sizes: &[String]) -> String {
     const NAMED: usize = 6;
     let more = if sizes.len() > NAMED { format!(" and {} more", sizes.len() - NAMED) } else { String::new() };
     sizes.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ") + &more
+}
+
+#[cfg(test)]
+mod tests {
+    use unet_data::{Synthetic, SyntheticConfig};
+
+    use super::*;
+
+    /// Guards against steps of images that are held out, and against steps for batches that are gathered into one.
+    #[test]
+    fn an_epoch_has_the_steps_that_training_takes() {
+        let small = SyntheticConfig { slices: 10, ..SyntheticConfig::default() };
+        let data = Synthetic::new(small).expect("slices");
+        let split = ValSpec::Percent(20.0).split_of(&data).expect("a split");
+        let steps = |text: &str| {
+            let config = RunConfig::from_toml(text, "test", Some("quick")).expect("valid");
+            steps_per_epoch(&data, &split, &config).expect("steps")
+        };
+        assert_eq!(steps("data.samples_per_epoch = 0\ntrain.batch_size = 2"), 4, "eight of ten slices");
+        assert_eq!(steps("data.samples_per_epoch = 0\ntrain.batch_size = 2\ntrain.accumulate = 3"), 2);
+        assert_eq!(steps("data.samples_per_epoch = 21\ntrain.batch_size = 2\ntrain.accumulate = 4"), 3);
+    }
 }
