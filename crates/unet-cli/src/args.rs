@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use unet_data::{Axes, MaskOptions, MaskValue, OpenOptions, ValSpec};
+use unet_data::{Axes, MaskValue, ValSpec};
 use unet_kernels::{Kernels, TierError};
 use unet_train::predict::Augmentation;
 
@@ -88,14 +88,6 @@ pub struct ReadArgs {
     /// What the pages of image files are: slices, channels, or auto (as ImageJ or OME wrote into the file)
     #[arg(long, value_name = "KIND", help_heading = "Data", value_parser = parse_axes)]
     pub axes: Option<Axes>,
-}
-
-impl ReadArgs {
-    /// As the library takes them.
-    pub fn options(&self) -> OpenOptions<'static> {
-        let masks = MaskOptions { ignore: self.ignore, threshold: self.mask_threshold, ..MaskOptions::default() };
-        OpenOptions { masks, axes: self.axes.unwrap_or_default(), ..OpenOptions::default() }
-    }
 }
 
 /// What to compute on.

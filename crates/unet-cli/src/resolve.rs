@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use unet_model::config::PRESETS;
 use unet_model::{Norm, UNetConfig, geometry};
-use unet_train::config::{ModelSection, NonFinite, RunConfig};
+use unet_train::config::{DataSection, ModelSection, NonFinite, RunConfig};
 use unet_train::device::{Device, PrecisionChoice};
 use unet_train::recipe::AUTO;
 use unet_train::{Checkpoint, PredictOptions, RunDir};
 
-use crate::args::{FreezeArg, MachineArgs, NonFiniteArg, TrainArgs};
+use crate::args::{FreezeArg, MachineArgs, NonFiniteArg, ReadArgs, TrainArgs};
 use crate::data;
 
 /// The configuration of a new run, and lines to say: what was done to an older file, and what the data is.
@@ -100,9 +100,7 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     }
     network(args, &mut config.model)?;
     set(&mut config.data.val, args.val.clone());
-    config.data.ignore = args.read.ignore.or(config.data.ignore);
-    config.data.mask_threshold = args.read.mask_threshold.or(config.data.mask_threshold);
-    set(&mut config.data.axes, args.read.axes);
+    reading(&args.read, &mut config.data);
     config.data.multi_label |= args.multi_label;
     if let Some(kind) = &args.normalization {
         config.data.normalization = kind.parse()?;
@@ -223,6 +221,13 @@ pub fn threads(machine: &MachineArgs) -> Result<usize> {
 pub fn predicting(machine: &MachineArgs) -> Result<PredictOptions> {
     let precision = machine.precision.as_deref().map_or(Ok(PrecisionChoice::Auto), str::parse)?;
     Ok(PredictOptions { threads: threads(machine)?, precision, ..PredictOptions::default() })
+}
+
+/// Lays what was typed of how files are to be understood over a configuration.
+pub fn reading(args: &ReadArgs, data: &mut DataSection) {
+    data.ignore = args.ignore.or(data.ignore);
+    data.mask_threshold = args.mask_threshold.or(data.mask_threshold);
+    set(&mut data.axes, args.axes);
 }
 
 fn set<T>(to: &mut T, typed: Option<T>) {

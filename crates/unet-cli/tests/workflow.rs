@@ -3,7 +3,8 @@
 mod support;
 
 use serde_json::Value;
-use support::{Desk, SIZE, values_of};
+use support::{Desk, IMAGES, SIZE, TINY, values_of};
+use unet_data::codec::{read, write_tiff};
 use unet_data::{Image, Pixels};
 
 #[test]
@@ -16,7 +17,7 @@ fn train_predict_evaluate() {
 
     let ended = desk.unet(&["predict", "run", "data/image", "-o", "out", "--save", "mask,prob,overlay"]);
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{}", ended.err);
-    assert_eq!(desk.list("out").len(), 3 * support::IMAGES);
+    assert_eq!(desk.list("out").len(), 3 * IMAGES);
     let (size, values) = values_of(&desk.path("out/2_mask.png"));
     assert_eq!(size, SIZE);
     assert!(values.iter().all(|v| [0, 255].contains(v)), "{values:?}");
@@ -41,7 +42,7 @@ fn train_predict_evaluate() {
     let own = all["threshold"].as_f64();
     for threshold in [own, None] {
         if threshold.is_none() {
-            (0..support::IMAGES).for_each(|i| {
+            (0..IMAGES).for_each(|i| {
                 std::fs::remove_file(desk.path(&format!("out/{i}_prob.tif"))).expect("it was there");
             });
         }
@@ -215,7 +216,7 @@ fn predictions_are_kept_without_force_and_never_read_as_images() {
 
     let ended = desk.unet(&["predict", "run", "data/image", "-o", "data/image", "--force"]);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert_eq!(desk.list("data/image").len(), 2 * support::IMAGES, "no mask of a mask");
+    assert_eq!(desk.list("data/image").len(), 2 * IMAGES, "no mask of a mask");
     assert_eq!(values_of(&desk.path("data/image/0_mask.png")).0, SIZE);
 }
 
@@ -300,6 +301,47 @@ fn an_examination_goes_on_where_training_stops() {
     }
 }
 
+/// Guards against files that are read otherwise than the configuration says.
+#[test]
+fn an_examination_reads_files_as_its_configuration_says() {
+    let desk = Desk::with_data();
+    let (w, h) = SIZE;
+    let page = |values: Vec<u8>| Image::new(w, h, 1, Pixels::U8(values)).expect("a page");
+    for i in 0..IMAGES {
+        // A third value in the masks, and images whose pages are channels.
+        let mask = read(&desk.path(&format!("data/label/{i}.png"))).expect("a mask").to_f32();
+        let mask = mask.into_iter().enumerate().map(|(p, v)| if p < w { 7 } else { v as u8 }).collect();
+        desk.png(&format!("data/label/{i}.png"), &page(mask));
+        let pages = [40, 50].map(|v| page((0..w * h).map(|p| v + (p % 31) as u8).collect()));
+        write_tiff(&desk.path(&format!("data/image/{i}.png")), &pages).expect("written");
+    }
+    let inspect = |data: &str, more: &[&str]| -> Value {
+        desk.write("read.toml", TINY.replace("[data]", &format!("[data]\n{data}")));
+        let ended = desk.unet(&[&["inspect", "data", "--config", "read.toml", "--json"], more].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        serde_json::from_str(&ended.out).expect("JSON")
+    };
+    let of = |json: &Value| {
+        let classes = json["classes"].as_array().expect("classes").iter().filter_map(|c| c["value"].as_u64());
+        (json["channels"].as_u64(), classes.collect::<Vec<_>>(), json["ignored_pixels"].as_u64())
+    };
+    let ignored = (IMAGES * w) as u64;
+    let json = inspect("axes = 'channels'\nignore = '7'", &[]);
+    assert_eq!(of(&json), (Some(2), vec![0, 255], Some(ignored)));
+    let json = inspect("axes = 'slices'\nignore = '255'", &["--axes", "channels", "--ignore", "7"]);
+    assert_eq!(of(&json), (Some(2), vec![0, 255], Some(ignored)), "what is typed comes before the file");
+    let json = inspect("axes = 'channels'\nmask_threshold = 100.0", &[]);
+    assert_eq!(of(&json).1.len(), 2);
+    for i in 0..IMAGES {
+        let layers = [1, 2].map(|k| page((0..w * h).map(|p| u8::from(p % w > k * 9)).collect()));
+        write_tiff(&desk.path(&format!("data/label/{i}.png")), &layers).expect("written");
+    }
+    let json = inspect("axes = 'channels'\nmulti_label = true", &[]);
+    assert_eq!(of(&json).1.len(), 2, "{json}");
+    let ended = desk.unet(&["inspect", "data", "--config", "read.toml"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+}
+
 #[test]
 fn what_masks_hold_is_remembered_where_the_environment_says() {
     let desk = Desk::with_data();
@@ -338,7 +380,7 @@ fn finished_masks_are_scored_without_ignored_pixels() {
 #[test]
 fn training_gives_the_same_bits_on_one_thread_and_on_two() {
     let desk = Desk::with_data();
-    let settings = support::TINY.replace("threads = 1\n", "").replace("patch = 16", "patch = 16\nshuffle = true");
+    let settings = TINY.replace("threads = 1\n", "").replace("patch = 16", "patch = 16\nshuffle = true");
     desk.write("free.toml", settings);
     for threads in ["1", "2"] {
         let run = format!("run{threads}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
-use unet_data::{Checkup, Dataset, Finding, MaskKind, Severity, Split, Survey, ValSpec, codec};
+use unet_data::{Checkup, Dataset, Finding, MaskKind, OpenOptions, Severity, Split, Survey, ValSpec, codec};
 use unet_train::plan::DEFAULT_BUDGET;
 use unet_train::recipe::{AUTO, DEFAULT_RECIPE};
 use unet_train::{Choice, Means, Plan, RunConfig, TrainError};
@@ -16,6 +16,7 @@ use crate::cmd::plan;
 use crate::data;
 use crate::output::{self, Facts};
 use crate::progress::{network, schedule_line, text};
+use crate::resolve;
 use crate::terminal::Terminal;
 
 /// Pairs of pictures on a contact sheet.
@@ -25,9 +26,7 @@ const PREVIEWED: usize = 16;
 pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()> {
     let began = Instant::now();
     let mut config = config(args)?;
-    let mut options = args.read.options();
-    options.lenient = true;
-    options.validation = config.data.open_options().validation;
+    let options = OpenOptions { lenient: true, ..config.data.open_options() };
     let dataset = data::open(path, &options, terminal)?;
     // The plan comes first: what is found is found with the split that training would use.
     let plan = match config.recipe == AUTO && args.config.is_none() && !dataset.classes().is_layered() {
@@ -79,6 +78,7 @@ fn config(args: &InspectArgs) -> Result<RunConfig> {
         Some(file) => RunConfig::load(file, None)?,
         None => RunConfig::recipe(args.recipe.as_deref().unwrap_or(DEFAULT_RECIPE))?,
     };
+    resolve::reading(&args.read, &mut config.data);
     match &args.val {
         Some(val) => config.data.val = val.clone(),
         None if config.data.val == ValSpec::None => config.data.val = ValSpec::Percent(20.0),
