@@ -66,7 +66,7 @@ pub use config::RunConfig;
 pub use error::TrainError;
 pub use evaluate::{Report, evaluate_model, evaluate_predictions, evaluate_predictions_as};
 pub use hooks::{Hooks, Metric, Scored};
-pub use memory::{MemoryEstimate, estimate as estimate_memory};
+pub use memory::{ImageFacts, MemoryEstimate, estimate as estimate_memory};
 pub use plan::{Choice, Means, Plan, plan};
 pub use predict::{PredictOptions, Prediction, Predictor};
 pub use schedule::Schedule;

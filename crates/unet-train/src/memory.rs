@@ -1,7 +1,7 @@
 //! The memory of a run before its first step: [`estimate`] adds it up from the configuration, [`check`] compares it with what the system
 //! can give, and advises.
 
-use unet_data::{Dataset, ValSpec};
+use unet_data::{Dataset, Split};
 use unet_kernels::{Dims, Kernels};
 use unet_model::backend::cpu::{
     checkpointed_bytes, inference_bytes, parameter_bytes, recalibrated_bytes, resting_bytes, training_bytes,
@@ -51,19 +51,48 @@ impl MemoryEstimate {
     }
 }
 
-/// What training a dataset of images like these needs: their channels, their number of classes, and width and height of each.
+/// What of a run's images its memory depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Channels of each.
+    pub channels: usize,
+    /// Classes of the masks.
+    pub classes: usize,
+    /// Bytes of a decoded value: 1 for 8 bits, 2 for 16, 4 for floats.
+    pub value_bytes: usize,
+    /// Width and height of each image that is trained on.
+    pub train: Vec<(usize, usize)>,
+    /// Width and height of each image that is held out.
+    pub val: Vec<(usize, usize)>,
+}
+
+impl ImageFacts {
+    /// Those of a dataset. Its values are taken to be all of the first training image's depth, which is decoded for that.
+    ///
+    /// # Errors
+    /// An image cannot be read.
+    pub fn of(dataset: &dyn Dataset, split: &Split) -> Result<Self, TrainError> {
+        let sizes = |indices: &[usize]| indices.iter().map(|&i| dataset.size(i)).collect::<Result<Vec<_>, _>>();
+        let depth = match split.train.first() {
+            Some(&first) => dataset.load(first)?.image.bit_depth(),
+            None => 8,
+        };
+        let (channels, classes) = (dataset.channels(), dataset.classes().len());
+        let value_bytes = (depth / 8) as usize;
+        Ok(Self { channels, classes, value_bytes, train: sizes(&split.train)?, val: sizes(&split.val)? })
+    }
+}
+
+/// What training on images like these needs.
 ///
 /// # Errors
 /// The network cannot take patches or images of that size.
-pub fn estimate(
-    config: &RunConfig,
-    channels: usize,
-    classes: usize,
-    sizes: &[(usize, usize)],
-) -> Result<MemoryEstimate, TrainError> {
+pub fn estimate(config: &RunConfig, images: &ImageFacts) -> Result<MemoryEstimate, TrainError> {
+    let ImageFacts { channels, classes, value_bytes, .. } = *images;
     let logits = config.loss.build_for(classes, config.data.multi_label)?.logits_per_pixel(classes);
     let network = config.model.network(channels, logits);
-    let largest = sizes.iter().copied().max_by_key(|(w, h)| w * h).unwrap_or((0, 0));
+    let largest_of = |sizes: &[(usize, usize)]| sizes.iter().copied().max_by_key(|(w, h)| w * h).unwrap_or((0, 0));
+    let largest = largest_of(&images.train);
     let (width, height) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { largest };
     let margin = 2 * geometry::margin(&network);
     let dims = Dims::new(config.train.batch_size, height + margin, width + margin, channels);
@@ -84,17 +113,19 @@ pub fn estimate(
     // The gradient of a step, and that of a batch where several make one.
     let gradients = if config.train.accumulate > 1 { 2 * one } else { one };
     let parameters = (1 + PACKED_COPIES) * one + gradients + state + average;
-    // A pixel of a batch is `channels` floats and a label; of a decoded image a byte per channel and a label.
-    let pixels = sizes.iter().map(|(w, h)| (w * h) as u64).sum::<u64>();
-    let cached = (pixels * (channels as u64 + 1)).min((config.data.cache_mib as u64) << 20);
-    let batch = (dims.len() * size_of::<f32>() + dims.n * dims.h * dims.w) as u64;
-    let whole = largest.0.min(largest.1) >> network.depth > 0;
-    let validation = if config.data.val != ValSpec::None && whole {
+    // A pixel of a batch is `channels` floats and a label; of a decoded image its values and a label; each may have a weight.
+    let weight = if config.data.weight_map.is_some() { size_of::<f32>() } else { 0 };
+    let pixels = images.train.iter().map(|(w, h)| (w * h) as u64).sum::<u64>();
+    let cached = (pixels * (channels * value_bytes + 1 + weight) as u64).min((config.data.cache_mib as u64) << 20);
+    let batch = (dims.len() * size_of::<f32>() + dims.pixels() * (1 + weight)) as u64;
+    let held_out = largest_of(&images.val);
+    let validation = if held_out.0.min(held_out.1) >> network.depth > 0 {
         // With the weights packed once more, batch norm folded in; beside what a step has left.
         let recalibrates = average > 0 && config.train.ema_norm_batches > 0;
         let left = if recalibrates { recalibrated_bytes } else { resting_bytes };
         let rest = left(&network, dims, element, config.train.checkpoint_activations)? as u64;
-        (rest + validating(config, &network, largest, kernels)? + PACKED_COPIES * one).saturating_sub(activations)
+        (rest + validating(config, &network, (held_out, value_bytes), kernels)? + PACKED_COPIES * one)
+            .saturating_sub(activations)
     } else {
         0
     };
@@ -106,7 +137,7 @@ pub fn estimate(
 fn validating(
     config: &RunConfig,
     network: &UNetConfig,
-    (width, height): (usize, usize),
+    ((width, height), value_bytes): ((usize, usize), usize),
     kernels: Kernels,
 ) -> Result<u64, TrainError> {
     let (channels, logits) = (network.in_channels as u64, network.out_channels as u64);
@@ -118,7 +149,8 @@ fn validating(
     let maps = inference_bytes(network, tile, precision.bytes())? as u64;
     let pixels = (width * height) as u64;
     // The image and its mask, as they are and as floats, and the logits.
-    let (decoded, normalised, whole) = ((channels + 1) * pixels, 4 * channels * pixels, 4 * logits * pixels);
+    let (decoded, normalised, whole) =
+        ((channels * value_bytes as u64 + 1) * pixels, 4 * channels * pixels, 4 * logits * pixels);
     // A tile and its logits, and the rows that are being put together, with their weights: the old ones while there is no room for more.
     let put_together = match tiles.len() {
         1 => 0,
@@ -139,13 +171,11 @@ fn validating(
 }
 
 /// The estimate for a dataset; an error where it is more than the system can give, unless the configuration says not to look.
-pub(crate) fn check(config: &RunConfig, dataset: &dyn Dataset, train: &[usize]) -> Result<MemoryEstimate, TrainError> {
-    let sizes: Vec<_> = train.iter().map(|&i| dataset.size(i)).collect::<Result<_, _>>()?;
-    let (channels, classes) = (dataset.channels(), dataset.classes().len());
-    let needed = estimate(config, channels, classes, &sizes)?;
+pub(crate) fn check(config: &RunConfig, images: &ImageFacts) -> Result<MemoryEstimate, TrainError> {
+    let needed = estimate(config, images)?;
     match available() {
         Some(available) if config.train.memory_check && needed.total() > available => {
-            let advice = advice(config, channels, classes, &sizes, available);
+            let advice = advice(config, images, available);
             Err(TrainError::Memory { needed: needed.total(), available, advice })
         }
         _ => Ok(needed),
@@ -153,8 +183,8 @@ pub(crate) fn check(config: &RunConfig, dataset: &dyn Dataset, train: &[usize]) 
 }
 
 /// Changes that make it fit, the gentlest first.
-fn advice(config: &RunConfig, channels: usize, classes: usize, sizes: &[(usize, usize)], available: u64) -> String {
-    let fits = |c: &RunConfig| match estimate(c, channels, classes, sizes) {
+fn advice(config: &RunConfig, images: &ImageFacts, available: u64) -> String {
+    let fits = |c: &RunConfig| match estimate(c, images) {
         Ok(e) if e.total() <= available => Some(e.total() >> 20),
         _ => None,
     };
@@ -164,7 +194,7 @@ fn advice(config: &RunConfig, channels: usize, classes: usize, sizes: &[(usize, 
     let side = if config.data.patch > 0 {
         config.data.patch
     } else {
-        sizes.iter().map(|(w, h)| (*w).max(*h)).max().unwrap_or(0).next_power_of_two()
+        images.train.iter().map(|(w, h)| (*w).max(*h)).max().unwrap_or(0).next_power_of_two()
     };
     type Change = fn(&mut RunConfig, usize);
     let once = if config.train.checkpoint_activations { vec![] } else { vec![1] };
@@ -227,8 +257,33 @@ fn available_in(meminfo: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn images() -> ImageFacts {
+        ImageFacts { channels: 1, classes: 2, value_bytes: 1, train: vec![(512, 512); 24], val: vec![(512, 512); 6] }
+    }
+
+    fn needs_for(text: &str, images: &ImageFacts) -> MemoryEstimate {
+        estimate(&RunConfig::from_toml(text, "test", Some("quick")).unwrap(), images).unwrap()
+    }
+
     fn needs(text: &str) -> MemoryEstimate {
-        estimate(&RunConfig::from_toml(text, "test", Some("quick")).unwrap(), 1, 2, &[(512, 512); 30]).unwrap()
+        needs_for(text, &images())
+    }
+
+    #[test]
+    fn decoded_images_are_counted_as_the_cache_holds_them() {
+        let (pixels, plain) = (24 * 512 * 512, needs("").data);
+        let of = |value_bytes| needs_for("", &ImageFacts { value_bytes, ..images() }).data - plain;
+        assert_eq!((of(2), of(4)), (pixels, 3 * pixels));
+        // Three batches of two patches of 256×256 have weights, too.
+        let weighted = needs("data.prefetch = 2\ndata.weight_map = { w0 = 10.0, sigma = 5.0, balance = true }").data;
+        assert_eq!(weighted - needs("data.prefetch = 2").data, 4 * (pixels + 3 * 2 * 256 * 256));
+    }
+
+    #[test]
+    fn the_largest_image_that_is_held_out_counts_not_the_largest_that_trains() {
+        let of = |side| needs_for("", &ImageFacts { val: vec![(64, 64), (side, side)], ..images() }).validation;
+        assert!(of(4096) > of(2048) && of(2048) > of(512));
+        assert_eq!(needs_for("", &ImageFacts { val: vec![], ..images() }).validation, 0);
     }
 
     #[test]
@@ -249,13 +304,13 @@ mod tests {
     #[test]
     fn advice_names_flags_that_fit() {
         let config = RunConfig::from_toml("data.patch = 512\nmodel.width = 64", "test", Some("quick")).unwrap();
-        let sizes = [(512, 512); 30];
-        let needed = estimate(&config, 1, 2, &sizes).unwrap().total();
-        let text = advice(&config, 1, 2, &sizes, needed / 2);
+        let images = images();
+        let needed = estimate(&config, &images).unwrap().total();
+        let text = advice(&config, &images, needed / 2);
         assert!(text.contains("--patch ") && text.contains("--width ") && text.contains("MiB"), "{text}");
-        let text = advice(&config, 1, 2, &sizes, needed * 9 / 10);
+        let text = advice(&config, &images, needed * 9 / 10);
         assert!(text.starts_with("--checkpoint-activations needs "), "{text}");
-        assert!(advice(&config, 1, 2, &sizes, 0).contains("smaller"), "nothing fits");
+        assert!(advice(&config, &images, 0).contains("smaller"), "nothing fits");
     }
 
     #[cfg(target_os = "linux")]

@@ -13,7 +13,7 @@ use crate::config::RunConfig;
 use crate::device::compute_pool;
 use crate::fingerprint::fingerprint;
 use crate::hooks::Hooks;
-use crate::memory;
+use crate::memory::{self, ImageFacts};
 use crate::observe::RunPlan;
 use crate::selection::Measure;
 use crate::step::Learner;
@@ -72,7 +72,7 @@ impl Ready {
         setup: &Setup,
         hooks: &mut Hooks,
     ) -> Result<Self, TrainError> {
-        let memory = memory::check(config, dataset, &setup.split.train)?;
+        let memory = memory::check(config, &ImageFacts::of(dataset, &setup.split)?)?;
         let class_values: Vec<u32> = dataset.classes().classes().iter().map(|c| c.value).collect();
         let own = hooks.metrics.iter().map(|m| (m.name().to_owned(), m.higher_is_better())).collect();
         let measure = Measure::resolve(&config.train.select, !setup.split.val.is_empty(), &class_values, &own)?;

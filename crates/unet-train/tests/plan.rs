@@ -258,8 +258,14 @@ fn what_does_not_fit_the_memory_is_made_smaller() {
     let needs = |memory| {
         let plan = Drawn::new((512, 512), 2, membranes).within(Duration::from_secs(60), memory, FIXED).unwrap();
         let c = plan.config.clone();
-        let sizes = [(512, 512); 8];
-        (unet_train::estimate_memory(&c, 1, 2, &sizes).unwrap().total(), plan)
+        let images = unet_train::ImageFacts {
+            channels: 1,
+            classes: 2,
+            value_bytes: 1,
+            train: vec![(512, 512); 8],
+            val: vec![(512, 512)],
+        };
+        (unet_train::estimate_memory(&c, &images).unwrap().total(), plan)
     };
     let (free, _) = needs(Some(8 << 30));
     let (tight, plan) = needs(Some(free / 2));

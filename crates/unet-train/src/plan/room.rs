@@ -8,7 +8,7 @@ use super::Draft;
 use super::rules::Facts;
 use crate::TrainError;
 use crate::config::RunConfig;
-use crate::memory;
+use crate::memory::{self, ImageFacts};
 
 /// A run may take so many times what is estimated.
 const SURE: f64 = 1.1;
@@ -39,27 +39,24 @@ fn halve_patch(c: &mut RunConfig, least: usize) -> bool {
 }
 
 /// The memory that there is for a run on these images.
-pub(super) struct Room<'a> {
-    dataset: &'a dyn Dataset,
-    /// Width and height of the images that train.
-    sizes: Vec<(usize, usize)>,
+pub(super) struct Room {
+    images: ImageFacts,
     /// Bytes; `None` where the system does not say.
     most: Option<u64>,
     /// Whether they are the user's word.
     asked: bool,
 }
 
-impl<'a> Room<'a> {
-    pub(super) fn of(dataset: &'a Arc<dyn Dataset>, facts: &Facts<'_>, config: &RunConfig) -> Result<Self, TrainError> {
+impl Room {
+    pub(super) fn of(dataset: &Arc<dyn Dataset>, facts: &Facts<'_>, config: &RunConfig) -> Result<Self, TrainError> {
         let split = config.data.val.split_of(dataset.as_ref())?;
-        let sizes = split.train.iter().map(|&i| dataset.size(i)).collect::<Result<_, _>>()?;
+        let images = ImageFacts::of(dataset.as_ref(), &split)?;
         let asked = facts.means.memory;
-        Ok(Self { dataset: dataset.as_ref(), sizes, most: asked.or_else(memory::available), asked: asked.is_some() })
+        Ok(Self { images, most: asked.or_else(memory::available), asked: asked.is_some() })
     }
 
     fn needs(&self, c: &RunConfig) -> Result<u64, TrainError> {
-        let (channels, classes) = (self.dataset.channels(), self.dataset.classes().len());
-        memory::estimate(c, channels, classes, &self.sizes).map(|e| e.total())
+        memory::estimate(c, &self.images).map(|e| e.total())
     }
 
     /// What it needs and, of that, as much more as the estimate may be off.

@@ -67,7 +67,7 @@ pub(super) fn fit<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>
 /// The widest network that gets enough steps, and how fast that one is.
 fn width<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     facts: &Facts<'_>,
-    room: &Room<'_>,
+    room: &Room,
     watch: &mut Watch<'_>,
     draft: &mut Draft<G>,
 ) -> Result<Pace, E> {

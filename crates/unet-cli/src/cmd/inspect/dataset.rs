@@ -9,7 +9,7 @@ use serde_json::json;
 use unet_data::{Checkup, Dataset, Finding, MaskKind, OpenOptions, Severity, Split, Survey, ValSpec, codec};
 use unet_train::plan::DEFAULT_BUDGET;
 use unet_train::recipe::{AUTO, DEFAULT_RECIPE};
-use unet_train::{Choice, Means, Plan, RunConfig, TrainError};
+use unet_train::{Choice, ImageFacts, Means, Plan, RunConfig, TrainError};
 
 use crate::args::InspectArgs;
 use crate::cmd::plan;
@@ -180,8 +180,7 @@ fn add_plan(facts: &mut Facts, dataset: &dyn Dataset, split: &Split, config: &Ru
     let logits = config.loss.build_for(classes, dataset.classes().is_layered())?.logits_per_pixel(classes);
     let model = config.model.network(dataset.channels(), logits);
     let (w, h) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { dataset.size(0)? };
-    let sizes: Vec<_> = (0..dataset.len()).map(|i| dataset.size(i)).collect::<Result<_, _>>()?;
-    let bytes = unet_train::estimate_memory(config, dataset.channels(), classes, &sizes)?.total();
+    let bytes = unet_train::estimate_memory(config, &ImageFacts::of(dataset, split)?)?.total();
     facts.add("network", network(&model));
     let memory = format!("about {} MiB to train it on {} patches of {w}×{h}", bytes >> 20, config.train.batch_size);
     facts.add("memory", memory);
