@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use unet_model::config::PRESETS;
 use unet_model::{Norm, UNetConfig, geometry};
-use unet_train::config::{DataSection, ModelSection, NonFinite, RunConfig};
+use unet_train::config::{DataSection, ModelSection, NonFinite, NormalizationKind, RunConfig};
 use unet_train::device::{Device, PrecisionChoice};
 use unet_train::recipe::AUTO;
 use unet_train::{Checkpoint, PredictOptions, RunDir};
@@ -92,6 +92,9 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     if let Some(path) = &args.init {
         let start = Checkpoint::load(path)?;
         config.model = ModelSection { init: Some(path.clone()), ..ModelSection::from(start.model.config()) };
+        if !file_scales_values(args)? {
+            config.data.normalization = NormalizationKind::like(&start.meta.normalization);
+        }
     }
     if let Some(name) = &args.preset {
         let preset = UNetConfig::preset(name)
@@ -152,6 +155,15 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
     }
     set(&mut config.train.threads, args.machine.threads.map(usize::from));
     Ok(())
+}
+
+/// Whether the configuration file says how values are scaled.
+fn file_scales_values(args: &TrainArgs) -> Result<bool> {
+    let Some(file) = &args.config else { return Ok(false) };
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("{name}: cannot be read"))?;
+    let table: toml::Table = text.parse().with_context(|| format!("{name}: no TOML"))?;
+    Ok(table.get("data").is_some_and(|data| data.get("normalization").is_some()))
 }
 
 /// The side of patches that goes with a network without padding, where none was typed: the recipe's, made larger until it halves evenly.
@@ -247,11 +259,12 @@ pub fn run_of(model: &Path) -> Option<PathBuf> {
 }
 
 /// Makes the new run's folder: `--out` as typed, or `runs/<data>-<recipe>`, numbered from 2 where that is taken. Nothing that
-/// exists is touched; an empty folder may be given.
+/// exists is touched; a folder that is empty, or has hidden files alone, may be given.
 pub fn make_run_folder(out: Option<&Path>, config: &RunConfig) -> Result<PathBuf> {
     if let Some(out) = out {
         let taken = match std::fs::read_dir(out) {
-            Ok(mut entries) => entries.next().is_some(),
+            // Of a run that was killed before its configuration was written there is a lock at most.
+            Ok(entries) => entries.flatten().any(|e| !e.file_name().to_string_lossy().starts_with('.')),
             Err(e) if e.kind() == ErrorKind::NotFound => false,
             Err(e) => return Err(e).with_context(|| format!("{}: cannot be used as a run folder", out.display())),
         };

@@ -82,6 +82,28 @@ fn a_full_disk_keeps_the_previous_checkpoints_and_the_run_goes_on_later() {
 }
 
 #[test]
+fn a_run_that_was_killed_before_anything_was_saved_is_no_dead_end() {
+    let desk = Desk::with_data();
+    let train = ["train", "data", "--config", "tiny.toml", "--no-report", "--out", "run"];
+    // Before its configuration was written …
+    desk.write("run/.lock", "");
+    desk.write("run/.config.toml.1-1.part", "half");
+    let config = desk.unet(&[&train[..], &["--print-config"]].concat()).out;
+    assert_eq!(desk.unet(&train).code, Some(0));
+    assert!(!desk.path("run/.config.toml.1-1.part").exists());
+    // … and after that.
+    desk.write("killed/config.toml", config);
+    desk.write("killed/events.out.tfevents.1.unet", "begun");
+    desk.fails(&[&train[..5], &["--out", "killed"]].concat(), &["killed", "not empty", "--resume killed"]);
+    let ended = desk.unet(&["train", "--resume", "killed", "--no-report"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.err.contains("begins anew"), "{}", ended.err);
+    let model = |run: &str| std::fs::read(desk.path(run).join("checkpoints/last.safetensors")).expect("a checkpoint");
+    assert!(model("run") == model("killed"));
+    assert_eq!(desk.list("killed").iter().filter(|f| f.contains("tfevents")).count(), 1);
+}
+
+#[test]
 fn the_data_of_a_run_may_move() {
     let desk = Desk::with_data();
     let (_, said) = interrupted(&desk);

@@ -40,13 +40,11 @@ fn has_state(desk: &Desk) -> bool {
     desk.path("run/checkpoints/last.state.safetensors").is_file()
 }
 
-/// The arguments that begin or go on with `run/`, whichever it needs.
+/// The arguments that begin or go on with `run/`, whichever it needs: from its configuration on, a run that was killed is resumed.
 fn arguments(desk: &Desk, data: &'static str) -> Vec<&'static str> {
-    if has_state(desk) {
+    if desk.path("run/config.toml").is_file() {
         return vec!["train", "--resume", "run", "--no-report"];
     }
-    // Killed before its first state: there is nothing to go on with.
-    let _ = std::fs::remove_dir_all(desk.path("run"));
     vec!["train", data, "--config", "kill.toml", "--val", "3..4", "--no-report", "--out", "run"]
 }
 

@@ -24,11 +24,13 @@ fn json_lines_tell_the_whole_run_and_nothing_else() {
     let ended = desk.unet(&[&TRAIN[..], &["--log-format", "json", "--out", "run"]].concat());
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{}", ended.err);
     let events = events(&ended);
-    let epoch = ["step", "step", "epoch", "checkpoint", "checkpoint"];
-    let expected = [&["start"][..], &epoch, &epoch, &["end"]].concat();
+    let better = ["step", "step", "epoch", "best", "checkpoint", "checkpoint"];
     // A second epoch that is no better writes no best checkpoint.
+    let no_better = ["step", "step", "epoch", "checkpoint"];
+    let run = |second: &[&'static str]| [&["start"][..], &better, second, &["end"]].concat();
     let found: Vec<&str> = kinds(&events);
-    assert!(found == expected || found == [&expected[..10], &expected[11..]].concat(), "{found:?}");
+    assert!(found == run(&better) || found == run(&no_better), "{found:?}");
+    assert_eq!((&events[4]["best"]["metric"], &events[4]["best"]["epoch"]), (&"val_loss".into(), &1.into()));
     assert_eq!(events[0]["config"]["model"]["width"], 2);
     assert_eq!((&events[1]["step"], &events[2]["step"]), (&1.into(), &2.into()));
     assert!(events[1]["loss"].as_f64().is_some_and(f64::is_finite) && events[1]["lr"].is_number());

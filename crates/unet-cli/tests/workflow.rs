@@ -60,88 +60,6 @@ fn train_predict_evaluate() {
     }
 }
 
-/// The keys that `docs/cli.md` promises to programs, and the tables for people, which show the same numbers.
-#[test]
-fn scores_come_as_documented_keys_and_as_tables() {
-    let desk = Desk::with_run();
-    let ended = desk.unet(&["evaluate", "run", "data", "--json"]);
-    let scores: Value = serde_json::from_str(&ended.out).expect("JSON");
-    // A score of nothing (the precision of a class that was found nowhere) is null.
-    let number = |of: &Value, key: &str| {
-        let found = of.get(key).unwrap_or_else(|| panic!("no {key} in {of}"));
-        assert!(found.is_number() || found.is_null(), "{key} is {found}");
-        found.as_f64()
-    };
-    for key in ["images", "threshold", "pixel_accuracy", "pixel_error", "mean_dice", "mean_iou", "boundary_tolerance"] {
-        number(&scores, key);
-    }
-    for class in scores["per_class"].as_array().expect("a list") {
-        for key in ["value", "dice", "iou", "precision", "recall"] {
-            number(class, key);
-        }
-    }
-    let isbi = &scores["isbi"];
-    for key in ["pixel_error_f", "v_rand", "v_info", "rand_error", "warping_error"] {
-        number(isbi, key);
-        number(&isbi["micro"], key);
-    }
-    for key in ["v_rand_threshold", "v_info_threshold"] {
-        number(isbi, key);
-    }
-    let ids = scores["per_image"].as_array().expect("a list").iter().map(|image| image["id"].as_str());
-    assert!(ids.eq((0..support::IMAGES).map(|i| ["0", "1", "2", "3"].get(i).copied())), "{}", scores["per_image"]);
-
-    let table = desk.unet(&["evaluate", "run", "data", "--per-image"]).out;
-    let row = |name: &str| -> Vec<&str> {
-        let line = table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in\n{table}"));
-        line[name.len()..].split_whitespace().collect()
-    };
-    let digits = |v: Option<f64>, digits: usize| v.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"));
-    for (class, name) in [(0, "0"), (1, "255")] {
-        let class = &scores["per_class"][class];
-        let shown = ["dice", "iou", "precision", "recall"].map(|key| digits(number(class, key), 4));
-        assert_eq!(row(name), shown, "{table}");
-    }
-    for (name, key, places) in [
-        ("V_rand ", "v_rand", 4),
-        ("V_info ", "v_info", 4),
-        ("Rand error", "rand_error", 4),
-        ("pixel error (1 - F)", "pixel_error_f", 4),
-        ("warping error", "warping_error", 6),
-    ] {
-        let shown = [digits(number(isbi, key), places), digits(number(&isbi["micro"], key), places)];
-        assert_eq!(row(name)[..2], shown, "{name}");
-    }
-    let objects = &scores["objects"];
-    assert_eq!(row("adapted Rand error"), [digits(number(objects, "adapted_rand_error"), 4)]);
-    // A line for each image comes last.
-    let images: Vec<&str> = table.lines().rev().take(support::IMAGES).collect();
-    for (image, line) in scores["per_image"].as_array().expect("a list").iter().rev().zip(images) {
-        let shown: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(
-            (Some(shown[0]), shown[1]),
-            (image["id"].as_str(), digits(number(image, "pixel_accuracy"), 4).as_str())
-        );
-    }
-}
-
-#[test]
-fn epochs_are_chosen_by_the_challenges_scores_from_the_command_line() {
-    let desk = Desk::with_data();
-    let train = ["train", "data", "--config", "tiny.toml", "--val", "3..4", "--select"];
-    let ended = desk.unet(&[&train[..], &["val_v_rand", "--out", "run"]].concat());
-    assert_eq!(ended.code, Some(0), "{}", ended.err);
-    let records: Vec<Value> =
-        desk.text("run/metrics.jsonl").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let v_rand = |record: &Value| record["val"]["metrics"]["v_rand"].as_f64().expect("a number");
-    let meta = unet_train::Checkpoint::load(&desk.path("run")).expect("a checkpoint").meta;
-    let best = meta.best.expect("validated");
-    let highest = records.iter().map(v_rand).fold(0.0, f64::max);
-    assert_eq!((best.metric.as_str(), best.value), ("val_v_rand", highest));
-    assert_eq!(records[best.epoch as usize - 1]["val"]["threshold"].as_f64(), Some(meta.threshold));
-    desk.fails(&[&train[..], &["val_v_ramd", "--out", "x"]].concat(), &["did you mean 'val_v_rand'"]);
-}
-
 #[test]
 fn the_same_seed_gives_the_same_bytes_and_a_runs_configuration_repeats_it() {
     let desk = Desk::with_run();
@@ -172,6 +90,40 @@ fn a_run_may_start_from_anothers_weights() {
     assert!(desk.text("next/config.toml").contains("init = \"run\""));
     let wider = [&train[..6], &["--width", "3", "--out", "wider"]].concat();
     desk.fails(&wider, &["run", "width 2", "width 3"]);
+}
+
+#[test]
+fn a_run_from_anothers_weights_scales_values_as_that_one_did_unless_told_otherwise() {
+    let desk = Desk::with_data();
+    let train = ["train", "data", "--config", "tiny.toml", "--val", "3..4", "--epochs", "1", "--no-report"];
+    let ended = desk.unet(&[&train[..], &["--normalization", "raw", "--out", "raw"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let scaled = |arguments: &[&str]| {
+        let printed = desk.unet(&[&train[..], &["--init", "raw", "--print-config"], arguments].concat());
+        let line = printed.out.lines().find(|l| l.starts_with("normalization = ")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{}", printed.err))
+    };
+    assert_eq!(scaled(&[]), "normalization = \"raw\"", "not the recipe's");
+    assert_eq!(scaled(&["--normalization", "unit"]), "normalization = \"unit\"");
+    desk.write("tiny.toml", TINY.replace("patch = 16", "patch = 16\nnormalization = 'percentile'"));
+    assert_eq!(scaled(&[]), "normalization = \"percentile\"");
+    let ended = desk.unet(&[&train[..], &["--init", "raw", "--out", "next"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.err.contains("scaled by 'raw', this run scales by 'percentile'"), "{}", ended.err);
+}
+
+#[test]
+fn a_run_that_stopped_early_is_finished() {
+    let desk = Desk::with_data();
+    desk.write("tiny.toml", format!("{}min_delta = 1e9\npatience = 2\n", TINY));
+    let train = ["train", "data", "--config", "tiny.toml", "--val", "3..4", "--epochs", "9", "--no-report"];
+    let ended = desk.unet(&[&train[..], &["--out", "run"]].concat());
+    assert!(ended.code == Some(0) && ended.err.contains("no epoch got better any more"), "{}", ended.err);
+    let text = desk.unet(&["inspect", "run"]).out;
+    assert!(text.contains("3 of 9 done, and no epoch got better any more"), "{text}");
+    assert!(!text.contains("--resume"), "{text}");
+    let json: Value = serde_json::from_str(&desk.unet(&["inspect", "run", "--json"]).out).expect("JSON");
+    assert_eq!(json["finished"], true);
 }
 
 #[test]

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use unet_data::{ClassTable, Normalization};
+use unet_model::atomic::write_atomically;
 use unet_model::{UNet, weights};
 
 use crate::TrainError;
+use crate::config::RunConfig;
 use crate::objects::InstanceConfig;
-use crate::observe::Best;
+use crate::observe::{Best, TensorBoard};
 use crate::predict::Augmentation;
+use crate::state::RunState;
 
 /// What a checkpoint holds beside the network: all that prediction needs, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,9 +173,10 @@ impl RunDir {
         self.root.join("checkpoints").join(format!("epoch{epoch:05}.safetensors"))
     }
 
-    /// Takes the run for this process, until the file that is given is closed. On a file system without locks, which is given as none,
-    /// nobody is kept out.
+    /// Takes the run for this process, until the file that is given is closed; its directory is made where there is none. On a file system
+    /// without locks, which is given as none, nobody is kept out.
     pub(crate) fn lock(&self) -> Result<Option<File>, TrainError> {
+        std::fs::create_dir_all(&self.root).map_err(|e| TrainError::io(&self.root, "create", e))?;
         let path = self.root.join(".lock");
         let file = File::create(&path).map_err(|e| TrainError::io(&path, "create", e))?;
         match file.try_lock() {
@@ -185,15 +189,45 @@ impl RunDir {
         }
     }
 
+    /// Whether nothing is left to do in the run, as its state says: all epochs are done, or none got better any more.
+    ///
+    /// # Errors
+    /// There is no state, or it is damaged.
+    pub fn is_finished(&self) -> Result<bool, TrainError> {
+        let state = RunState::describe(&self.state())?;
+        let config = RunConfig::from_toml(&state.config, "the run's state", None)?;
+        Ok(state.progress.is_over(&config.train, &state.selected).is_some())
+    }
+
+    /// Whether a run began here and ended before anything of it was saved.
+    pub(crate) fn has_nothing_but_a_beginning(&self) -> bool {
+        self.config().exists() && ![self.state(), self.best(), self.last()].iter().any(|file| file.exists())
+    }
+
+    /// Writes the configuration of a new run and makes its directories; the event file of one that ended before its first state goes.
+    pub(crate) fn begin(&self, config: &str) -> Result<(), TrainError> {
+        let path = self.config();
+        if path.exists() {
+            Self::remove_where(&self.root, |name| name.starts_with(TensorBoard::PREFIX))?;
+        }
+        write_atomically(&path, |w| w.write_all(config.as_bytes())).map_err(|e| TrainError::io(&path, "write", e))?;
+        self.create()?;
+        self.remove_leftovers()
+    }
+
     /// Removes what a process that was killed in the middle of writing left behind.
     pub(crate) fn remove_leftovers(&self) -> Result<(), TrainError> {
         for dir in [self.root.clone(), self.root.join("checkpoints"), self.samples()] {
-            let entries = std::fs::read_dir(&dir).map_err(|e| TrainError::io(&dir, "read", e))?;
-            for path in entries.filter_map(|e| Some(e.ok()?.path())) {
-                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                if name.starts_with('.') && name.ends_with(".part") {
-                    std::fs::remove_file(&path).map_err(|e| TrainError::io(&path, "remove", e))?;
-                }
+            Self::remove_where(&dir, |name| name.starts_with('.') && name.ends_with(".part"))?;
+        }
+        Ok(())
+    }
+
+    fn remove_where(dir: &Path, goes: impl Fn(&str) -> bool) -> Result<(), TrainError> {
+        let entries = std::fs::read_dir(dir).map_err(|e| TrainError::io(dir, "read", e))?;
+        for path in entries.filter_map(|e| Some(e.ok()?.path())) {
+            if path.file_name().is_some_and(|name| goes(&name.to_string_lossy())) {
+                std::fs::remove_file(&path).map_err(|e| TrainError::io(&path, "remove", e))?;
             }
         }
         Ok(())

@@ -152,6 +152,25 @@ impl NormalizationKind {
         ("mean_std", Self::MeanStd),
     ];
 
+    /// Its name, as a configuration has it.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+
+    /// The kind that a normalisation is of, as far as its numbers tell: a range of whole bits is that of a bit depth.
+    pub fn like(normalization: &Normalization) -> Self {
+        let is_bits = |v: &f32| v.fract() == 0.0 && (1.0..65536.0).contains(v) && (*v as u32 + 1).is_power_of_two();
+        match normalization {
+            Normalization::Raw => Self::Raw,
+            Normalization::Unit => Self::Unit,
+            Normalization::Range { low, high } if low.iter().all(|v| *v == 0.0) && high.iter().all(is_bits) => {
+                Self::MinMax
+            }
+            Normalization::Range { .. } => Self::Percentile,
+            Normalization::MeanStd { .. } => Self::MeanStd,
+        }
+    }
+
     /// The normalisation of this kind, its statistics found in the images `indices` of the dataset.
     ///
     /// # Errors

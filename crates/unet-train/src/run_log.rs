@@ -46,6 +46,11 @@ impl RunLog {
         self.events.len()
     }
 
+    /// Takes back what was written to the event file since it had so many bytes.
+    pub(crate) fn cut_events(&mut self, keep: u64) -> Result<(), TrainError> {
+        self.events.cut(keep)
+    }
+
     pub(crate) fn events_name(&self) -> &str {
         &self.events_name
     }

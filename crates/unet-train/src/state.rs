@@ -2,7 +2,8 @@
 //! the optimizer's memory. Metadata: one JSON string ([`RunState`]). Sums are kept as bits, so that they come back exactly.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -13,11 +14,13 @@ use unet_model::atomic::write_atomically;
 use unet_model::{Gradients, ModelError, Parameters, Precision};
 
 use crate::TrainError;
-use crate::observe::EpochRecord;
+use crate::config::TrainSection;
+use crate::observe::{Ended, EpochRecord};
 use crate::optim::AverageWeights;
 use crate::schedule::Plateau;
 use crate::selection::Selected;
 use crate::step::{Average, Learner, Pending};
+use crate::trainer::Start;
 
 /// The metadata key that marks a file as a run's state.
 const KEY: &str = "unet_state";
@@ -58,6 +61,9 @@ pub(crate) struct RunState {
     pub pending: Pending,
     /// The best epoch so far, and for how long none was better.
     pub selected: Selected,
+    /// The model that the run started from, where it did.
+    #[serde(default)]
+    pub start: Option<Start>,
     /// The value of the model that the run started from.
     pub baseline: Option<Bits>,
     /// What a plateau schedule has seen.
@@ -99,6 +105,16 @@ pub(crate) struct Progress {
     pub seconds: Bits,
 }
 
+impl Progress {
+    /// Why nothing is left to do, if so.
+    pub(crate) fn is_over(&self, train: &TrainSection, selected: &Selected) -> Option<Ended> {
+        if self.epoch >= train.epochs {
+            return Some(Ended::Epochs);
+        }
+        (self.batch == 0 && train.patience > 0 && selected.stale >= train.patience).then_some(Ended::Patience)
+    }
+}
+
 /// A float that JSON keeps to the bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "u64", into = "u64")]
@@ -134,29 +150,42 @@ impl RunState {
     /// Reads a state; its tensors are looked up in what comes with it.
     pub(crate) fn load(path: &Path) -> Result<(Self, StateTensors), TrainError> {
         let bytes = std::fs::read(path).map_err(|e| TrainError::io(path, "read", e))?;
-        let damaged = |e: &dyn std::fmt::Display| {
-            TrainError::checkpoint(
-                path,
-                format!("not the state of a run, or damaged: {e}; restore it, or start a new run"),
-            )
-        };
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
-        let json =
-            metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| damaged(&"it has no description"))?;
-        let value: serde_json::Value = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, &e))?;
+        let state = Self::parse(metadata.metadata().as_ref().and_then(|m| m.get(KEY)).map(String::as_str), path)?;
+        SafeTensors::deserialize(&bytes).map_err(|e| damaged(path, &e))?;
+        Ok((state, StateTensors { path: path.to_owned(), bytes }))
+    }
+
+    /// Reads a state without its tensors.
+    pub(crate) fn describe(path: &Path) -> Result<Self, TrainError> {
+        let fail = |e| TrainError::io(path, "read", e);
+        let mut file = File::open(path).map_err(fail)?;
+        let size = file.metadata().map_err(fail)?.len();
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(|e| damaged(path, &e))?;
+        let length = u64::from_le_bytes(length);
+        if length > size {
+            return Err(damaged(path, &"it ends in its header"));
+        }
+        let mut header = Vec::new();
+        file.take(length).read_to_end(&mut header).map_err(fail)?;
+        let header: serde_json::Value = serde_json::from_slice(&header).map_err(|e| damaged(path, &e))?;
+        Self::parse(header["__metadata__"][KEY].as_str(), path)
+    }
+
+    fn parse(json: Option<&str>, path: &Path) -> Result<Self, TrainError> {
+        let json = json.ok_or_else(|| damaged(path, &"it has no description"))?;
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|e| damaged(path, &e))?;
         match value.get("format").and_then(serde_json::Value::as_u64) {
-            Some(FORMAT) => {}
+            Some(FORMAT) => serde_json::from_value(value).map_err(|e| damaged(path, &e)),
             found => {
                 let found = found.map_or_else(|| "none".to_owned(), |f| f.to_string());
                 let problem = format!(
                     "format version {found}, expected {FORMAT}; continue the run with the program that began it"
                 );
-                return Err(TrainError::checkpoint(path, problem));
+                Err(TrainError::checkpoint(path, problem))
             }
         }
-        let state = serde_json::from_value(value).map_err(|e| damaged(&e))?;
-        SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
-        Ok((state, StateTensors { path: path.to_owned(), bytes }))
     }
 
     /// Puts everything back into a learner of the same configuration.
@@ -183,6 +212,10 @@ impl RunState {
         let get = |name: &str| get(&format!("optimizer.{name}"));
         learner.optimizer.restore(self.steps, self.average_weights, get)
     }
+}
+
+fn damaged(path: &Path, why: &dyn std::fmt::Display) -> TrainError {
+    TrainError::checkpoint(path, format!("not the state of a run, or damaged: {why}; restore it, or start a new run"))
 }
 
 fn restore_params(

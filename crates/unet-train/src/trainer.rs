@@ -4,6 +4,7 @@
 mod batch;
 mod resume;
 mod save;
+mod start;
 
 use std::fs::File;
 use std::path::Path;
@@ -17,6 +18,7 @@ use unet_kernels::Kernels;
 use unet_model::ModelError;
 
 pub use self::resume::ResumeOptions;
+pub(crate) use self::start::Start;
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, RunDir};
 use crate::config::RunConfig;
@@ -44,6 +46,8 @@ pub struct Trainer {
     data_hash: String,
     measure: Measure,
     selected: Selected,
+    /// The model that the run starts from, and its value once that is known.
+    start: Option<Start>,
     baseline: Option<Bits>,
     plateau: Plateau,
     progress: Progress,
@@ -98,18 +102,18 @@ impl Trainer {
         }
         let setup = Setup::new(&config, &dataset, None)?;
         let mut ready = Ready::new(&config, dataset.as_ref(), &setup, &mut hooks)?;
+        let mut start = None;
         if let Some(path) = &config.model.init {
-            let start = Checkpoint::load(path)?;
-            let notes = ready.learner.start_from(&start.model, path)?;
-            ready.plan.notes.extend(notes);
+            let checkpoint = Checkpoint::load(path)?;
+            let notes = ready.learner.start_from(&checkpoint.model, path)?;
+            let from = Start::of(&checkpoint, dataset.as_ref(), &setup.normalization);
+            ready.plan.notes.extend(notes.into_iter().chain(from.note(&setup.normalization, path)));
+            start = Some(from);
         }
-        run.create()?;
         let lock = run.lock()?;
-        let text = config.to_toml()?;
-        unet_model::atomic::write_atomically(&run.config(), |w| w.write_all(text.as_bytes()))
-            .map_err(|e| TrainError::io(&run.config(), "write", e))?;
+        run.begin(&config.to_toml()?)?;
         let log = RunLog::create(&run, &ready.plan.class_values)?;
-        Ok(Self::assemble(config, dataset, (run, lock), setup, ready, log, hooks))
+        Ok(Self { start, ..Self::assemble(config, dataset, (run, lock), setup, ready, log, hooks) })
     }
 
     fn assemble(
@@ -135,6 +139,7 @@ impl Trainer {
             data_hash,
             measure,
             selected: Selected::default(),
+            start: None,
             baseline: None,
             plateau: Plateau::default(),
             progress: Progress::default(),
@@ -168,9 +173,11 @@ impl Trainer {
             o.on_event(&Event::Start { config: &self.config, plan: &self.plan })?;
         }
         self.log.on_event(&Event::Start { config: &self.config, plan: &self.plan })?;
-        self.begin(stop)?;
+        // Of a run that goes on: what its next epochs are compared with.
+        self.tell_best()?;
+        self.begin(stop).map_err(|e| self.locate(e))?;
         let ended = loop {
-            if let Some(ended) = self.is_over() {
+            if let Some(ended) = self.progress.is_over(&self.config.train, &self.selected) {
                 break ended;
             }
             if let Flow::Stop(ended) = self.epoch(stop).map_err(|e| self.locate(e))? {
@@ -183,36 +190,6 @@ impl Trainer {
         let summary = self.summary(true, ended);
         self.emit(&Event::End(&summary))?;
         Ok(summary)
-    }
-
-    /// What comes before a new run's first step: the model that it starts from is scored, and the state written, so that the run can be
-    /// continued from its very beginning.
-    fn begin(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
-        if self.learner.steps() > 0 || self.progress != Progress::default() || self.baseline.is_some() {
-            return Ok(());
-        }
-        if self.config.model.init.is_some()
-            && let Some(Some(record)) = self.validation(0, stop)?
-        {
-            let (_, value) = self.selected.observe(&self.measure, &self.config.train, 0, f64::NAN, Some(&record));
-            if let Some(best) = self.selected.best(&self.measure).filter(|_| !value.is_nan()) {
-                self.baseline = Some(Bits(value));
-                self.emit(&Event::Baseline { record: &record, best: &best })?;
-                return self.save();
-            }
-            self.selected = Selected::default();
-        }
-        self.write_state()
-    }
-
-    /// Why nothing is left to do, if so.
-    fn is_over(&self) -> Option<Ended> {
-        let train = &self.config.train;
-        let between = self.progress.batch == 0;
-        if self.progress.epoch >= train.epochs {
-            return Some(Ended::Epochs);
-        }
-        (between && train.patience > 0 && self.selected.stale >= train.patience).then_some(Ended::Patience)
     }
 
     /// The rest of the current epoch: its steps, its validation, its checkpoints.
@@ -259,10 +236,15 @@ impl Trainer {
         if self.setup.split.val.is_empty() {
             return Ok(Some(None));
         }
+        let normalization = match &self.start {
+            Some(start) if epoch == 0 => &start.normalization,
+            _ => &self.setup.normalization,
+        };
+        let before = self.log.events_len();
         let mut job = Validation {
             dataset: self.dataset.as_ref(),
             indices: &self.setup.split.val,
-            normalization: &self.setup.normalization,
+            normalization,
             samples: self.config.train.samples,
             samples_dir: &self.run.samples(),
             epoch,
@@ -273,6 +255,10 @@ impl Trainer {
         };
         let (log, observers) = (&mut self.log, &mut self.observers);
         let record = validate(&mut job, &mut self.learner, stop, &mut |event| tell(log, observers, event))?;
+        if record.is_none() {
+            // It will be done again, from its first image on.
+            self.log.cut_events(before)?;
+        }
         Ok(record.map(Some))
     }
 
@@ -305,11 +291,21 @@ impl Trainer {
         }
         self.emit(&Event::Epoch(&record))?;
         self.last = Some(record);
+        if best {
+            self.tell_best()?;
+        }
         self.save()
     }
 
     fn emit(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
         tell(&mut self.log, &mut self.observers, event)
+    }
+
+    fn tell_best(&mut self) -> Result<(), TrainError> {
+        match self.selected.best(&self.measure) {
+            Some(best) => self.emit(&Event::Best(&best)),
+            None => Ok(()),
+        }
     }
 
     fn summary(&self, finished: bool, ended: Ended) -> RunSummary {

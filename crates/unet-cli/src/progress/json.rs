@@ -64,6 +64,7 @@ fn document(event: &Event<'_>) -> Option<Value> {
         Event::Skipped { step, problem } => json!({"event": "skipped", "step": step, "problem": problem}),
         Event::Baseline { record, best } => json!({"event": "baseline", "val": record, "best": best}),
         Event::Epoch(record) => json!({"event": "epoch", "record": record}),
+        Event::Best(best) => json!({"event": "best", "best": best}),
         Event::Checkpoint { path, best } => {
             json!({"event": "checkpoint", "path": path.display().to_string(), "best": best})
         }

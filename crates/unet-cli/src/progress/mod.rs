@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use unet_model::{Norm, Options};
-use unet_train::observe::{EpochRecord, Event, Observer, RunPlan, StepEvent};
+use unet_train::observe::{Best, EpochRecord, Event, Observer, RunPlan, StepEvent};
 use unet_train::{RunConfig, TrainError};
 
 use self::estimate::Estimate;
@@ -42,7 +42,7 @@ pub struct TrainingProgress {
     /// When this epoch began in this session.
     epoch_start: Instant,
     last_line: Instant,
-    best: Option<String>,
+    best: Option<Best>,
     curve: Sparkline,
     /// Sum of losses weighted by images, and images, of this epoch.
     loss: (f64, usize),
@@ -121,7 +121,9 @@ impl TrainingProgress {
     }
 
     fn best_words(&self) -> String {
-        self.best.as_ref().map_or_else(String::new, |best| format!(", best {best}"))
+        let Some(best) = self.best.as_ref().filter(|b| b.value.is_finite()) else { return String::new() };
+        let at = if best.epoch == 0 { "the start".to_owned() } else { format!("epoch {}", best.epoch) };
+        format!(", best {} {} ({at})", best.metric.replace('_', " "), text::number(best.value))
     }
 
     fn validating(&self, done: usize, total: usize) {
@@ -135,16 +137,6 @@ impl TrainingProgress {
         self.epoch_start = Instant::now();
         self.last_line = Instant::now();
         self.loss = (0.0, 0);
-        if record.best {
-            let value = match &record.val {
-                Some(val) => val
-                    .scores
-                    .mean_dice
-                    .map_or(format!("loss {}", text::number(val.loss)), |d| format!("Dice {}", text::number(d))),
-                None => format!("loss {}", text::number(record.train_loss)),
-            };
-            self.best = Some(format!("{value} (epoch {})", record.epoch));
-        }
         self.terminal.line(table_row(record, self.epochs, self.has_val));
         if let Some(bar) = &self.epoch_bar {
             bar.set_position(0);
@@ -169,7 +161,9 @@ impl Observer for TrainingProgress {
             Event::Skipped { step, problem } => {
                 self.terminal.line(format!("  left out  a batch for step {step}: {problem}"))
             }
+            Event::Best(best) => self.best = Some((*best).clone()),
             Event::Baseline { best, .. } => {
+                self.best = Some((*best).clone());
                 let (metric, value) = (best.metric.replace('_', " "), text::number(best.value));
                 self.terminal.line(format!("  start     the model that it starts from: {metric} {value}"));
             }
@@ -389,6 +383,19 @@ mod tests {
             seconds: 125.0,
             images_per_second: 0.213,
         }
+    }
+
+    #[test]
+    fn the_best_so_far_is_told_by_what_chose_it() {
+        let mut progress = TrainingProgress::new(Terminal::hushed());
+        let mut words = |epoch, value| {
+            let best = Best { epoch, metric: "val_v_rand".to_owned(), value };
+            progress.on_event(&Event::Best(&best)).expect("nothing is written");
+            progress.best_words()
+        };
+        assert_eq!(words(3, 0.98765), ", best val v rand 0.9877 (epoch 3)");
+        assert_eq!(words(0, 0.5), ", best val v rand 0.5000 (the start)");
+        assert_eq!(words(1, f64::NAN), "");
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub enum Event<'a> {
     },
     /// An epoch is over, validation included.
     Epoch(&'a EpochRecord),
+    /// The best epoch is now this one; of a run that goes on, the best before its first step.
+    Best(&'a Best),
     /// A checkpoint was written.
     Checkpoint {
         /// The file.

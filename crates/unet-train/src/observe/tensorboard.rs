@@ -5,7 +5,7 @@ mod histogram;
 mod proto;
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use self::histogram::Histogram;
@@ -27,9 +27,12 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
+    /// What the names of all event files begin with.
+    pub(crate) const PREFIX: &str = "events.out.tfevents.";
+
     /// The name of a new event file, of the form that TensorBoard looks for.
     pub fn file_name() -> String {
-        format!("events.out.tfevents.{}.unet", wall_time() as u64)
+        format!("{}{}.unet", Self::PREFIX, wall_time() as u64)
     }
 
     /// Starts the file, or continues it behind its first `keep` bytes (what follows is dropped). `class_values` name the classes in
@@ -63,6 +66,17 @@ impl TensorBoard {
     /// Whether nothing was written yet: never so, the file has a header.
     pub fn is_empty(&self) -> bool {
         self.written == 0
+    }
+
+    /// Drops what was written behind the first `keep` bytes.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn cut(&mut self, keep: u64) -> Result<(), TrainError> {
+        let cut = self.file.set_len(keep).and_then(|()| self.file.seek(SeekFrom::Start(keep)));
+        cut.map_err(|e| TrainError::io(&self.path, "write", e))?;
+        self.written = keep;
+        Ok(())
     }
 
     fn record(&mut self, event: &[u8]) -> Result<(), TrainError> {

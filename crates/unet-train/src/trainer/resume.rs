@@ -33,6 +33,7 @@ pub struct ResumeOptions {
 
 impl Trainer {
     /// The run in the directory `out`, to go on after its last saved step. One that is finished is given too: nothing is left to do in it.
+    /// One that ended before its first state begins anew.
     ///
     /// # Errors
     /// There is no state, or it does not go with the data; another process trains in it.
@@ -56,6 +57,13 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let run = RunDir::new(out);
         let refuse = |problem: String| TrainError::Resume { path: out.to_owned(), problem };
+        if run.has_nothing_but_a_beginning() {
+            let mut config = RunConfig::load(&run.config(), None)?;
+            options.apply(&mut config);
+            let mut trainer = Self::with_hooks(config, dataset, out, hooks)?;
+            trainer.plan.notes.push("the run had ended before anything was saved: it begins anew".to_owned());
+            return Ok(trainer);
+        }
         if !run.state().exists() {
             let missing = run.state();
             return Err(refuse(format!("{} is missing; start a new run without --resume", missing.display())));
@@ -90,6 +98,7 @@ impl Trainer {
         let mut trainer = Self::assemble(config, dataset, (run, lock), setup, ready, log, hooks);
         (trainer.progress, trainer.last) = (state.progress, state.last);
         (trainer.selected, trainer.baseline, trainer.plateau) = (state.selected, state.baseline, state.plateau);
+        trainer.start = state.start;
         // The process may have been killed after it wrote the state and before it wrote what follows from it.
         if trainer.learner.steps() > 0 || trainer.baseline.is_some() {
             let silent = std::mem::take(&mut trainer.observers);

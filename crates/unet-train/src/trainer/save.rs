@@ -53,6 +53,7 @@ impl Trainer {
             ema_updates,
             pending: self.learner.pending,
             selected: self.selected.clone(),
+            start: self.start.clone(),
             baseline: self.baseline,
             plateau: self.plateau.clone(),
             last: self.last.clone(),
@@ -102,13 +103,16 @@ impl Trainer {
     }
 
     fn meta(&self) -> CheckpointMeta {
+        let untouched = self.untouched();
+        // That of the newest validation; one half before the first, and without any.
+        let newest = self.last.as_ref().and_then(|r| r.val.as_ref()?.threshold);
+        let of_start = self.start.as_ref().filter(|s| s.scored).map(|s| s.threshold);
         CheckpointMeta {
-            normalization: self.setup.normalization.clone(),
+            normalization: untouched.map_or(&self.setup.normalization, |s| &s.normalization).clone(),
             classes: self.dataset.classes().clone(),
-            // That of the newest validation; one half before the first, and without any.
-            threshold: self.last.as_ref().and_then(|r| r.val.as_ref()?.threshold).unwrap_or(0.5),
+            threshold: newest.or(of_start).unwrap_or(0.5),
             tta: self.config.predict.tta,
-            objects: None,
+            objects: untouched.and_then(|s| s.objects),
             epoch: self.progress.epoch + u64::from(self.progress.batch > 0),
             step: self.learner.steps(),
             best: self.selected.best(&self.measure),

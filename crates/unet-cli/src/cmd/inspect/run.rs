@@ -18,7 +18,9 @@ pub fn report(root: &Path, as_json: bool) -> Result<()> {
     let epochs = epochs(&run)?;
     let file = checkpoint::resolve(root).ok();
     let stored = file.as_deref().map(Checkpoint::load).transpose()?;
-    let finished = epochs.len() as u64 >= config.train.epochs;
+    let all = epochs.len() as u64 >= config.train.epochs;
+    // Also one that stopped early; without a state that can be read only the epochs tell.
+    let finished = run.is_finished().unwrap_or(all);
     if as_json {
         return output::print_json(&json!({
             "kind": "run",
@@ -38,7 +40,8 @@ pub fn report(root: &Path, as_json: bool) -> Result<()> {
     facts.add("recipe", config.recipe.clone());
     let per_epoch = epochs.last().map_or(1, |r| r.step / r.epoch.max(1));
     facts.add("schedule", schedule_line(&config, per_epoch));
-    facts.add("epochs", format!("{} of {} done", epochs.len(), config.train.epochs));
+    let early = if finished && !all { ", and no epoch got better any more" } else { "" };
+    facts.add("epochs", format!("{} of {} done{early}", epochs.len(), config.train.epochs));
     if let (Some(file), Some(stored)) = (&file, &stored) {
         facts.add("model", file.display().to_string());
         model::add_facts(stored, &mut facts);
