@@ -189,7 +189,7 @@ impl Pages {
         let (width, height, depth) = (probe.width as u64, probe.height as u64, u64::from(probe.bit_depth / 8));
         let sizes = [width, height, depth, probe.channels as u64, self.info.channels as u64];
         let (bytes, limit) = (sizes.into_iter().fold(1, u64::saturating_mul), MAX_IMAGE_BYTES);
-        if bytes > limit {
+        if self.info.channels > 1 && bytes > limit {
             return Err(DataError::TooLarge { path: self.path.clone(), width, height, bytes, limit });
         }
         Ok(Probe { channels: probe.channels * self.info.channels, pages: self.images, ..probe })
