@@ -133,9 +133,9 @@ fn images_unlike_the_models() {
     let rgb = Image::new(32, 32, 3, Pixels::U8(vec![0; 32 * 32 * 3])).unwrap();
     let text = predictor.predict(&rgb, Path::new("colour.png")).unwrap_err().to_string();
     assert_says(&text, &["colour.png", "3 channel", "takes 1"]);
+    // Smaller than the network takes is no fault: its mirror image stands beyond its ends.
     let tiny = Image::new(32, 3, 1, Pixels::U8(vec![0; 96])).unwrap();
-    let text = predictor.predict(&tiny, Path::new("tiny.png")).unwrap_err().to_string();
-    assert_says(&text, &["tiny.png", "32×3", "4×4"]);
+    assert_eq!(predictor.predict(&tiny, Path::new("tiny.png")).unwrap().labels.len(), 96);
     assert_says(&open_error_with_threshold(dir.path()), &["threshold", "1.5"]);
 }
 

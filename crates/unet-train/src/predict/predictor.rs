@@ -194,7 +194,7 @@ impl Predictor {
     /// Segments one image; `path` names it in errors.
     ///
     /// # Errors
-    /// It has other channels than the model takes, or is smaller than the network's deepest level needs.
+    /// It has other channels than the model takes.
     pub fn predict(&mut self, image: &Image, path: &Path) -> Result<Prediction, TrainError> {
         self.predict_with(image, path, &mut |_, _| ())
     }
@@ -210,32 +210,44 @@ impl Predictor {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Prediction, TrainError> {
         let (h, w) = (image.height(), image.width());
-        self.check((h, w), image.channels(), path)?;
+        self.check(image.channels(), path)?;
         let inputs = self.inputs(image)?;
-        let tiles = self.tile_size().cut(h, w);
+        // What is smaller than the deepest level needs is seen with its mirror image beyond its ends.
+        let seen = (h.max(self.least_side()), w.max(self.least_side()));
+        let (tiles, values) = (self.tile_size().cut(seen.0, seen.1), self.values());
         if tiles.len() == 1 {
             let whole = |length| Span { start: 0, len: length, cut: false };
-            let x = self.tile_of(&inputs, 0, (h, w), &whole(h), &whole(w))?;
-            return Ok(self.prediction(&x, (h, w)));
+            let x = self.tile_of(&inputs, 0, (h, w), &whole(seen.0), &whole(seen.1))?;
+            return Ok(self.prediction(&first_of(&x, seen, (h, w), values), (h, w)));
         }
-        let values = self.values();
-        let out = Vec::with_capacity(h * w * values);
+        let out = Vec::with_capacity(seen.0 * seen.1 * values);
         let mut job = InMemory { out, predictor: self, inputs, size: (h, w), tiles: (0, tiles.len()), progress };
         sweep(&tiles, values, &mut job)?;
-        Ok(job.predictor.prediction(&job.out, (h, w)))
+        Ok(job.predictor.prediction(&first_of(&job.out, seen, (h, w), values), (h, w)))
+    }
+
+    /// The least side that all networks take.
+    fn least_side(&self) -> usize {
+        1 << self.members.iter().map(|m| m.segmenter.config().depth).max().unwrap_or(0)
     }
 
     /// Whether images of that kind can be predicted.
-    pub(super) fn check(&self, (h, w): (usize, usize), channels: usize, path: &Path) -> Result<(), TrainError> {
+    fn check(&self, channels: usize, path: &Path) -> Result<(), TrainError> {
         let expected = self.config().in_channels;
-        if channels != expected {
-            return Err(TrainError::Channels { path: path.to_owned(), found: channels, expected });
+        match channels == expected {
+            true => Ok(()),
+            false => Err(TrainError::Channels { path: path.to_owned(), found: channels, expected }),
         }
-        let least = 1usize << self.members.iter().map(|m| m.segmenter.config().depth).max().unwrap_or(0);
-        if h < least || w < least {
-            return Err(TrainError::TooSmall { path: path.to_owned(), found: (w, h), least });
+    }
+
+    /// Whether images of that kind can be predicted in bands of rows.
+    pub(super) fn check_rows(&self, (h, w): (usize, usize), channels: usize, path: &Path) -> Result<(), TrainError> {
+        self.check(channels, path)?;
+        let least = self.least_side();
+        match h < least || w < least {
+            true => Err(TrainError::TooSmall { path: path.to_owned(), found: (w, h), least }),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// The image as each network is fed: (H, W, C).

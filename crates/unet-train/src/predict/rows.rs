@@ -52,7 +52,7 @@ impl Predictor {
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<bool, TrainError> {
         let (h, w) = source.size();
-        self.check((h, w), source.channels(), path)?;
+        self.check_rows((h, w), source.channels(), path)?;
         let tiles = self.tile_size().cut(h, w);
         let (values, total) = (self.values(), tiles.len());
         let mut job = Banded { predictor: self, source, sink, progress, size: (h, w), done: 0, total, strip: None };
@@ -218,6 +218,28 @@ pub(super) mod tests {
                 if done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
         assert_eq!((stopped.unwrap(), seen), (false, 3));
+    }
+
+    #[test]
+    fn an_image_below_the_least_side_is_seen_with_its_mirror_image() {
+        for (width, height, mirror) in [(3, 2, [0, 1, 2, 1, 3, 4, 5, 4, 0, 1, 2, 1, 3, 4, 5, 4]), (1, 1, [0; 16])] {
+            let of = |w, h, values: Vec<usize>| {
+                let pixels = values.into_iter().map(|v| 40 * v as u8).collect();
+                Image::new(w, h, 1, Pixels::U8(pixels)).unwrap()
+            };
+            let mut predictor = predictor(Augmentation::Flip, 1);
+            let small =
+                predictor.predict(&of(width, height, (0..width * height).collect()), Path::new("small")).unwrap();
+            assert_eq!((small.width, small.height, small.labels.len()), (width, height, width * height));
+            let whole = predictor.predict(&of(4, 4, mirror.to_vec()), Path::new("whole")).unwrap();
+            for (p, &found) in small.of_class_one().iter().enumerate() {
+                assert_eq!(found, whole.of_class_one()[p / width * 4 + p % width], "pixel {p}");
+            }
+        }
+        // Low and long enough to be cut.
+        let long = Image::new(200, 2, 1, Pixels::U8((0..400).map(|p| (p * 37 % 251) as u8).collect())).unwrap();
+        let found = predictor(Augmentation::None, 1).predict(&long, Path::new("long")).unwrap();
+        assert!(found.of_class_one().len() == 400 && found.of_class_one().iter().all(|p| p.is_finite()));
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Predictor {
     /// As [`Predictor::predict`].
     pub fn tiles(&mut self, image: &Image, path: &Path) -> Result<TileSession<'_>, TrainError> {
         let size = (image.height(), image.width());
-        self.check(size, image.channels(), path)?;
+        self.check_rows(size, image.channels(), path)?;
         let (inputs, cut) = (self.inputs(image)?, self.tile_size().cut(size.0, size.1));
         let tile = |row: usize, column: usize| {
             let ((top, bottom), (left, right)) = (cut.rows[row].inside(size.0), cut.columns[column].inside(size.1));

@@ -137,7 +137,8 @@ impl TileSize {
         if side == 0 || length < side + grid {
             return vec![Span { start: 0, len: length, cut: false }];
         }
-        let margin = (overlap / 2).next_multiple_of(grid);
+        // Beyond the image by half an overlap, but no tile lies there as a whole.
+        let margin = (overlap / 2).next_multiple_of(grid).min(side - grid);
         // In units of the grid: where the last tile starts, and how far apart starts may be.
         let last = (length + 2 * margin - side).div_ceil(grid);
         let stride = ((side - overlap) / grid).max(1);
@@ -212,7 +213,8 @@ mod tests {
                 prop_assert_eq!((spans[0].start, spans[0].len), (0, length));
                 return Ok(());
             }
-            let beyond = (size.overlap / 2) as isize;
+            // A tile of a single cell of the grid that reached beyond would lie there as a whole.
+            let beyond = (size.overlap / 2).min(side - grid) as isize;
             prop_assert!(spans[0].start <= -beyond && end(spans.last().unwrap()) >= length as isize + beyond);
             for pair in spans.windows(2) {
                 prop_assert!(pair[0].start < pair[1].start && pair[1].start <= end(&pair[0]), "{:?}", spans);
