@@ -1,5 +1,6 @@
 //! Prediction: image → normalise → network, whole or in tiles → probabilities → labels → files in the user's own mask values.
 
+mod average;
 mod blend;
 mod files;
 mod large;
