@@ -101,11 +101,7 @@ pub fn estimate(config: &RunConfig, images: &ImageFacts) -> Result<MemoryEstimat
     let step_bytes = if config.train.checkpoint_activations { checkpointed_bytes } else { training_bytes };
     let activations = step_bytes(&network, dims, element)? as u64;
     let specs = param_specs(&network);
-    let threads = match config.train.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        given => given,
-    };
-    let stepping = working_values(&config.optimizer, &specs, threads) * size_of::<f32>();
+    let stepping = working_values(&config.optimizer, &specs) * size_of::<f32>();
     let working = (working_bytes(&network, dims)? + stepping) as u64;
     let one = parameter_bytes(&network) as u64;
     let state = (state_values(&config.optimizer, &specs) * size_of::<f32>()) as u64;

@@ -267,17 +267,14 @@ pub(crate) fn state_values(config: &OptimizerConfig, specs: &[ParamSpec]) -> usi
     specs.iter().filter(|s| s.kind.is_trained()).map(|s| s.len() * config.slots(s).len()).sum()
 }
 
-/// Values that a step works in beside these: for Muon on each of `threads` threads a matrix, the direction to go, and the squares whose
-/// polynomials make it orthogonal.
-pub(crate) fn working_values(config: &OptimizerConfig, specs: &[ParamSpec], threads: usize) -> usize {
+/// Values that a step works in beside these: for Muon, which takes one matrix after the other, those of the largest: the direction to go, and
+/// the squares whose polynomials make it orthogonal.
+pub(crate) fn working_values(config: &OptimizerConfig, specs: &[ParamSpec]) -> usize {
     const SQUARES: usize = 6;
     let matrices = specs.iter().filter(|s| config.is_matrix(s));
-    let mut sizes: Vec<usize> = matrices
-        .map(|s| {
-            let rows = s.shape.first().copied().unwrap_or(1).max(1);
-            s.len() + SQUARES * rows.min(s.len() / rows).pow(2)
-        })
-        .collect();
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
-    sizes.iter().take(threads).sum()
+    let values = matrices.map(|s| {
+        let rows = s.shape.first().copied().unwrap_or(1).max(1);
+        s.len() + SQUARES * rows.min(s.len() / rows).pow(2)
+    });
+    values.max().unwrap_or(0)
 }

@@ -219,12 +219,13 @@ impl Predictor {
         if tiles.len() == 1 {
             let whole = |length| Span { start: 0, len: length, cut: false };
             let x = self.tile_of(&inputs, 0, (h, w), &whole(seen.0), &whole(seen.1))?;
-            return Ok(self.prediction(&first_of(&x, seen, (h, w), values), (h, w)));
+            return Ok(self.prediction(&cropped(x, seen, (h, w), values), (h, w)));
         }
         let out = Vec::with_capacity(seen.0 * seen.1 * values);
         let mut job = InMemory { out, predictor: self, inputs, size: (h, w), tiles: (0, tiles.len()), progress };
         sweep(&tiles, values, &mut job)?;
-        Ok(job.predictor.prediction(&first_of(&job.out, seen, (h, w), values), (h, w)))
+        let InMemory { out, predictor, .. } = job;
+        Ok(predictor.prediction(&cropped(out, seen, (h, w), values), (h, w)))
     }
 
     /// The least side that all networks take.
@@ -316,6 +317,11 @@ impl Predictor {
         let threshold = (self.meta.threshold, self.meta.classes.is_layered());
         Prediction::of(values, (height, width), k, self.options.uncertainty, threshold, Arc::clone(&self.weights))
     }
+}
+
+/// The first rows and columns of a map (H, W, V), which is left as it is where that is all of it.
+fn cropped(values: Vec<f32>, from: (usize, usize), to: (usize, usize), v: usize) -> Vec<f32> {
+    if from == to { values } else { first_of(&values, from, to, v) }
 }
 
 /// An image that is in memory as a whole.
