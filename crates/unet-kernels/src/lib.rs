@@ -60,7 +60,7 @@ pub use tier::{Tier, TierError};
 pub use tone::Tone;
 pub use transpose::TransposeWeights;
 pub use update::{Adam, AdamW, Muon, RmsProp, ScheduleFree, Sgd};
-pub use upsample::Placement;
+pub use upsample::{Placement, Within};
 pub use warp::{Bend, Line, PixelValue, Raster};
 
 /// What [`Kernels::force`] was called on.

@@ -5,7 +5,7 @@
 use half::bf16;
 
 use crate::norm::{BatchStats, NormFold, NormGrads, NormState, NormSums};
-use crate::{Affine, Kernels, Map, MapMut, Placement, Source};
+use crate::{Affine, Kernels, Map, MapMut, Placement, Source, Within};
 
 /// Declares [`Passes`] and its two implementations: each function, and the generic method that does its work.
 macro_rules! passes {
@@ -43,6 +43,6 @@ passes! {
     leaky_backward by leaky_backward_of(y: Map<'_, Self>, slope: f32, dy: MapMut<'_, Self>) -> ();
     max_pool by max_pool_of(x: Source<'_, Self>, y: MapMut<'_, Self>) -> ();
     max_pool_backward by max_pool_backward_of(x: Source<'_, Self>, dy: Map<'_, Self>, dx: MapMut<'_, Self>) -> ();
-    upsample by upsample_of(x: Source<'_, Self>, y: MapMut<'_, Self>, place: Placement) -> ();
+    upsample by upsample_of(x: Source<'_, Self>, within: Within, y: MapMut<'_, Self>, place: Placement) -> ();
     upsample_backward by upsample_backward_of(dy: Map<'_, Self>, dx: MapMut<'_, Self>, place: Placement) -> ();
 }

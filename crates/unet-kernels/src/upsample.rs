@@ -1,7 +1,7 @@
 //! Bilinear upsampling by two with aligned corners (PyTorch's `align_corners=True`), written straight into its place.
 //!
 //! Output row o of 2·H lies at o·(H−1)/(2·H−1) of the input: between two rows, in a share that the tables below hold; columns
-//! alike. Forward walks each output row once and keeps the two input columns around it, already mixed from two rows, in
+//! alike. A map that was cut from a larger one can be sampled as that would be ([`Within`]). Forward walks each output row once and keeps the two input columns around it, already mixed from two rows, in
 //! registers. Backward gathers: an input row takes from the few output rows that read it, so that no two tasks write one value.
 
 use std::ops::Range;
@@ -21,27 +21,65 @@ pub struct Placement {
     pub left: usize,
 }
 
+/// The larger map that a map is a part of, by whose size aligned corners sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Within {
+    /// The larger map's row that is the part's first; below 0 where the part begins above it.
+    pub top: isize,
+    /// The larger map's column that is the part's first.
+    pub left: isize,
+    /// Rows of the larger map.
+    pub height: usize,
+    /// Columns of the larger map.
+    pub width: usize,
+}
+
+impl Within {
+    /// A map that is no part.
+    pub const fn whole(height: usize, width: usize) -> Self {
+        Self { top: 0, left: 0, height, width }
+    }
+}
+
 impl Kernels {
     /// Writes the (2H, 2W) result into `y` at `place`; the pixels of `y` around it become zero.
     ///
     /// # Panics
     /// Channels or sizes do not fit.
     pub fn upsample<T: Element>(&self, x: Source<'_, T>, y: MapMut<'_, T>, place: Placement) {
-        T::upsample(self, x, y, place);
+        let whole = Within::whole(x.map.dims().h, x.map.dims().w);
+        T::upsample(self, x, whole, y, place);
     }
 
-    pub(crate) fn upsample_of<T: Element>(&self, x: Source<'_, T>, y: MapMut<'_, T>, place: Placement) {
+    /// [`Self::upsample`] of a part of a larger map: what the larger one would be doubled to there. Outputs that lie before the part's
+    /// first pixel or behind its last, by half a pixel at most where it lies within the larger map, are as those pixels are.
+    ///
+    /// # Panics
+    /// Channels or sizes do not fit.
+    pub fn upsample_within<T: Element>(&self, x: Source<'_, T>, within: Within, y: MapMut<'_, T>, place: Placement) {
+        T::upsample(self, x, within, y, place);
+    }
+
+    pub(crate) fn upsample_of<T: Element>(&self, x: Source<'_, T>, within: Within, y: MapMut<'_, T>, place: Placement) {
         check_sizes(x.map.dims(), y.dims(), place);
         check_norm(&x);
         match x.norm {
-            Some(norm) => self.enlarge(x.map, norm, y, place),
-            None => self.enlarge(x.map, Identity, y, place),
+            Some(norm) => self.enlarge(x.map, norm, within, y, place),
+            None => self.enlarge(x.map, Identity, within, y, place),
         }
     }
 
-    fn enlarge<T: Element, A: Activation>(&self, x: Map<'_, T>, with: A, y: MapMut<'_, T>, place: Placement) {
+    fn enlarge<T: Element, A: Activation>(
+        &self,
+        x: Map<'_, T>,
+        with: A,
+        within: Within,
+        y: MapMut<'_, T>,
+        place: Placement,
+    ) {
         let (xd, yd) = (x.dims(), y.dims());
-        let (rows, columns) = (mixes(xd.h), mixes(xd.w));
+        let rows = mixes_within(xd.h, within.top, within.height);
+        let columns = mixes_within(xd.w, within.left, within.width);
         y.into_bands(1).into_par_iter().enumerate().for_each(|(i, mut y)| {
             let (n, o) = (i / yd.h, (i % yd.h).checked_sub(place.top));
             let Some(mix) = o.and_then(|o| rows.get(o)) else {
@@ -98,12 +136,17 @@ struct Mix {
 
 /// The mixes of all 2·`side` outputs.
 fn mixes(side: usize) -> Vec<Mix> {
-    let step = match side {
+    mixes_within(side, 0, side)
+}
+
+/// The mixes of all 2·`side` outputs of a part that begins at `start` of a side of `whole`.
+fn mixes_within(side: usize, start: isize, whole: usize) -> Vec<Mix> {
+    let step = match whole {
         0 | 1 => 0.0,
-        _ => (side - 1) as f64 / (2 * side - 1) as f64,
+        _ => (whole - 1) as f64 / (2 * whole - 1) as f64,
     };
     let mix = |o: usize| {
-        let position = o as f64 * step;
+        let position = ((2 * start + o as isize) as f64 * step - start as f64).max(0.0);
         let low = (position as usize).min(side - 1);
         Mix { low, high: (low + 1).min(side - 1), share: (position - low as f64) as f32 }
     };

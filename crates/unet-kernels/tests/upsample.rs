@@ -6,7 +6,7 @@ mod support;
 use half::bf16;
 use proptest::prelude::*;
 use support::{Owned, assert_within, at_any_thread_count, tiers, values};
-use unet_kernels::{Affine, Dims, Element, Placement, Source, reference};
+use unet_kernels::{Affine, Dims, Element, Placement, Source, Within, reference};
 
 fn rounding<T: Element>(v: f32) -> f32 {
     let step = if size_of::<T>() == 2 { 1.0 / 127.0 } else { 0.0 };
@@ -78,6 +78,51 @@ fn nothing_depends_on_the_number_of_threads() {
             k.upsample_backward(dy.map(), dx.map_mut(), Placement { top: 1, left: 0 });
             (y.dense(), dx.dense())
         });
+    }
+}
+
+/// What is doubled of a part is what is doubled of the whole there, but for the outputs beyond the part's first and last pixels.
+fn check_part<T: Element>(whole: Dims, (top, left): (usize, usize), (h, w): (usize, usize), normed: bool) {
+    let x = Owned::<T>::random(whole, 0, 7);
+    let (scale, shift) = (values(8, whole.c), values(9, whole.c));
+    let norm = normed.then_some(Affine { scale: &scale, shift: &shift });
+    let mut y = Owned::<T>::random(Dims::new(whole.n, 2 * whole.h, 2 * whole.w, whole.c), 0, 3);
+    reference::upsample(Source { map: x.map(), norm }, y.map_mut(), Placement::default());
+    let small = Dims::new(whole.n, h, w, whole.c);
+    let pixel = |n: usize, r: usize, c: usize| (n * whole.h + top + r) * whole.w + left + c;
+    let mut cut = Owned::<T>::random(small, 1, 5);
+    for p in 0..small.pixels() {
+        let (n, r, c) = (p / (h * w), p / w % h, p % w);
+        cut.map_mut().pixel(p).copy_from_slice(x.map().pixel(pixel(n, r, c)));
+    }
+    let within = Within { top: top as isize, left: left as isize, height: whole.h, width: whole.w };
+    for k in tiers() {
+        let mut found = Owned::<T>::random(Dims::new(whole.n, 2 * h, 2 * w, whole.c), 0, 4);
+        k.upsample_within(Source { map: cut.map(), norm }, within, found.map_mut(), Placement::default());
+        for (n, r, c) in (0..whole.n).flat_map(|n| (0..2 * h).flat_map(move |r| (0..2 * w).map(move |c| (n, r, c)))) {
+            let beyond = |o: usize, start: usize, part: usize, side: usize| {
+                o == 0 && start > 0 || o + 1 == 2 * part && start + part < side
+            };
+            if beyond(r, top, h, whole.h) || beyond(c, left, w, whole.w) {
+                continue;
+            }
+            let (found, y) = (found.map(), y.map());
+            let found = found.pixel((n * 2 * h + r) * 2 * w + c);
+            let expected = y.pixel((n * 2 * whole.h + 2 * top + r) * 2 * whole.w + 2 * left + c);
+            for (a, b) in found.iter().zip(expected) {
+                let (a, b) = (a.to_f32(), b.to_f32());
+                assert!((a - b).abs() <= 2.0 * rounding::<T>(b), "at {r}, {c} of {small:?} in {within:?}: {a} for {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_are_doubled_as_the_whole_is() {
+    for normed in [false, true] {
+        check_part::<f32>(Dims::new(2, 11, 40, 17), (0, 8), (11, 16), normed);
+        check_part::<f32>(Dims::new(1, 21, 9, 3), (13, 0), (8, 9), normed);
+        check_part::<bf16>(Dims::new(1, 300, 5, 4), (160, 1), (32, 3), normed);
     }
 }
 

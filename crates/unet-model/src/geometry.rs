@@ -136,11 +136,21 @@ pub fn decoder_padding(config: &UNetConfig, input: Size) -> Result<Vec<Padding>,
     Ok(sizes.windows(2).filter_map(|pair| Padding::centring(doubled(pair[1]), pair[0])).collect())
 }
 
+/// The side of the map that the decoder doubles on its way up from `level` (1 to depth), for an input of that side.
+pub fn decoder_side(config: &UNetConfig, input: usize, level: usize) -> usize {
+    if !config.options.valid {
+        return input >> level;
+    }
+    // Each level's two convolutions take two pixels off each side, on the way down and on the way up.
+    let down = (0..config.depth).fold(input, |side, _| side.saturating_sub(4) / 2);
+    (level..config.depth).fold(down.saturating_sub(4), |side, _| (2 * side).saturating_sub(4))
+}
+
 /// How far, in pixels up, down, left or right, a change of one input pixel can reach in the logits; equally, how much
 /// context on each side a logit can see. Exact for transposed convolutions away from the borders, an upper bound for bilinear ones.
 ///
-/// Bilinear upsampling with aligned corners maps positions by (h−1)/(2h−1), not by ½: it depends on the size of the whole map, so a
-/// tile's logits differ a little from the whole image's however wide the margin is. This bound holds at any size.
+/// Bilinear upsampling with aligned corners maps positions by (h−1)/(2h−1), not by ½: it depends on the size of the whole map, which a
+/// tile has to be told ([`CpuPredictor::run_within`](crate::backend::cpu::CpuPredictor::run_within)). This bound holds at any size.
 pub fn reach(config: &UNetConfig) -> usize {
     let period = 1i64 << config.depth;
     let far = (0..period).map(|pixel| {
@@ -222,6 +232,15 @@ mod tests {
         let shallow = UNetConfig { depth: 1, ..config };
         assert_eq!((margin(&shallow), output_side(&shallow, 3)), (8, 4));
         assert_eq!((margin(&UNetConfig::tutorial()), output_side(&UNetConfig::tutorial(), 5)), (0, 5));
+    }
+
+    #[test]
+    fn what_the_decoder_doubles() {
+        // The paper's figure: 28 pixels at the bottom of 572, then 52, 100 and 196 after the decoder's convolutions.
+        let options = crate::Options { valid: true, ..crate::Options::PLAIN };
+        let paper = UNetConfig { options, ..UNetConfig::tutorial() };
+        assert_eq!([4, 3, 2, 1].map(|level| decoder_side(&paper, 572, level)), [28, 52, 100, 196]);
+        assert_eq!([4, 3, 1].map(|level| decoder_side(&UNetConfig::tutorial(), 572, level)), [35, 71, 286]);
     }
 
     #[test]

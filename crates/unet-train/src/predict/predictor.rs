@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::ThreadPool;
 use unet_data::{Image, Normalization};
-use unet_kernels::Kernels;
+use unet_kernels::{Kernels, Within};
 use unet_model::{UNet, UNetConfig};
 
 use super::average::Average;
@@ -274,7 +274,12 @@ impl Predictor {
         let channels = self.config().in_channels;
         let cut = |(values, member): (&Vec<f32>, &Member)| {
             let (tall, wide) = (member.segmenter.widened(row), member.segmenter.widened(column));
-            (Strip { values, top, width, height, channels }.cut(&tall, &wide), (tall.len, wide.len))
+            let within = member.segmenter.within((&tall, &wide), (height, width));
+            Shown {
+                x: Strip { values, top, width, height, channels }.cut(&tall, &wide),
+                size: (tall.len, wide.len),
+                within: Some(within).filter(|_| row.cut || column.cut),
+            }
         };
         let cuts: Vec<_> = inputs.iter().zip(&self.members).map(cut).collect();
         self.look(&cuts, (row.len, column.len))
@@ -286,24 +291,24 @@ impl Predictor {
         all.reduce(|(first, end), (f, e)| (first.min(f), end.max(e))).unwrap_or((0, 0))
     }
 
-    /// What all networks say from all sides: the mean of their probabilities, and the deviation from it, (H, W, V). `x` holds the
-    /// image as each network is fed, and the size of that.
-    fn look(&mut self, x: &[(Vec<f32>, (usize, usize))], to: (usize, usize)) -> Result<Vec<f32>, TrainError> {
+    /// What all networks say from all sides: the mean of their probabilities, and the deviation from it, (H, W, V), of what each is shown.
+    fn look(&mut self, shown: &[Shown], to: (usize, usize)) -> Result<Vec<f32>, TrainError> {
         let Self { members, views, pool, options, meta, .. } = self;
         let layered = meta.classes.is_layered();
         pool.install(|| {
             let mut sum = Average::new(options.uncertainty);
-            for (Member { segmenter, .. }, (x, size)) in members.iter_mut().zip(x) {
+            for (Member { segmenter, .. }, Shown { x, size, within }) in members.iter_mut().zip(shown) {
                 let UNetConfig { in_channels: c, out_channels: k, .. } = *segmenter.config();
                 let said = segmenter.said(*size);
                 for view in views.iter() {
                     if *view == View::Symmetry(0) {
-                        sum.add(first_of(&probabilities(segmenter.run(x, *size)?, k, layered), said, to, k));
+                        sum.add(first_of(&probabilities(segmenter.run(x, *size, *within)?, k, layered), said, to, k));
                         continue;
                     }
-                    let (shown, shown_size) = view.show(x, *size, c, |side| segmenter.fitting(side));
-                    let seen = probabilities(segmenter.run(&shown, shown_size)?, k, layered);
-                    let back = view.undo(&seen, segmenter.said(shown_size), k, said);
+                    let (turned, turned_size) = view.show(x, *size, c, |side| segmenter.fitting(side));
+                    let within = within.and_then(|whole| view.within(whole, *size, |side| segmenter.fitting(side)));
+                    let seen = probabilities(segmenter.run(&turned, turned_size, within)?, k, layered);
+                    let back = view.undo(&seen, segmenter.said(turned_size), k, said);
                     sum.add(first_of(&back, said, to, k));
                 }
             }
@@ -322,6 +327,13 @@ impl Predictor {
 /// The first rows and columns of a map (H, W, V), which is left as it is where that is all of it.
 fn cropped(values: Vec<f32>, from: (usize, usize), to: (usize, usize), v: usize) -> Vec<f32> {
     if from == to { values } else { first_of(&values, from, to, v) }
+}
+
+/// What a network is fed: values (H, W, C), their size, and what they are a part of.
+struct Shown {
+    x: Vec<f32>,
+    size: (usize, usize),
+    within: Option<Within>,
 }
 
 /// An image that is in memory as a whole.

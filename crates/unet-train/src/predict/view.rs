@@ -4,6 +4,7 @@ use std::f64::consts::TAU;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use unet_kernels::Within;
 
 use super::tiling::mirrored;
 use crate::TrainError;
@@ -112,6 +113,23 @@ impl View {
         }
     }
 
+    /// What a part of that size is a part of, as seen from there: the whole as far as the network's grid goes. Nothing where the whole would
+    /// be seen in another frame than the part is.
+    pub fn within(self, whole: Within, (h, w): (usize, usize), fitting: impl Fn(usize) -> usize) -> Option<Within> {
+        let Self::Symmetry(bits) = self else { return None };
+        // First pixel and length of the whole; a side that is not cut stays as it is.
+        let side = |start: isize, part: usize, whole: usize, mirrored: bool| match mirrored && part != whole {
+            false => (start, whole),
+            true => (fitting(whole) as isize - start - part as isize, fitting(whole)),
+        };
+        let (top, height) = side(whole.top, h, whole.height, bits & 2 != 0);
+        let (left, width) = side(whole.left, w, whole.width, bits & 1 != 0);
+        Some(match bits & 4 != 0 {
+            true => Within { top: left, left: top, height: width, width: height },
+            false => Within { top, left, height, width },
+        })
+    }
+
     /// Values (H', W', K) seen from there, back in the image's place: (H, W, K).
     pub fn undo(self, y: &[f32], seen: (usize, usize), k: usize, (h, w): (usize, usize)) -> Vec<f32> {
         match self {
@@ -176,6 +194,27 @@ mod tests {
         let (shown, size) = View::Symmetry(6).show(&x, (h, w), c, |side| side);
         assert_eq!((size, &shown[..6]), ((4, 3), &[16.0, 17.0, 8.0, 9.0, 0.0, 1.0][..]));
         assert_eq!(Augmentation::Flip.views().len(), 4);
+    }
+
+    #[test]
+    fn a_part_lies_in_the_turned_whole_where_its_pixels_are() {
+        // A part of 2×3 at row 2, column 4 of 8×9: its place and the whole's size, read off a picture of the whole that marks it.
+        let (size, part, grid) = ((8, 9), (2, 3), 1);
+        let marked: Vec<f32> =
+            (0..72).map(|p| f32::from(u8::from((2..4).contains(&(p / 9)) && (4..7).contains(&(p % 9))))).collect();
+        for view in Augmentation::D4.views() {
+            let (shown, (h, w)) = view.show(&marked, size, 1, |side| side);
+            let first = shown.iter().position(|v| *v == 1.0).unwrap();
+            let expected = Within { top: (first / w) as isize, left: (first % w) as isize, height: h, width: w };
+            let whole = Within { top: 2, left: 4, height: 8, width: 9 };
+            assert_eq!(view.within(whole, part, |side: usize| side.next_multiple_of(grid)), Some(expected), "{view:?}");
+        }
+        // A side that is not cut stays, another one ends where the network's grid does.
+        let whole = Within { top: 0, left: 8, height: 6, width: 21 };
+        let mirrored = Within { top: 0, left: 24 - 8 - 8, height: 6, width: 24 };
+        let fitting = |side: usize| side.next_multiple_of(8);
+        assert_eq!(View::Symmetry(3).within(whole, (6, 8), fitting), Some(mirrored));
+        assert_eq!(View::Rotation(1).within(whole, (6, 8), fitting), None);
     }
 
     #[test]

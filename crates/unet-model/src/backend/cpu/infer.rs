@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use unet_kernels::{Dims, Element, Kernels, NormState};
+use unet_kernels::{Dims, Element, Kernels, NormState, Within};
 
 use super::finish::Finish;
 use super::ops::Context;
 use super::{Stored, check_input};
+use crate::geometry::decoder_side;
 use crate::params::Parameters;
 use crate::unet::{Backend, ConvNorm, Head, Up, forward};
 use crate::{ModelError, NORM_EPS, ParamKind, UNet, UNetConfig};
@@ -53,10 +54,20 @@ impl<T: Element> CpuPredictor<T> {
     /// # Errors
     /// Other channels than the model's, or a size that it does not take.
     pub fn run(&mut self, x: &[f32], dims: Dims) -> Result<&[f32], ModelError> {
+        self.run_within(x, dims, None)
+    }
+
+    /// [`Self::run`] on a part of a larger input, which begins at multiples of [`geometry::even_multiple`](crate::geometry::even_multiple):
+    /// away from the part's borders the logits are those of the larger input, whose size decides where bilinear upsampling samples.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_within(&mut self, x: &[f32], dims: Dims, within: Option<Within>) -> Result<&[f32], ModelError> {
         check_input(&self.config, dims, x.len())?;
         let Self { config, context, norms, logits } = self;
         let x = context.input(x, dims);
-        forward(config, &mut Infer { context, norms, logits }, x)?;
+        let level = config.depth;
+        forward(config, &mut Infer { config, context, norms, logits, within, level }, x)?;
         Ok(&self.logits)
     }
 }
@@ -78,9 +89,21 @@ fn running_norm(params: &Parameters, norm: &str, bias: Option<&[f32]>) -> Result
 }
 
 struct Infer<'a, T> {
+    config: &'a UNetConfig,
     context: &'a mut Context<T>,
     norms: &'a BTreeMap<String, NormState>,
     logits: &'a mut Vec<f32>,
+    /// What the input is a part of.
+    within: Option<Within>,
+    /// That of the map that is doubled next.
+    level: usize,
+}
+
+/// What the decoder's map at a level is a part of, where the input is a part.
+fn part_of_level(config: &UNetConfig, input: Within, level: usize) -> Within {
+    let side = |side: usize| decoder_side(config, side, level);
+    let (height, width) = (side(input.height), side(input.width));
+    Within { top: input.top >> level, left: input.left >> level, height, width }
 }
 
 impl<T: Element> Infer<'_, T> {
@@ -128,7 +151,9 @@ impl<T: Element> Backend for Infer<'_, T> {
     }
 
     fn up_concat(&mut self, up: &Up, crop: bool, x: Stored<T>, skip: Stored<T>) -> Result<Stored<T>, ModelError> {
-        let y = self.context.up_concat(up, crop, &x, &skip)?;
+        let within = self.within.map(|whole| part_of_level(self.config, whole, self.level));
+        self.level -= 1;
+        let y = self.context.up_concat(up, crop, &x, within, &skip)?;
         self.context.free(x);
         self.context.free(skip);
         Ok(y)

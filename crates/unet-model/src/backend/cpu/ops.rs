@@ -1,6 +1,6 @@
 //! The forward operations that training and inference share, each from stored maps to a new one.
 
-use unet_kernels::{BatchStats, ConvWeights, Dims, Dropout, Element, Kernels, MapMut, Placement, Source};
+use unet_kernels::{BatchStats, ConvWeights, Dims, Dropout, Element, Kernels, MapMut, Placement, Source, Within};
 
 use super::Stored;
 use super::arena::Arena;
@@ -129,8 +129,16 @@ impl<T: Element> Context<T> {
         Ok(Stored { values, dims, norm: None })
     }
 
-    /// The skip's channels, then those of the doubled `x`, centred on it; with `crop` the channels of the middle of the skip.
-    pub fn up_concat(&mut self, up: &Up, crop: bool, x: &Stored<T>, skip: &Stored<T>) -> Result<Stored<T>, ModelError> {
+    /// The skip's channels, then those of the doubled `x`, centred on it; with `crop` the channels of the middle of the skip. `within` says
+    /// of what `x` is a part, if it is one.
+    pub fn up_concat(
+        &mut self,
+        up: &Up,
+        crop: bool,
+        x: &Stored<T>,
+        within: Option<Within>,
+        skip: &Stored<T>,
+    ) -> Result<Stored<T>, ModelError> {
         let size = joined(crop, x.dims, skip.dims);
         let up_dims = size.with_channels(up.out_channels(x.dims.c));
         let dims = size.with_channels(skip.dims.c + up_dims.c);
@@ -146,7 +154,10 @@ impl<T: Element> Context<T> {
         }
         let doubled = MapMut::strided(&mut buffer[skip.dims.c..], up_dims, dims.c)?;
         match up {
-            Up::Bilinear => self.kernels.upsample(x.source(written.as_ref())?, doubled, place),
+            Up::Bilinear => {
+                let within = within.unwrap_or(Within::whole(x.dims.h, x.dims.w));
+                self.kernels.upsample_within(x.source(written.as_ref())?, within, doubled, place);
+            }
             Up::Transposed { path, .. } => {
                 let (weights, bias) = (self.layers.transposed(path)?, self.layers.bias(path));
                 self.kernels.transpose_forward(x.source(written.as_ref())?, weights, bias, doubled, place);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use unet_kernels::{Dims, Kernels, bf16};
+use unet_kernels::{Dims, Kernels, Within, bf16};
 
 use super::{CpuPredictor, CpuTrainer, Gradients, Pass, Side};
 use crate::{ModelError, UNet};
@@ -94,9 +94,17 @@ impl AnyPredictor {
     /// # Errors
     /// Other channels than the model's, or a height or width below 2^depth.
     pub fn run(&mut self, x: &[f32], dims: Dims) -> Result<&[f32], ModelError> {
+        self.run_within(x, dims, None)
+    }
+
+    /// As [`CpuPredictor::run_within`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_within(&mut self, x: &[f32], dims: Dims, within: Option<Within>) -> Result<&[f32], ModelError> {
         match self {
-            Self::F32(predictor) => predictor.run(x, dims),
-            Self::Bf16(predictor) => predictor.run(x, dims),
+            Self::F32(predictor) => predictor.run_within(x, dims, within),
+            Self::Bf16(predictor) => predictor.run_within(x, dims, within),
         }
     }
 }

@@ -180,7 +180,7 @@ impl<T: Element> Tape<T> {
             Op::UpConcat { up, crop, x, skip, .. } => {
                 self.restore(context, x)?;
                 self.restore(context, skip)?;
-                context.up_concat(&up, crop, self.value(x)?, self.value(skip)?)?
+                context.up_concat(&up, crop, self.value(x)?, None, self.value(skip)?)?
             }
             Op::Side { .. } | Op::Head { .. } => return Err(freed()),
         };
@@ -278,7 +278,7 @@ impl<T: Element> Backend for Recorder<'_, T> {
     }
 
     fn up_concat(&mut self, up: &Up, crop: bool, x: usize, skip: usize) -> Result<usize, ModelError> {
-        let y = self.context.up_concat(up, crop, self.tape.value(x)?, self.tape.value(skip)?)?;
+        let y = self.context.up_concat(up, crop, self.tape.value(x)?, None, self.tape.value(skip)?)?;
         Ok(self.tape.push(y, |y| Op::UpConcat { up: up.clone(), crop, x, skip, y }))
     }
 
