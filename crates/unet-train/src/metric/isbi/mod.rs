@@ -283,6 +283,22 @@ mod tests {
     }
 
     #[test]
+    fn slices_pooled_by_hand() {
+        // Four cells of a quarter each, A = 1/4; the second slice's two are joined, B = 2/16 + 1/4 and AB = 1/4, so F = 4/5. Their
+        // entropies are 2 ln 2 and 1.5 ln 2, all of the latter shared: 2 * 1.5 / 3.5. Each slice by itself: 1 and 2/3, 1 and 0.
+        let all = [1; 15];
+        let mask = |cells| IsbiSlice { grid: GRID, truth: &TRUTH, proposal: Proposal::Mask(cells) };
+        let report = isbi_scores(&[mask(&TRUTH), mask(&all)]).expect("there are cells");
+        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        close(report.micro.v_rand, 4.0 / 5.0);
+        close(report.micro.v_info, 6.0 / 7.0);
+        close(report.micro.rand_error, 1.0 - 4.0 / 5.0);
+        close(report.micro.pixel_error_f, 1.0 - 48.0 / 51.0);
+        close(report.scores.v_rand, (1.0 + 2.0 / 3.0) / 2.0);
+        close(report.scores.v_info, 0.5);
+    }
+
+    #[test]
     fn what_cannot_be_scored_is_named() {
         let mut probability = TRUTH.map(f32::from);
         probability[6] = f32::NAN;
