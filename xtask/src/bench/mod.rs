@@ -9,6 +9,7 @@ mod compare;
 mod data;
 mod infer;
 mod kinds;
+mod large;
 mod layers;
 mod machine;
 mod pairs;
@@ -75,6 +76,8 @@ enum Bench {
     Data,
     /// A large image in tiles beside MONAI's sliding window, on the same weights
     Predict,
+    /// `unet predict` of an image of 16384×16384 pixels with a narrow network, in rows: time and memory, ours alone
+    Large,
     /// The ISBI challenge's scores of 30 slices at all thresholds beside scikit-image
     Scores,
     /// Quality against time of `unet train` as it plans, on the real slices; --runs seeds each, 10 s and 1 min unless --cases names others
@@ -88,6 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
     match args.bench {
         Bench::Recipe => return recipe::run(args),
         Bench::Kinds => return kinds::run(args),
+        Bench::Large => return large::run(args),
         _ => {}
     }
     let mut report = Report::here();
@@ -99,7 +103,7 @@ pub fn run(args: &Args) -> Result<()> {
         Bench::Data => report.rows = data::rows(args, threads, &mut report.versions)?,
         Bench::Predict => report.rows = predict::rows(args, threads, &mut report.versions)?,
         Bench::Scores => report.rows = scores::rows(args, threads, &mut report.versions)?,
-        Bench::Recipe | Bench::Kinds => {}
+        Bench::Recipe | Bench::Kinds | Bench::Large => {}
     }
     println!("{threads} threads, {}", report.markdown());
     if let Some(path) = &args.json {

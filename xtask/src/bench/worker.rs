@@ -117,9 +117,13 @@ impl Worker {
 
     /// The largest resident memory since it was ready, in megabytes (10⁶ bytes); none where the system does not tell (it is read from `/proc`).
     pub fn peak_mb(&self) -> Option<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        peak_of(&status)
+        peak_mb(self.child.id())
     }
+}
+
+/// The largest resident memory of a process so far, in megabytes (10⁶ bytes); none where the system does not tell, or it has ended.
+pub fn peak_mb(process: u32) -> Option<f64> {
+    peak_of(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?)
 }
 
 impl Drop for Worker {
@@ -149,8 +153,8 @@ fn forget_peak(process: u32) {
     }
 }
 
-/// Processor time that a process has spent so far, in seconds.
-fn processor_seconds(process: u32) -> Option<f64> {
+/// Processor time that a process has spent so far, in seconds; none where the system does not tell, or it has ended.
+pub fn processor_seconds(process: u32) -> Option<f64> {
     processor_of(&std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
 }
 
