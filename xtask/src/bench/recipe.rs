@@ -111,6 +111,10 @@ pub fn run(args: &Args) -> Result<()> {
             }
         }
     }
+    if let Some(file) = &args.json {
+        // Once more where nothing was missing: the plot may be drawn in another way by now.
+        write(file, &kept)?;
+    }
     println!("{}", table(&kept.runs));
     Ok(())
 }

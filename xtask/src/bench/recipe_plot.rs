@@ -9,7 +9,7 @@ const LEFT: f64 = 52.0;
 const TOP: f64 = 46.0;
 const GAP: f64 = 70.0;
 const TEXT: &str = "#7d838c";
-/// The lowest score that is drawn.
+/// The scale begins here, or below the lowest score.
 const FLOOR: f64 = 0.86;
 /// Seconds at both ends.
 const TIMES: (f64, f64) = (5.0, 7200.0);
@@ -18,22 +18,46 @@ const TIMES: (f64, f64) = (5.0, 7200.0);
 pub fn svg(runs: &[Run]) -> String {
     let (width, height) = (2.0 * (LEFT + PANEL.0) + GAP, TOP + PANEL.1 + 52.0);
     let mut body = String::new();
-    for (i, (name, score)) in
-        [("V_rand", (|r| r.views.v_rand) as fn(&Run) -> f64), ("V_info", |r| r.views.v_info)].into_iter().enumerate()
-    {
-        panel(&mut body, LEFT + i as f64 * (PANEL.0 + GAP), name, runs, score);
+    let scores = [("V_rand", (|r| r.views.v_rand) as fn(&Run) -> f64), ("V_info", |r| r.views.v_info)];
+    let scale = Scale::of(runs.iter().flat_map(|run| scores.map(|(_, score)| score(run))));
+    for (i, (name, score)) in scores.into_iter().enumerate() {
+        panel(&mut body, LEFT + i as f64 * (PANEL.0 + GAP), name, runs, (score, scale));
     }
+    let article = if runs.iter().any(|run| run.case == "tutorial") { "; gray: the article's recipe" } else { "" };
+    let words = format!("each circle a seed; filled: 24–29 held out, open: 0–5{article}");
+    text(&mut body, (LEFT, TOP + PANEL.1 + 40.0), "start", &words);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
          role=\"img\" aria-label=\"V_rand and V_info over training time\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n{body}</svg>\n"
     )
 }
 
-fn panel(body: &mut String, left: f64, name: &str, runs: &[Run], score: fn(&Run) -> f64) {
+/// Scores from the lowest to 1, in steps that leave some ten lines.
+#[derive(Clone, Copy)]
+struct Scale {
+    floor: f64,
+    step: f64,
+}
+
+impl Scale {
+    fn of(scores: impl Iterator<Item = f64>) -> Self {
+        let lowest = scores.fold(FLOOR, f64::min).max(0.0);
+        let step = [0.02, 0.05, 0.1].into_iter().find(|step| (1.0 - lowest) / step <= 10.0).unwrap_or(0.1);
+        // Not below a line that the lowest score lies on.
+        Self { floor: (lowest / step + 1e-9).floor() * step, step }
+    }
+
+    fn ticks(self) -> impl Iterator<Item = f64> {
+        let count = ((1.0 - self.floor) / self.step).round() as u32;
+        (0..=count).map(move |i| self.floor + f64::from(i) * self.step)
+    }
+}
+
+fn panel(body: &mut String, left: f64, name: &str, runs: &[Run], (score, scale): (fn(&Run) -> f64, Scale)) {
     let x = |s: f64| left + PANEL.0 * (s / TIMES.0).ln().max(0.0) / (TIMES.1 / TIMES.0).ln();
-    let y = |v: f64| TOP + PANEL.1 * (1.0 - (v.max(FLOOR) - FLOOR) / (1.0 - FLOOR));
+    let y = |v: f64| TOP + PANEL.1 * (1.0 - (v - scale.floor) / (1.0 - scale.floor));
     text(body, (left, TOP - 16.0), "start", &format!("{name} on held-out slices"));
-    for tick in [0.86, 0.88, 0.90, 0.92, 0.94, 0.96, 0.98, 1.0] {
+    for tick in scale.ticks() {
         line(body, (left, y(tick)), (left + PANEL.0, y(tick)));
         text(body, (left - 6.0, y(tick) + 4.0), "end", &format!("{tick:.2}"));
     }
@@ -51,8 +75,6 @@ fn panel(body: &mut String, left: f64, name: &str, runs: &[Run], score: fn(&Run)
             y(score(run))
         );
     }
-    let words = "each circle a seed; filled: 24–29 held out, open: 0–5";
-    text(body, (left, TOP + PANEL.1 + 40.0), "start", words);
 }
 
 fn text(body: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
@@ -64,4 +86,19 @@ fn line(body: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         body,
         "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{TEXT}\" stroke-opacity=\"0.25\"/>"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_holds_the_lowest_score() {
+        let scale = |lowest: f64| {
+            let scale = Scale::of([0.97, lowest].into_iter());
+            (scale.ticks().count(), (scale.floor * 100.0).round())
+        };
+        assert_eq!([scale(0.95), scale(0.8297), scale(0.86)], [(8, 86.0), (10, 82.0), (8, 86.0)]);
+        assert_eq!([scale(0.62), scale(0.0)], [(9, 60.0), (11, 0.0)]);
+    }
 }
