@@ -134,3 +134,56 @@ fn only_the_datasets_opened_last_are_remembered() {
     opened(&dir.path().join("one more"), &cache);
     assert!(cache.join("notes.txt").is_file());
 }
+
+/// `root/ID/images/ID.png` with two instances each in `root/ID/masks/`, their squares at these columns.
+fn folders(root: &Path, columns: &[(&str, [usize; 2])]) {
+    for (id, columns) in columns {
+        let (images, masks) = (root.join(id).join("images"), root.join(id).join("masks"));
+        fs::create_dir_all(&images).unwrap();
+        fs::create_dir_all(&masks).unwrap();
+        codec::write_png(&images.join(format!("{id}.png")), &common::gray(20, 16)).unwrap();
+        columns.iter().enumerate().for_each(|(i, &column)| instance(&masks.join(format!("{i}.png")), column));
+    }
+}
+
+/// A square of nine pixels.
+fn instance(path: &Path, column: usize) {
+    let inside = |i: usize| (column..column + 3).contains(&(i % 20)) && (4..7).contains(&(i / 20));
+    let values = (0..320).map(|i| if inside(i) { 255 } else { 0 }).collect();
+    codec::write_png(path, &Image::new(20, 16, 1, Pixels::U8(values)).unwrap()).unwrap();
+}
+
+#[test]
+fn masks_of_a_file_per_instance_are_known_by_the_bytes_of_all_of_them() {
+    // They were read again at each opening.
+    let dir = tempdir().unwrap();
+    let (data, cache) = (dir.path().join("data"), dir.path().join("cache"));
+    folders(&data, &[("a", [2, 9]), ("b", [3, 9]), ("c", [2, 9])]);
+    assert_eq!(values(opened(&data, &cache).as_ref()), [0, 255]);
+    let [file] = kept(&cache).try_into().unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.matches("[255.0,18]").count(), 2, "a and c have the same bytes: {text}");
+    // What is kept is believed, so a number changed there shows that nothing was decoded.
+    let changed = text.replace("[255.0,18]", "[99.0,18]");
+    fs::write(&file, &changed).unwrap();
+    assert_eq!(values(opened(&data, &cache).as_ref()), [0, 99]);
+
+    // Names say nothing; the bytes of any one file do, whatever its time.
+    let masks = data.join("a/masks");
+    fs::rename(masks.join("0.png"), masks.join("7.png")).unwrap();
+    assert_eq!(values(opened(&data, &cache).as_ref()), [0, 99]);
+    let time = fs::metadata(masks.join("1.png")).unwrap().modified().unwrap();
+    instance(&masks.join("1.png"), 12);
+    fs::File::options().write(true).open(masks.join("1.png")).unwrap().set_modified(time).unwrap();
+    assert_eq!(values(opened(&data, &cache).as_ref()), [0, 99, 255], "b and c are known");
+    fs::write(&file, &changed).unwrap();
+    fs::remove_file(data.join("b/masks/1.png")).unwrap();
+    assert_eq!(values(opened(&data, &cache).as_ref()), [0, 99, 255], "c is known");
+
+    // An image of another size: the instance that does not fit is named, though its bytes are known.
+    codec::write_png(&data.join("c/images/c.png"), &common::gray(20, 15)).unwrap();
+    let options = OpenOptions { cache: Some(cache), ..OpenOptions::default() };
+    let e = open_with(&data, &options).map(|_| ()).unwrap_err().to_string();
+    let odd = data.join("c").join("masks").join("0.png").display().to_string();
+    assert!(e.contains("20×15") && e.contains(&odd), "{e}");
+}

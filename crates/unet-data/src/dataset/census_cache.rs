@@ -1,11 +1,11 @@
 //! [`CensusCache`]: what masks hold, remembered by the bytes of their files, so that masks that are known need not be decoded again.
 //!
 //! A file per dataset, `masks-NAME.json` (NAME is a hash of the dataset's path), in a folder that the caller names: never in the dataset's
-//! own, which may be read-only. It holds, for each mask file by the SHA-256 of its bytes, the size of each page and how many pixels have
-//! each value. So a mask that is changed, moved or renamed is looked at again or found again by what it is, never by its name or time;
-//! what another version of the program kept is not read. Only masks of the dataset as it was last opened are kept, and of those only such
-//! with values that can be classes; in the folder, only the files of the [`MOST_FILES`] datasets opened last. A cache that cannot be read
-//! is empty, one that cannot be written is a note: nothing depends on it but time.
+//! own, which may be read-only. It holds, for each mask file by the SHA-256 of its bytes (for a mask of several files, by those of all of
+//! them), the size of each page and how many pixels have each value. So a mask that is changed, moved or renamed is looked at again or found
+//! again by what it is, never by its name or time; what another version of the program kept is not read. Only masks of the dataset as it was
+//! last opened are kept, and of those only such with values that can be classes; in the folder, only the files of the [`MOST_FILES`] datasets
+//! opened last. A cache that cannot be read is empty, one that cannot be written is a note: nothing depends on it but time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -23,6 +23,8 @@ use crate::{DataError, ValueCensus, codec};
 
 /// Datasets remembered.
 const MOST_FILES: usize = 64;
+/// The program's version, and how often within it what masks are read as has changed.
+const PROGRAM: &str = concat!(env!("CARGO_PKG_VERSION"), "+1");
 /// A cache of more bytes than this is not read: it was not written here.
 const MOST_BYTES: u64 = 256 << 20;
 
@@ -67,7 +69,9 @@ impl CensusCache {
         size: (usize, usize),
     ) -> Result<((usize, usize), ValueCensus), DataError> {
         let hash = self.hash(mask);
-        let known = hash.as_ref().and_then(|hash| self.known.get(hash)?.get(&page));
+        // Instances of another size than their image is now are read again, so that the error names one of them.
+        let fits = |known: &&Tallied| matches!(mask, Mask::File(_)) || known.size == size;
+        let known = hash.as_ref().and_then(|hash| self.known.get(hash)?.get(&page)).filter(fits);
         if let (Some(hash), Some(tallied)) = (&hash, known) {
             self.keep(hash, page, tallied.clone());
             return Ok((tallied.size, ValueCensus::of_tallied(tallied, mask.path())));
@@ -88,7 +92,7 @@ impl CensusCache {
         if masks == self.known || masks.is_empty() {
             return None;
         }
-        let stored = Stored { program: env!("CARGO_PKG_VERSION").to_owned(), masks };
+        let stored = Stored { program: PROGRAM.to_owned(), masks };
         let folder = path.parent().unwrap_or(Path::new(""));
         let written = std::fs::create_dir_all(folder)
             .map_err(|e| DataError::io(folder, "create", e))
@@ -103,15 +107,27 @@ impl CensusCache {
         seen.entry(hash.to_owned()).or_default().insert(page, tallied);
     }
 
-    /// The SHA-256 of a mask file's bytes; `None` for masks of several files, and where nothing is kept.
+    /// The SHA-256 of a mask file's bytes; `None` for outlines, which are not decoded, and where nothing is kept.
     fn hash(&self, mask: &Mask) -> Option<String> {
-        let (Some(_), Mask::File(file)) = (&self.path, mask) else { return None };
+        self.path.as_ref()?;
         let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-        let cell = Arc::clone(hashes.entry(file.path().to_owned()).or_default());
+        let cell = Arc::clone(hashes.entry(mask.path().to_owned()).or_default());
         drop(hashes);
         // A file that cannot be read gives its error when it is decoded.
-        cell.get_or_init(|| hash_of(file.path()).ok()).clone()
+        let hashed = || match mask {
+            Mask::File(file) => hash_of(file.path()).ok(),
+            Mask::Instances(files) => hash_of_all(files).ok(),
+            Mask::Drawing(_) => None,
+        };
+        cell.get_or_init(hashed).clone()
     }
+}
+
+/// What a mask of several files is known by: all of their bytes, in no order, for it is the same in any.
+fn hash_of_all(files: &[PathBuf]) -> std::io::Result<String> {
+    let mut hashes = files.iter().map(|file| hash_of(file)).collect::<Result<Vec<_>, _>>()?;
+    hashes.sort();
+    Ok(hex(&Sha256::digest(hashes.join("\n"))))
 }
 
 fn hash_of(path: &Path) -> std::io::Result<String> {
@@ -134,7 +150,7 @@ fn read(path: &Path) -> Option<BTreeMap<String, BTreeMap<usize, Tallied>>> {
     let file = File::open(path).ok().filter(|f| f.metadata().is_ok_and(|m| m.len() <= MOST_BYTES))?;
     file.take(MOST_BYTES).read_to_string(&mut text).ok()?;
     let stored: Stored = serde_json::from_str(&text).ok()?;
-    (stored.program == env!("CARGO_PKG_VERSION")).then_some(stored.masks)
+    (stored.program == PROGRAM).then_some(stored.masks)
 }
 
 fn write(path: &Path, stored: &Stored) -> Result<(), DataError> {
