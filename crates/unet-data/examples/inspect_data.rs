@@ -1,7 +1,7 @@
 //! Opens a dataset (a folder given as argument, or the built-in synthetic stack), says what it found, and loads one epoch of
 //! augmented patches: `cargo run -p unet-data --example inspect_data -- [FOLDER] [PREVIEW_DIR]`.
 //!
-//! With a second argument the first sixteen images and masks are written there as PNG.
+//! With a second argument the first 32 images and masks are written there as PNG.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use unet_data::{
 };
 
 /// Images that are written at most.
-const PREVIEWED: usize = 16;
+const PREVIEWED: usize = 32;
 
 fn main() -> Result<(), DataError> {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);

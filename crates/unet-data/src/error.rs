@@ -201,6 +201,23 @@ pub enum DataError {
         /// The file of outlines, or the first of the instances.
         mask: PathBuf,
     },
+    /// A region on a channel, slice or frame that its image does not have.
+    #[error(
+        "{}: region {region} is on {place}, but {} has {found}; draw it again, or save the image from ImageJ as TIFF with its channels, slices and frames (Image > Properties)",
+        path.display(), image.display()
+    )]
+    RegionPlace {
+        /// The file of regions.
+        path: PathBuf,
+        /// The region's name in it.
+        region: String,
+        /// Where it is, counted from 1 as ImageJ does.
+        place: String,
+        /// The image.
+        image: PathBuf,
+        /// What the image has.
+        found: String,
+    },
     /// Images of one dataset differ in their numbers of channels.
     #[error(
         "{}: {found} channel(s), but {} has {expected}; all images of a dataset need the same number (convert them all to gray, or all to RGB)",

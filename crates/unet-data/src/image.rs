@@ -53,17 +53,30 @@ pub struct PixelSize {
 impl PixelSize {
     /// Both sides in metres, where the unit is a known one.
     pub fn metres(&self) -> Option<(f64, f64)> {
-        let unit = match self.unit.as_str() {
-            "m" => 1.0,
-            "cm" => 1e-2,
-            "mm" => 1e-3,
-            "µm" => 1e-6,
-            "nm" => 1e-9,
-            "inch" => 0.0254,
-            _ => return None,
-        };
+        let unit = metres_of(&self.unit)?;
         Some((self.x * unit, self.y * unit))
     }
+
+    /// Width and height of a pixel, each with its unit: in that of the width. `None` where one cannot be had in the other.
+    pub(crate) fn of_sides((x, unit): (f64, String), (y, unit_down): (f64, String)) -> Option<Self> {
+        let factor = if unit == unit_down { 1.0 } else { metres_of(&unit_down)? / metres_of(&unit)? };
+        Some(Self { x, y: y * factor, unit })
+    }
+}
+
+fn metres_of(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "m" => 1.0,
+        "dm" => 1e-1,
+        "cm" => 1e-2,
+        "mm" => 1e-3,
+        "µm" => 1e-6,
+        "nm" => 1e-9,
+        "Å" => 1e-10,
+        "pm" => 1e-12,
+        "inch" => 0.0254,
+        _ => return None,
+    })
 }
 
 /// One decoded image: (H, W, C), at least one pixel and one channel, as many values as the dimensions say.
@@ -75,6 +88,8 @@ pub struct Image {
     pixels: Pixels,
     alpha_dropped: bool,
     pixel_size: Option<PixelSize>,
+    /// What the file says is the largest value, where its type could hold larger ones.
+    most: Option<u16>,
 }
 
 impl Image {
@@ -87,7 +102,7 @@ impl Image {
         if expected == 0 || expected != pixels.len() {
             return Err(DataError::Buffer { width, height, channels, expected, found: pixels.len() });
         }
-        Ok(Self { width, height, channels, pixels, alpha_dropped: false, pixel_size: None })
+        Ok(Self { width, height, channels, pixels, alpha_dropped: false, pixel_size: None, most: None })
     }
 
     /// Width in pixels.
@@ -119,12 +134,14 @@ impl Image {
         }
     }
 
-    /// The largest value of the stored type: 255, 65535, or 1 for floating point, whose unit is its own.
+    /// The largest value that there can be: what the file says it is (PNM), else that of the stored type, 255, 65535, or 1 for floating
+    /// point, whose unit is its own.
     pub fn max_value(&self) -> f32 {
-        match self.pixels {
-            Pixels::U8(_) => 255.0,
-            Pixels::U16(_) => 65535.0,
-            Pixels::F32(_) => 1.0,
+        match (&self.pixels, self.most) {
+            (Pixels::F32(_), _) => 1.0,
+            (_, Some(most)) => most.into(),
+            (Pixels::U8(_), None) => 255.0,
+            (Pixels::U16(_), None) => 65535.0,
         }
     }
 
@@ -141,6 +158,15 @@ impl Image {
     /// The same image with that physical size of a pixel, or with none.
     pub fn with_pixel_size(self, pixel_size: Option<PixelSize>) -> Self {
         Self { pixel_size, ..self }
+    }
+
+    /// The same image, whose largest value is said to be that; one of floating point stays as it is.
+    pub fn with_max_value(self, most: u16) -> Self {
+        let of_type = match self.pixels {
+            Pixels::U8(_) => 255,
+            Pixels::U16(_) | Pixels::F32(_) => 65535,
+        };
+        Self { most: (most < of_type).then_some(most), ..self }
     }
 
     /// The raw values as floats, (H, W, C), unscaled.
@@ -171,7 +197,7 @@ impl Image {
             Pixels::F32(v) => Pixels::F32(v[range].to_vec()),
         };
         let rows = Self::new(self.width, count, self.channels, pixels)?;
-        Ok(Self { alpha_dropped: self.alpha_dropped, pixel_size: self.pixel_size.clone(), ..rows })
+        Ok(Self { alpha_dropped: self.alpha_dropped, pixel_size: self.pixel_size.clone(), most: self.most, ..rows })
     }
 
     /// The same image without its last channel (alpha); one of a single channel is returned as it is.

@@ -11,7 +11,9 @@ use common::gray;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::tempdir;
-use unet_data::{Dataset, OpenOptions, codec, open, open_with, open_with_classes};
+use tiff::encoder::{TiffEncoder, colortype::Gray8};
+use tiff::tags::Tag;
+use unet_data::{DataError, Dataset, OpenOptions, codec, open, open_with, open_with_classes};
 
 fn labels(data: &dyn Dataset, index: usize) -> Vec<u8> {
     data.load(index).unwrap().mask.unwrap().labels
@@ -56,6 +58,110 @@ fn imagej_regions_alone_and_in_archives() {
     let count = |i| labels(data.as_ref(), i).iter().filter(|l| **l == 1).count();
     assert_eq!((count(0), count(1)), (20, 36));
     assert_eq!(labels(data.as_ref(), 0)[2 * 20 + 2], 1);
+}
+
+/// An ImageJ hyperstack of pages of 20×16 pixels.
+fn hyperstack(path: &Path, description: &str, pages: usize) {
+    let mut file = TiffEncoder::new(fs::File::create(path).unwrap()).unwrap();
+    for _ in 0..pages {
+        let mut page = file.new_image::<Gray8>(20, 16).unwrap();
+        page.encoder().write_tag(Tag::ImageDescription, description).unwrap();
+        page.write_data(&[9; 320]).unwrap();
+    }
+}
+
+/// A region of one pixel, the `x`th of the first row, which is on that channel, slice and frame (0: on all of them).
+fn pixel_at(x: i16, axes: [i32; 3]) -> Vec<u8> {
+    let mut bytes = polygon(&[(x, 0), (x + 1, 0), (x + 1, 1), (x, 1)]);
+    let header = bytes.len();
+    bytes[60..64].copy_from_slice(&(header as i32).to_be_bytes());
+    bytes.extend([0i32; 1].iter().chain(&axes).flat_map(|v| v.to_be_bytes()));
+    bytes.resize(header + 64, 0);
+    bytes
+}
+
+fn archive(path: &Path, regions: &[Vec<u8>]) {
+    let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
+    for (i, bytes) in regions.iter().enumerate() {
+        zip.start_file(format!("{i:04}.roi"), zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+/// The pixels of the first row that are drawn on each image: bit `x` for the `x`th.
+fn drawn(root: &Path, axes: codec::Axes) -> Vec<u32> {
+    let data = open_with(root, &OpenOptions { axes, ..OpenOptions::default() }).unwrap();
+    let row = |i| labels(data.as_ref(), i)[..20].iter().enumerate().map(|(x, &l)| u32::from(l) << x).sum();
+    (0..data.len()).map(row).collect()
+}
+
+#[test]
+fn regions_of_a_hyperstack_are_on_the_images_that_they_were_drawn_on() {
+    // The second header was not read: they were all drawn on every image.
+    let dir = tempdir().unwrap();
+    let (image, mask) = (dir.path().join("images/a.tif"), dir.path().join("masks/a.zip"));
+    fs::create_dir(dir.path().join("images")).unwrap();
+    fs::create_dir(dir.path().join("masks")).unwrap();
+    let text = "ImageJ=1.54f\nimages=12\nchannels=2\nslices=3\nframes=2\nhyperstack=true\n";
+    hyperstack(&image, text, 12);
+    let regions = [(0, [1, 1, 1]), (1, [2, 3, 1]), (2, [0, 2, 2]), (3, [0, 1, 0]), (4, [1, 0, 2]), (5, [0, 0, 0])];
+    archive(&mask, &regions.map(|(x, axes)| pixel_at(x, axes)));
+    let bits = |all: &[u32]| all.iter().map(|x| 1 << x).sum::<u32>();
+    // Images of both channels: slices 1 to 3 of the first frame, then of the second.
+    let joined = [&[0, 3, 5][..], &[5], &[1, 5], &[3, 4, 5], &[2, 4, 5], &[4, 5]].map(bits);
+    assert_eq!(drawn(dir.path(), codec::Axes::Auto), joined);
+    let pages: [&[u32]; 12] =
+        [&[0, 3, 5], &[3, 5], &[5], &[5], &[5], &[1, 5], &[3, 4, 5], &[3, 5], &[2, 4, 5], &[2, 5], &[4, 5], &[5]];
+    assert_eq!(drawn(dir.path(), codec::Axes::Slices), pages.map(bits));
+    assert_eq!(drawn(dir.path(), codec::Axes::Channels), [bits(&[0, 1, 2, 3, 4, 5])], "a single image");
+
+    // An image's number counts all pages; newer versions of ImageJ say it once more, as a slice.
+    for slice in [0, 8] {
+        let mut bytes = pixel_at(7, [0, slice, 0]);
+        bytes[56..60].copy_from_slice(&8i32.to_be_bytes());
+        archive(&mask, &[bytes]);
+        assert_eq!(drawn(dir.path(), codec::Axes::Auto), [0, 0, 0, 1 << 7, 0, 0]);
+    }
+
+    // OME may have frames before slices, and channels last.
+    let ome = r#"<OME><Image><Pixels DimensionOrder="XYTZC" SizeC="2" SizeZ="3" SizeT="2"/></Image></OME>"#;
+    hyperstack(&image, ome, 12);
+    archive(&mask, &regions.map(|(x, axes)| pixel_at(x, axes)));
+    let by_frame = [0, 3, 1, 4, 2, 5].map(|i: usize| joined[i]);
+    assert_eq!(drawn(dir.path(), codec::Axes::Auto), by_frame);
+}
+
+#[test]
+fn a_region_where_its_image_has_nothing_is_an_error_that_says_where() {
+    let dir = tempdir().unwrap();
+    let (image, mask) = (dir.path().join("images/a.tif"), dir.path().join("masks/a.zip"));
+    fs::create_dir(dir.path().join("images")).unwrap();
+    fs::create_dir(dir.path().join("masks")).unwrap();
+    let numbered = |number: i32| {
+        let mut bytes = pixel_at(0, [0; 3]);
+        bytes[56..60].copy_from_slice(&number.to_be_bytes());
+        bytes
+    };
+    let hyper = "ImageJ=1.54f\nimages=6\nslices=3\nframes=2\nhyperstack=true\n";
+    let cases = [
+        (hyper, pixel_at(0, [1, 4, 1]), "channel 1, slice 4, frame 1", "1 channel(s), 3 slice(s), 2 frame(s)"),
+        (hyper, pixel_at(0, [2, 0, 0]), "channel 2,", "1 channel(s), 3 slice(s), 2 frame(s)"),
+        (hyper, numbered(7), "image 7,", "1 channel(s), 3 slice(s), 2 frame(s)"),
+        // A stack that nothing is known of is one of slices, as in ImageJ.
+        ("", pixel_at(0, [1, 1, 5]), "channel 1, slice 1, frame 5", "1 channel(s), 6 slice(s), 1 frame(s)"),
+        ("ImageJ=1.54f\nimages=6\nslices=3\nframes=9\n", pixel_at(0, [1, 1, 2]), "frame 2", "6 slice(s), 1 frame(s)"),
+    ];
+    for (description, region, place, found) in cases {
+        hyperstack(&image, description, 6);
+        archive(&mask, &[pixel_at(1, [0; 3]), region]);
+        let e = open(dir.path()).map(|_| ()).unwrap_err();
+        assert!(matches!(e, DataError::RegionPlace { .. }), "{e}");
+        let e = e.to_string();
+        for word in ["a.zip", "0001.roi", "a.tif", place, found] {
+            assert!(e.contains(word), "{word:?} is missing in: {e}");
+        }
+    }
 }
 
 #[test]

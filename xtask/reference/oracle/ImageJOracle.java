@@ -4,7 +4,8 @@
 //     java -Djava.awt.headless=true -cp ij.jar ImageJOracle.java read OBJECTS LABELS32 SHAPES MASKS
 //
 // `make` writes FOLDER/images (an 8-bit image and a 16-bit stack with a pixel size, to predict objects in), FOLDER/many/dots.tif, and
-// FOLDER/shapes, a data set of an image and an archive of regions for each kind of region, with the mask that ImageJ fills in FOLDER/filled.
+// FOLDER/shapes, a data set of an image and an archive of regions for each kind of region, and of a stack and a hyperstack with regions on some
+// of their images, with the masks that ImageJ fills in FOLDER/filled.
 // `read` compares, and ends with status 1 at the first difference:
 //   OBJECTS   what `unet predict --save instances` wrote: for every NAME_rois.zip as many regions as NAME_objects.csv has rows, each with the
 //             row's box and place in the stack, and around as many pixels of NAME_instances.tif as the row says; the image's pixel size and unit
@@ -50,6 +51,8 @@ public class ImageJOracle {
     static final double PIXEL = 0.25;
     static final String UNIT = "micron";
     static final int DOTS = 260, FEW = 5;
+    static final int SLICES = 3, FRAMES = 2;
+    static final List<String> STACKS = Arrays.asList("stack", "hyperstack");
 
     public static void main(String[] args) throws Exception {
         switch (args[0]) {
@@ -106,6 +109,61 @@ public class ImageJOracle {
                 mask.fill(roi);
             }
             new FileSaver(new ImagePlus("mask", mask)).saveAsPng(new File(filled, kind.getKey() + ".png").getPath());
+        }
+        makeStacks(shapes, filled);
+    }
+
+    /** Stacks with regions on some of their images: by the number of an image, and by slice and frame of a hyperstack. */
+    static void makeStacks(File shapes, File filled) throws Exception {
+        for (String name : STACKS) {
+            boolean isHyper = name.equals("hyperstack");
+            ImageStack stack = new ImageStack(80, 60);
+            for (int i = 0; i < SLICES * FRAMES; i++) {
+                stack.addSlice(rings(80, 60, i, false));
+            }
+            ImagePlus image = new ImagePlus(name, stack);
+            image.setDimensions(1, isHyper ? SLICES : SLICES * FRAMES, isHyper ? FRAMES : 1);
+            image.setOpenAsHyperStack(isHyper);
+            List<Roi> regions = new ArrayList<>();
+            for (int i = 0; i <= SLICES * FRAMES; i++) {
+                regions.add(new Roi(2 + 10 * i, 3 + i, 7, 9)); // the first is everywhere
+                if (i > 0 && isHyper) {
+                    regions.get(i).setPosition(1, (i - 1) % SLICES + 1, (i - 1) / SLICES + 1);
+                } else {
+                    regions.get(i).setPosition(i);
+                }
+            }
+            if (isHyper) { // on one slice of all frames, and on all slices of one frame
+                regions.add(new Roi(5, 30, 11, 9));
+                regions.get(regions.size() - 1).setPosition(0, 2, 0);
+                regions.add(new Roi(30, 30, 11, 9));
+                regions.get(regions.size() - 1).setPosition(0, 0, 2);
+            }
+            save(image, new File(shapes, "images/" + name + ".tif"));
+            saveZip(regions, new File(shapes, "masks/" + name + ".zip"));
+            fillStack(image, regions, name, filled);
+        }
+    }
+
+    /** The masks that ImageJ makes of the regions, as it reads them again, for each image that it shows them on. */
+    static void fillStack(ImagePlus image, List<Roi> regions, String name, File filled) throws Exception {
+        for (int i = 1; i <= image.getStackSize(); i++) {
+            int[] place = image.convertIndexToPosition(i);
+            ByteProcessor mask = new ByteProcessor(80, 60);
+            mask.setValue(255);
+            for (Roi region : regions) {
+                ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+                new RoiEncoder(bytes).write(region);
+                Roi roi = new RoiDecoder(bytes.toByteArray(), "region").getRoi();
+                int c = roi.getCPosition(), z = roi.getZPosition(), t = roi.getTPosition();
+                boolean isHere = roi.getPosition() > 0 ? roi.getPosition() == i
+                    : (c == 0 || c == place[0]) && (z == 0 || z == place[1]) && (t == 0 || t == place[2]);
+                if (isHere) {
+                    mask.fill(roi);
+                }
+            }
+            String file = String.format("%s_%03d.png", name, i - 1);
+            new FileSaver(new ImagePlus("mask", mask)).saveAsPng(new File(filled, file).getPath());
         }
     }
 
@@ -208,8 +266,14 @@ public class ImageJOracle {
             checkMask(kind, new File(made, "filled/" + kind + ".png"), new File(masks, kind + "_mask.png"));
             shapes++;
         }
+        for (String name : STACKS) {
+            for (int i = 0; i < SLICES * FRAMES; i++) {
+                String image = String.format("%s_%03d", name, i);
+                checkMask(image, new File(made, "filled/" + image + ".png"), new File(masks, image + "_mask.png"));
+            }
+        }
         System.out.println("ImageJ " + ImageJ.VERSION + " read " + regions + " regions of objects and a label image of " + most
-            + " objects as we wrote them; " + shapes + " kinds of its own regions are filled as it fills them");
+            + " objects as we wrote them; " + shapes + " kinds of its own regions, and those of a stack and a hyperstack, are filled as it fills them");
     }
 
     static void checkCalibration(ImagePlus image, File file) {

@@ -5,6 +5,7 @@
 //! [`MAX_IMAGE_BYTES`] and against the file's own size before it allocates.
 
 mod atomic;
+mod dimensions;
 mod npy;
 mod pages;
 mod png_chunks;
@@ -22,6 +23,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use self::atomic::write_atomic;
+pub(crate) use self::dimensions::{Dimensions, NAMES as DIMENSION_NAMES};
 pub use self::pages::{Axes, Pages};
 pub use self::raster::{write_indexed_png, write_png};
 pub use self::row_reader::RowReader;

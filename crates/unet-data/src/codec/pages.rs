@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::dimensions::Dimensions;
 use super::stack_info::StackInfo;
 use super::{Format, MAX_IMAGE_BYTES, Probe, format_of, guarded, npy, tiff};
 use crate::{DataError, Image, PixelSize, Pixels, codec};
@@ -110,7 +111,7 @@ impl Pages {
         };
         match axes {
             Axes::Slices => info.channels = 1,
-            Axes::Channels => (info.channels, info.stride) = (pages, 1),
+            Axes::Channels => (info.channels, info.stride, info.sizes) = (pages, 1, [pages, 1, 1]),
             Axes::Auto if info.channels > 1 && !info.is_of(pages) => info.channels = 1,
             Axes::Auto => {}
         }
@@ -133,6 +134,18 @@ impl Pages {
     /// Whether there are none (never so for a file that opened).
     pub fn is_empty(&self) -> bool {
         self.images == 0
+    }
+
+    /// Where images lie along channels, slices and frames; slices alone where the file does not say, or says it of others than its pages.
+    pub(crate) fn dimensions(&self) -> Dimensions {
+        let joined = self.info.channels > 1;
+        let of = |sizes, order| Dimensions { sizes, order, joined };
+        let product = |sizes: &[usize; 3]| sizes.iter().fold(1, |product: usize, n| product.saturating_mul(*n));
+        match self.info.sizes {
+            sizes if product(&sizes) == self.pages => of(sizes, self.info.order),
+            _ if joined => of([self.info.channels, self.images, 1], [0, 1, 2]),
+            _ => Dimensions::of_slices(self.pages),
+        }
     }
 
     /// What was made of the file's pages, where they are channels.

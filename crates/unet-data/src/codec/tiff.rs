@@ -10,7 +10,7 @@ use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits, ifd};
 use tiff::tags::Tag;
 use tiff::{ColorType, TiffError};
 
-use super::stack_info::{StackInfo, unit_name};
+use super::stack_info::StackInfo;
 use super::tiff_planes::Size;
 use super::tiff_source::Source;
 use super::{
@@ -294,12 +294,13 @@ pub(super) fn pixel_size(reader: &mut Reader) -> Option<PixelSize> {
     let (x, y) = (resolution(reader, Tag::XResolution)?, resolution(reader, Tag::YResolution)?);
     let unit = reader.find_tag_unsigned::<u16>(Tag::ResolutionUnit).ok().flatten();
     let unit = match (info.unit, unit) {
-        (Some(unit), _) => unit_name(&unit),
+        (Some(unit), _) => unit,
         (None, Some(2)) => "inch".to_owned(),
         (None, Some(3)) => "cm".to_owned(),
         _ => return None,
     };
-    Some(PixelSize { x: 1.0 / x, y: 1.0 / y, unit })
+    let unit_down = info.unit_down.unwrap_or_else(|| unit.clone());
+    PixelSize::of_sides((1.0 / x, unit), (1.0 / y, unit_down))
 }
 
 fn resolution(reader: &mut Reader, tag: Tag) -> Option<f64> {

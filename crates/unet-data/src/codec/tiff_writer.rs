@@ -237,10 +237,15 @@ pub(super) fn resolution_unit(size: &PixelSize) -> ResolutionUnit {
 
 /// Pixels per unit, to six digits or better.
 pub(super) fn per_unit(size: f64) -> Rational {
-    let resolution = 1.0 / size;
-    let d = [1_000_000u32, 1000, 1].into_iter().find(|&d| resolution * f64::from(d) < 4e9).unwrap_or(1);
+    let fits = |value: f64| [1_000_000u32, 1000, 1].into_iter().find(|&n| value * f64::from(n) < 4e9).unwrap_or(1);
+    let round = |value: f64, n: u32| (value * f64::from(n)).round() as u32;
+    if size >= 1.0 {
+        let n = fits(size);
+        return Rational { n, d: round(size, n) };
+    }
     // A size of zero or less has no resolution; the cast saturates.
-    Rational { n: (resolution * f64::from(d)).round() as u32, d }
+    let d = fits(1.0 / size);
+    Rational { n: round(1.0 / size, d), d }
 }
 
 fn write_error(path: &Path, e: tiff::TiffError) -> DataError {

@@ -218,7 +218,7 @@ fn from_coco(
     for annotation in coco.annotations {
         let value = values.get(&name(&annotation.category_id)).copied().unwrap_or(1) as u8;
         let outline = outline(file, annotation.segmentation)?;
-        shapes.entry(annotation.image_id).or_default().push(Shape { outline, value, page: None });
+        shapes.entry(annotation.image_id).or_default().push(Shape::everywhere(outline, value));
     }
     let mut pairs = Vec::new();
     let mut numbers = BTreeSet::new();
@@ -231,7 +231,7 @@ fn from_coco(
         let path = path.ok_or_else(|| missing(file, &image.file_name, images))?;
         let size = Some((image.width, image.height));
         let shapes = shapes.remove(&image.id).unwrap_or_default();
-        let drawing = Drawing { path: file.to_owned(), size, shapes };
+        let drawing = Drawing { path: file.to_owned(), size, dimensions: None, shapes };
         pairs.push(pair(&path, axes, drawing)?);
     }
     Ok(Pairs { names: names_of(&values), ..Pairs::new(root, pairs) })
@@ -334,10 +334,10 @@ fn drawing(file: &Path, labelme: &LabelMe, values: &BTreeMap<String, u32>) -> Re
                 return Err(DataError::decode(file, "LabelMe", reason));
             }
         };
-        shapes.push(Shape { outline, value, page: None });
+        shapes.push(Shape::everywhere(outline, value));
     }
     let size = labelme.image_width.zip(labelme.image_height);
-    Ok(Drawing { path: file.to_owned(), size, shapes })
+    Ok(Drawing { path: file.to_owned(), size, dimensions: None, shapes })
 }
 
 #[cfg(test)]

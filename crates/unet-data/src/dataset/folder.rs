@@ -9,10 +9,9 @@ use rayon::prelude::*;
 
 use super::listing::{self, IMAGE_NAMES, MASK_NAMES};
 use super::mask::Mask;
-use super::outline::{Drawing, Shape};
 use super::paired::{Pair, Pairs, left_out, pages, with_mask};
 use super::{annotations, roi};
-use crate::codec::Axes;
+use crate::codec::{Axes, Pages};
 use crate::{ClassTable, DataError, Finding, Severity};
 
 /// The pairs below `root`, where it has an image folder and a mask folder; an image folder alone is an error.
@@ -129,18 +128,11 @@ fn paired(
     (axes, layered): (Axes, bool),
     values: &BTreeMap<String, u32>,
 ) -> Result<Vec<Pair>, DataError> {
-    let drawing = if listing::has_ending(mask, &["roi", "zip"]) {
-        roi::read(mask)?
-    } else if listing::has_ending(mask, &["json"]) {
-        annotations::labelme(mask, values)?
-    } else {
+    let (is_region, is_json) = (listing::has_ending(mask, &["roi", "zip"]), listing::has_ending(mask, &["json"]));
+    if !is_region && !is_json {
         return pages(stem, image, mask, axes, layered);
-    };
-    let mut pairs = with_mask(stem, image, Mask::Drawing(Arc::new(drawing.clone())), axes)?;
-    if let [only] = pairs.as_mut_slice() {
-        // A region keeps the number of a slice that the image may no longer be part of.
-        let shapes = drawing.shapes.into_iter().map(|s| Shape { page: None, ..s }).collect();
-        only.mask = Mask::Drawing(Arc::new(Drawing { shapes, ..drawing }));
     }
-    Ok(pairs)
+    let image = Arc::new(Pages::open_as(image, axes)?);
+    let drawing = if is_region { roi::read(mask, &image)? } else { annotations::labelme(mask, values)? };
+    with_mask(stem, image, Mask::Drawing(Arc::new(drawing)))
 }

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::codec::Dimensions;
 use crate::{DataError, Image, Pixels};
 
 /// A closed line through these points, in pixels; (0, 0) is the corner of the first pixel, (0.5, 0.5) its middle.
@@ -34,8 +35,20 @@ pub(super) enum Outline {
 pub(super) struct Shape {
     pub(super) outline: Outline,
     pub(super) value: u8,
-    /// The page that it is on; `None` for all of them.
-    pub(super) page: Option<usize>,
+    /// The channel, the slice and the frame that it is on; `None` for all of them.
+    pub(super) at: [Option<usize>; 3],
+}
+
+impl Shape {
+    /// A shape that is on every image of its file.
+    pub(super) fn everywhere(outline: Outline, value: u8) -> Self {
+        Self { outline, value, at: [None; 3] }
+    }
+
+    /// Whether it is on the image at that place.
+    fn is_on(&self, place: [Option<usize>; 3]) -> bool {
+        self.at.iter().zip(place).all(|(at, place)| at.is_none() || place.is_none() || *at == place)
+    }
 }
 
 /// The shapes of one image, drawn one over the other.
@@ -45,14 +58,17 @@ pub(super) struct Drawing {
     pub(super) path: PathBuf,
     /// Width and height of the image that they were drawn on, where the file says so.
     pub(super) size: Option<(usize, usize)>,
+    /// Where the file's images lie, where shapes are on some of them alone.
+    pub(super) dimensions: Option<Dimensions>,
     pub(super) shapes: Vec<Shape>,
 }
 
 impl Drawing {
     /// The mask of page `page`, 0 outside of all shapes.
     pub(super) fn draw(&self, page: usize, (w, h): (usize, usize)) -> Result<Image, DataError> {
+        let place = self.dimensions.map_or([None; 3], |d| d.of_image(page));
         let mut mask = vec![0u8; w * h];
-        for shape in self.shapes.iter().filter(|s| s.page.is_none_or(|p| p == page)) {
+        for shape in self.shapes.iter().filter(|shape| shape.is_on(place)) {
             fill(&self.path, &shape.outline, (w, h), &mut |pixels| mask[pixels].fill(shape.value))?;
         }
         Image::new(w, h, 1, Pixels::U8(mask))
@@ -207,8 +223,8 @@ mod tests {
     use super::*;
 
     fn drawn(outline: Outline, w: usize, h: usize) -> Vec<u8> {
-        let shapes = vec![Shape { outline, value: 1, page: None }];
-        let mask = Drawing { path: PathBuf::new(), size: None, shapes }.draw(0, (w, h)).unwrap();
+        let shapes = vec![Shape::everywhere(outline, 1)];
+        let mask = Drawing { path: PathBuf::new(), size: None, dimensions: None, shapes }.draw(0, (w, h)).unwrap();
         mask.to_f32().into_iter().map(|v| v as u8).collect()
     }
 
@@ -296,7 +312,8 @@ mod tests {
         let drawing = Drawing {
             path: "a.json".into(),
             size: None,
-            shapes: vec![Shape { outline: Outline::Runs { height: 2, counts: vec![0, 7] }, value: 1, page: None }],
+            dimensions: None,
+            shapes: vec![Shape::everywhere(Outline::Runs { height: 2, counts: vec![0, 7] }, 1)],
         };
         assert!(drawing.draw(0, (3, 2)).unwrap_err().to_string().contains("a.json"));
     }

@@ -51,12 +51,11 @@ impl Pairs {
 /// `layered` takes the mask's pages for its channels.
 pub(super) fn pages(stem: &str, image: &Path, mask: &Path, axes: Axes, layered: bool) -> Result<Vec<Pair>, DataError> {
     let mask = Mask::File(Arc::new(Pages::open_as(mask, if layered { Axes::Channels } else { Axes::Slices })?));
-    with_mask(stem, image, mask, axes)
+    with_mask(stem, Arc::new(Pages::open_as(image, axes)?), mask)
 }
 
 /// The pages of one image file with a mask of as many, or with outlines.
-pub(super) fn with_mask(stem: &str, image: &Path, mask: Mask, axes: Axes) -> Result<Vec<Pair>, DataError> {
-    let image = Arc::new(Pages::open_as(image, axes)?);
+pub(super) fn with_mask(stem: &str, image: Arc<Pages>, mask: Mask) -> Result<Vec<Pair>, DataError> {
     let image_pages = image.len();
     if let Mask::File(file) = &mask
         && file.len() != image_pages

@@ -2,14 +2,18 @@
 //!
 //! Format: `ij/io/RoiDecoder.java` of ImageJ 1.54 describes it; numbers are big-endian. Rectangles, ovals, polygons, freehand and traced
 //! regions and composites are areas; lines, points and angles are none and are left out.
+//! A region of a stack says which image it is on, one of a hyperstack which channel, slice and frame; of a file of a single image neither is
+//! looked at, for a region keeps the number of a slice that the image may no longer be part of.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::listing;
 use super::mask::FOREGROUND;
 use super::outline::{Drawing, Outline, Ring, Shape};
 use crate::DataError;
+use crate::codec::{DIMENSION_NAMES, Pages};
 
 const NAME: &str = "ImageJ ROI";
 /// The most bytes that one region may take, and all regions of an archive, decompressed.
@@ -23,15 +27,15 @@ const LEAST_POINTS: usize = 3;
 /// Straight pieces that a curve becomes.
 const PIECES: usize = 16;
 
-/// Reads a `.roi` file or an archive of them.
-pub(super) fn read(path: &Path) -> Result<Drawing, DataError> {
+/// Reads a `.roi` file or an archive of them, drawn on that image.
+pub(super) fn read(path: &Path, image: &Pages) -> Result<Drawing, DataError> {
     let file = File::open(path).map_err(|e| DataError::io(path, "open", e))?;
     let is_zip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"));
-    let mut regions = Regions { path, shapes: Vec::new(), bytes: 0, points: 0 };
+    let mut regions = Regions { path, image, shapes: Vec::new(), bytes: 0, points: 0 };
     if is_zip {
         archive(path, file, &mut regions)?
     } else {
-        regions.add(file)?
+        regions.add(&listing::stem(path), file)?
     }
     let shapes = regions.shapes;
     if shapes.is_empty() {
@@ -41,7 +45,7 @@ pub(super) fn read(path: &Path) -> Result<Drawing, DataError> {
             "no area in it: rectangles, ovals, polygons, freehand regions and composites are areas",
         ));
     }
-    Ok(Drawing { path: path.to_owned(), size: None, shapes })
+    Ok(Drawing { path: path.to_owned(), size: None, dimensions: Some(image.dimensions()), shapes })
 }
 
 fn archive(path: &Path, file: File, regions: &mut Regions<'_>) -> Result<(), DataError> {
@@ -52,8 +56,9 @@ fn archive(path: &Path, file: File, regions: &mut Regions<'_>) -> Result<(), Dat
     }
     for i in 0..archive.len() {
         let entry = archive.by_index(i).map_err(fail)?;
-        if entry.name().map_err(fail)?.to_ascii_lowercase().ends_with(".roi") {
-            regions.add(entry)?;
+        let name = entry.name().map_err(fail)?.to_string();
+        if name.to_ascii_lowercase().ends_with(".roi") {
+            regions.add(&name, entry)?;
         }
     }
     Ok(())
@@ -62,6 +67,7 @@ fn archive(path: &Path, file: File, regions: &mut Regions<'_>) -> Result<(), Dat
 /// What has been read of a file. A few compressed bytes may become very many regions: all that is kept is counted.
 struct Regions<'a> {
     path: &'a Path,
+    image: &'a Pages,
     shapes: Vec<Shape>,
     bytes: u64,
     points: usize,
@@ -69,7 +75,7 @@ struct Regions<'a> {
 
 impl Regions<'_> {
     /// Reads one more.
-    fn add(&mut self, file: impl Read) -> Result<(), DataError> {
+    fn add(&mut self, name: &str, file: impl Read) -> Result<(), DataError> {
         let path = self.path;
         let left = MOST_BYTES.min(MOST_BYTES_TOGETHER - self.bytes);
         let mut bytes = Vec::new();
@@ -79,15 +85,24 @@ impl Regions<'_> {
             _ if left == MOST_BYTES => return Err(too_much(path, "a region of more bytes", MOST_BYTES)),
             _ => return Err(too_much(path, "regions of more bytes together", MOST_BYTES_TOGETHER)),
         }
-        let shape =
+        let outline =
             decode(&bytes).ok_or_else(|| DataError::decode(path, NAME, "a region is cut off or of an unknown kind"))?;
-        if let Some(Shape { outline: Outline::EvenOdd(rings), .. }) = &shape {
+        if let Some(Outline::EvenOdd(rings)) = &outline {
             self.points += rings.iter().map(Vec::len).sum::<usize>();
         }
         if self.points > MOST_POINTS {
             return Err(too_much(path, "regions of more points together", MOST_POINTS as u64));
         }
-        self.shapes.extend(shape);
+        if let Some(outline) = outline {
+            let at = Position::of(&bytes).on(self.image).map_err(|(place, found)| DataError::RegionPlace {
+                path: path.to_owned(),
+                region: name.to_owned(),
+                place,
+                image: self.image.path().to_owned(),
+                found,
+            })?;
+            self.shapes.push(Shape { outline, value: FOREGROUND, at });
+        }
         Ok(())
     }
 }
@@ -99,7 +114,7 @@ fn too_much(path: &Path, found: &str, most: u64) -> DataError {
 }
 
 /// One region; `Some(None)` for one that is no area.
-fn decode(bytes: &[u8]) -> Option<Option<Shape>> {
+fn decode(bytes: &[u8]) -> Option<Option<Outline>> {
     const RECTANGLE: u8 = 1;
     const OVAL: u8 = 2;
     if bytes.get(..4)? != b"Iout" {
@@ -134,8 +149,51 @@ fn decode(bytes: &[u8]) -> Option<Option<Shape>> {
         3..=6 | 9 | 10 => return Some(None),
         _ => return None,
     };
-    let page = usize::try_from(int(bytes, 56)?).ok().and_then(|p| p.checked_sub(1));
-    Some(Some(Shape { outline, value: FOREGROUND, page }))
+    Some(Some(outline))
+}
+
+/// Where a region says that it is, counted from 1; 0 stands for everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    /// The image's number in its stack.
+    number: usize,
+    /// Channel, slice and frame.
+    axes: [usize; 3],
+}
+
+impl Position {
+    fn of(bytes: &[u8]) -> Self {
+        // What the second header holds up to what is read of it, in ImageJ, too.
+        const HEADER_2: usize = 36;
+        let positive = |at: usize| int(bytes, at).and_then(|v| usize::try_from(v).ok()).unwrap_or(0);
+        let (number, header) = (positive(56), positive(60));
+        let is_there = header > 0 && header + HEADER_2 <= bytes.len();
+        let axes = if is_there { [4, 8, 12].map(|at| positive(header + at)) } else { [0; 3] };
+        Self { number, axes }
+    }
+
+    /// Channel, slice and frame from 0, `None` for all of them; where there is no such place, its name and what there is.
+    fn on(self, image: &Pages) -> Result<[Option<usize>; 3], (String, String)> {
+        let Self { number, axes } = self;
+        if image.len() == 1 {
+            return Ok([None; 3]);
+        }
+        let dimensions = image.dimensions();
+        let counted = |n: [usize; 3]| [0, 1, 2].map(|i| (n[i], DIMENSION_NAMES[i]));
+        let found = || counted(dimensions.sizes).map(|(n, name)| format!("{n} {name}(s)")).join(", ");
+        // ImageJ from 1.53 on says the number of an image once more as a slice, though it may be a frame.
+        let is_number = axes == [0; 3] || (number > 0 && axes == [0, number, 0]);
+        if is_number {
+            let Some(index) = number.checked_sub(1) else { return Ok([None; 3]) };
+            let place = dimensions.of_number(index).ok_or_else(|| (format!("image {number}"), found()))?;
+            return Ok(place.map(Some));
+        }
+        if axes.iter().zip(dimensions.sizes).any(|(&at, n)| at > n) {
+            let parts = counted(axes).into_iter().filter(|(at, _)| *at > 0);
+            return Err((parts.map(|(at, name)| format!("{name} {at}")).collect::<Vec<_>>().join(", "), found()));
+        }
+        Ok(axes.map(|at| at.checked_sub(1)))
+    }
 }
 
 /// A rectangle (left, top, width, height) whose corners are quarters of an ellipse of that diameter, or right angles for 0.
@@ -250,8 +308,8 @@ pub(super) mod tests {
     }
 
     fn pixels(bytes: &[u8]) -> usize {
-        let shape = decode(bytes).unwrap().unwrap();
-        let drawing = Drawing { path: "a".into(), size: None, shapes: vec![shape] };
+        let shapes = vec![Shape::everywhere(decode(bytes).unwrap().unwrap(), FOREGROUND)];
+        let drawing = Drawing { path: "a".into(), size: None, dimensions: None, shapes };
         drawing.draw(0, (40, 30)).unwrap().to_f32().iter().filter(|v| **v == 255.0).count()
     }
 
@@ -270,18 +328,46 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_composite_keeps_its_hole_and_a_position_is_a_page() {
+    fn a_composite_keeps_its_hole() {
         let mut bytes = region(1, [0, 0, 20, 20], &[]);
         let square = |a: f32, b: f32| [0.0, a, a, 1.0, b, a, 1.0, b, b, 1.0, a, b, 4.0];
         let path = [square(0.0, 20.0), square(5.0, 10.0)].concat();
         bytes[36..40].copy_from_slice(&(path.len() as i32).to_be_bytes());
-        bytes[56..60].copy_from_slice(&3i32.to_be_bytes());
         bytes.extend(path.iter().flat_map(|v: &f32| v.to_be_bytes()));
-        let shape = decode(&bytes).unwrap().unwrap();
-        assert_eq!(shape.page, Some(2));
-        let drawing = Drawing { path: "a".into(), size: None, shapes: vec![shape] };
-        let count = |page| drawing.draw(page, (40, 30)).unwrap().to_f32().iter().filter(|v| **v > 0.0).count();
-        assert_eq!((count(2), count(0)), (400 - 25, 0));
+        assert_eq!(pixels(&bytes), 400 - 25);
+    }
+
+    /// A stack of so many small images.
+    fn stack(folder: &Path, images: usize) -> Pages {
+        let page = crate::Image::new(2, 2, 1, crate::Pixels::U8(vec![0; 4])).unwrap();
+        let path = folder.join("image.tif");
+        crate::codec::write_tiff(&path, &vec![page; images]).unwrap();
+        Pages::open(&path).unwrap()
+    }
+
+    #[test]
+    fn a_position_is_in_either_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = stack(dir.path(), 4);
+        let of = |number: i32, axes: [i32; 3]| {
+            let mut bytes = region(1, [0, 0, 9, 9], &[]);
+            bytes[56..60].copy_from_slice(&number.to_be_bytes());
+            bytes[60..64].copy_from_slice(&70i32.to_be_bytes());
+            bytes.resize(70 + 4, 7);
+            bytes.extend(axes.iter().flat_map(|v| v.to_be_bytes()));
+            bytes.resize(70 + 36, 0);
+            bytes
+        };
+        let place = |bytes: &[u8], image| Position::of(bytes).on(image).ok();
+        assert_eq!(place(&of(0, [0; 3]), &image), Some([None; 3]));
+        assert_eq!(place(&of(3, [0; 3]), &image), Some([Some(0), Some(2), Some(0)]));
+        assert_eq!(place(&of(0, [1, 3, 1]), &image), Some([Some(0), Some(2), Some(0)]));
+        assert_eq!(place(&of(0, [0, 3, -1]), &image), Some([None, Some(2), None]));
+        assert_eq!(place(&of(1, [1, 3, 1]), &image), Some([Some(0), Some(2), Some(0)]), "as ImageJ has it");
+        assert_eq!(place(&of(5, [0; 3]), &image), None);
+        assert_eq!(place(&of(0, [1, 3, 2]), &image), None, "a second frame");
+        assert_eq!(place(&of(0, [1, 3, 1])[..105], &image), Some([None; 3]), "a second header that is cut off");
+        assert_eq!(place(&of(5, [2, 3, 2]), &stack(dir.path(), 1)), Some([None; 3]), "all that is left of a stack");
     }
 
     #[test]
@@ -290,21 +376,22 @@ pub(super) mod tests {
         let mut bytes = region(1, [0, 0, 20, 20], &[]);
         bytes[36..40].copy_from_slice(&3000i32.to_be_bytes());
         bytes.resize(64 + 4 * 3000, 0);
-        assert_eq!(decode(&bytes).unwrap().unwrap().outline, Outline::EvenOdd(Vec::new()));
+        assert_eq!(decode(&bytes).unwrap().unwrap(), Outline::EvenOdd(Vec::new()));
     }
 
     #[test]
     fn regions_are_limited_together() {
-        let path = Path::new("a.zip");
-        let of = |bytes, points| Regions { path, shapes: Vec::new(), bytes, points };
+        let (dir, path) = (tempfile::tempdir().unwrap(), Path::new("a.zip"));
+        let image = stack(dir.path(), 1);
+        let of = |bytes, points| Regions { path, image: &image, shapes: Vec::new(), bytes, points };
         let square = region(0, [0, 0, 9, 9], &[(0, 0), (9, 0), (9, 9), (0, 9)]);
-        assert!(of(0, 0).add(square.as_slice()).is_ok());
-        assert!(of(MOST_BYTES_TOGETHER - square.len() as u64, MOST_POINTS - 4).add(square.as_slice()).is_ok());
+        assert!(of(0, 0).add("a.roi", square.as_slice()).is_ok());
+        assert!(of(MOST_BYTES_TOGETHER - square.len() as u64, MOST_POINTS - 4).add("a.roi", square.as_slice()).is_ok());
         for mut full in [of(MOST_BYTES_TOGETHER + 1 - square.len() as u64, 0), of(0, MOST_POINTS - 3)] {
-            let e = full.add(square.as_slice()).unwrap_err().to_string();
+            let e = full.add("a.roi", square.as_slice()).unwrap_err().to_string();
             assert!(e.contains("a.zip") && e.contains("together") && full.shapes.is_empty(), "{e}");
         }
-        let e = of(0, 0).add(square.as_slice().chain(std::io::repeat(0))).unwrap_err().to_string();
+        let e = of(0, 0).add("a.roi", square.as_slice().chain(std::io::repeat(0))).unwrap_err().to_string();
         assert!(e.contains("a.zip") && e.contains("a region of more bytes"), "{e}");
     }
 }
