@@ -63,7 +63,8 @@ impl Normalization {
     }
 
     /// 0–1 over the range of the smallest usual bit depth (8, 10, 12, 14 or 16) that holds all values of the training images: a camera of
-    /// 12 bits stores 0–4095 in 16. For floating-point images, 0–1 from the least to the largest value.
+    /// 12 bits stores 0–4095 in 16; or of the largest value that the files name (PNM), where that is less. For floating-point images, 0–1 from
+    /// the least to the largest value.
     ///
     /// # Errors
     /// As [`Normalization::mean_std_of`].
@@ -74,7 +75,7 @@ impl Normalization {
         }
         let most = found.high.iter().copied().fold(0.0, f32::max);
         let full = [8u32, 10, 12, 14, 16].map(|bits| ((1u32 << bits) - 1) as f32);
-        let high = full.into_iter().find(|&f| most <= f).unwrap_or(65535.0);
+        let high = full.into_iter().find(|&f| most <= f).unwrap_or(65535.0).min(found.most);
         Ok(Self::Range { low: vec![0.0; dataset.channels()], high: vec![high; dataset.channels()] })
     }
 
@@ -154,6 +155,8 @@ fn range(low: Vec<f32>, high: Vec<f32>) -> Normalization {
 struct Extent {
     low: Vec<f32>,
     high: Vec<f32>,
+    /// What the images say that it may be.
+    most: f32,
     is_float: bool,
 }
 
@@ -162,7 +165,8 @@ impl Extent {
         let c = dataset.channels();
         let each = |&i: &usize| {
             let image = dataset.load(i)?.image;
-            let mut e = Self { low: vec![f32::MAX; c], high: vec![f32::MIN; c], is_float: image.bit_depth() == 32 };
+            let (low, high) = (vec![f32::MAX; c], vec![f32::MIN; c]);
+            let mut e = Self { low, high, most: image.max_value(), is_float: image.bit_depth() == 32 };
             for pixel in image.to_f32().chunks_exact(image.channels()) {
                 for ((low, high), &v) in e.low.iter_mut().zip(&mut e.high).zip(pixel) {
                     (*low, *high) = (low.min(v), high.max(v));
@@ -174,6 +178,7 @@ impl Extent {
         let joined = found.into_iter().reduce(|a, b| Self {
             low: a.low.iter().zip(&b.low).map(|(a, b)| a.min(*b)).collect(),
             high: a.high.iter().zip(&b.high).map(|(a, b)| a.max(*b)).collect(),
+            most: a.most.max(b.most),
             is_float: a.is_float || b.is_float,
         });
         joined.ok_or_else(|| DataError::config("images for the range", 0, "at least one training image"))
@@ -287,6 +292,26 @@ mod tests {
         assert_eq!(n, Normalization::Range { low: vec![-2.0, 3.0], high: vec![0.5, 4.0] }, "the second never varies");
         assert_eq!(n.apply(&floats.0[0]).unwrap(), [0.0, 0.0, 1.0, 0.0]);
         assert!(Normalization::min_max_of(&data, &[]).is_err());
+    }
+
+    #[test]
+    fn a_largest_value_that_the_file_names_is_the_range() {
+        let of = |most, v: &[u8]| Image::new(v.len(), 1, 1, Pixels::U8(v.to_vec())).unwrap().with_max_value(most);
+        assert_eq!(Normalization::Unit.apply(&of(3, &[0, 1, 3])).unwrap(), [0.0, 1.0 / 3.0, 1.0]);
+        assert_eq!(of(3, &[0, 1, 3]).rows(0, 1).unwrap().max_value(), 3.0);
+        assert_eq!(of(300, &[0, 1, 3]).max_value(), 255.0, "no more than the type holds");
+        let table = || ClassTable::from_values(&[0, 1]).unwrap();
+        let data = Images(vec![of(3, &[0, 1]), of(7, &[5, 2])], table());
+        let high = |indices: &[usize]| match Normalization::min_max_of(&data, indices).unwrap() {
+            Normalization::Range { high, .. } => high[0],
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((high(&[0]), high(&[0, 1])), (3.0, 7.0));
+        let wide = Image::new(2, 1, 1, Pixels::U16(vec![0, 900])).unwrap().with_max_value(1000);
+        assert_eq!(
+            Normalization::min_max_of(&Images(vec![wide], table()), &[0]).unwrap(),
+            Normalization::Range { low: vec![0.0], high: vec![1000.0] }
+        );
     }
 
     #[test]

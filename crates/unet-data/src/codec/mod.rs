@@ -6,9 +6,11 @@
 
 mod atomic;
 mod dimensions;
+mod jpeg;
 mod npy;
 mod pages;
 mod png_chunks;
+mod pnm;
 mod raster;
 mod row_reader;
 mod row_writer;
@@ -128,6 +130,7 @@ pub fn read_page(path: &Path, page: usize) -> Result<Image, DataError> {
         },
         Format::Npy => npy::read(path, &npy::header(path)?, page),
         _ if page > 0 => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 }),
+        Format::Pnm => pnm::read(path),
         format => raster::read(path, format),
     })
 }
@@ -175,6 +178,7 @@ pub fn probe_page(path: &Path, page: usize) -> Result<Probe, DataError> {
             h => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: h.pages }),
         },
         _ if page > 0 => Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: 1 }),
+        Format::Pnm => pnm::probe(path),
         format => raster::probe(path, format),
     })
 }

@@ -3,7 +3,7 @@
 //! Format: NumPy Enhancement Proposal 1 (`numpy.lib.format`), versions 1 to 3, C order; booleans, integers up to 32 bits and floats.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::{Format, Probe, check_dimensions};
@@ -13,6 +13,8 @@ use crate::{DataError, Image, Pixels};
 const MOST_CHANNELS: usize = 4;
 /// A header is a few hundred bytes.
 const MOST_HEADER: usize = 1 << 16;
+/// Values read at a time: they are never in memory twice.
+const AT_ONCE: usize = 1 << 16;
 
 /// What the header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +83,7 @@ pub(super) fn header(path: &Path) -> Result<Header, DataError> {
         path,
         (header.width as u64, header.height as u64),
         header.channels as u64,
-        header.kind.bytes() as u64 * 8,
+        u64::from(header.kind.depth()).max(header.kind.bytes() as u64 * 8),
     )?;
     let needed = (page as u64).saturating_mul(header.kind.bytes() as u64).saturating_mul(header.pages as u64);
     let size = file.metadata().map_err(|e| DataError::io(path, "open", e))?.len();
@@ -148,31 +150,48 @@ pub(super) fn read(path: &Path, h: &Header, page: usize) -> Result<Image, DataEr
         return Err(DataError::NoSuchPage { path: path.to_owned(), page, pages: h.pages });
     }
     let values = h.height * h.width * h.channels;
-    let mut raw = vec![0u8; values * h.kind.bytes()];
+    let page_bytes = (values * h.kind.bytes()) as u64;
     let mut file = File::open(path).map_err(|e| DataError::io(path, "open", e))?;
-    file.seek(SeekFrom::Start(h.data + page as u64 * raw.len() as u64)).map_err(|e| DataError::io(path, "read", e))?;
-    file.read_exact(&mut raw).map_err(|e| DataError::decode(path, h.format.name(), e))?;
-    if h.big_endian {
-        raw.chunks_exact_mut(h.kind.bytes()).for_each(<[u8]>::reverse);
-    }
-    let pixels = match h.kind {
-        Kind::Bool => Pixels::U8(raw.into_iter().map(|v| u8::from(v != 0)).collect()),
-        Kind::Unsigned(1) => Pixels::U8(raw),
-        Kind::Unsigned(2) => Pixels::U16(raw.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b)).collect()),
-        Kind::Unsigned(_) => floats(&raw, |b: [u8; 4]| u32::from_le_bytes(b) as f32),
-        Kind::Signed(1) => floats(&raw, |b: [u8; 1]| f32::from(i8::from_le_bytes(b))),
-        Kind::Signed(2) => floats(&raw, |b: [u8; 2]| f32::from(i16::from_le_bytes(b))),
-        Kind::Signed(_) => floats(&raw, |b: [u8; 4]| i32::from_le_bytes(b) as f32),
-        Kind::Float(2) => floats(&raw, |b: [u8; 2]| half(u16::from_le_bytes(b))),
-        Kind::Float(4) => floats(&raw, f32::from_le_bytes),
-        Kind::Float(_) => floats(&raw, |b: [u8; 8]| f64::from_le_bytes(b) as f32),
-    };
+    file.seek(SeekFrom::Start(h.data + page as u64 * page_bytes)).map_err(|e| DataError::io(path, "read", e))?;
+    let pixels = pixels(&mut file, h, values).map_err(|e| DataError::decode(path, h.format.name(), e))?;
     super::check_finite(path, &pixels)?;
     Image::new(h.width, h.height, h.channels, pixels)
 }
 
-fn floats<const N: usize>(raw: &[u8], f: impl Fn([u8; N]) -> f32) -> Pixels {
-    Pixels::F32(raw.as_chunks::<N>().0.iter().map(|b| f(*b)).collect())
+fn pixels(file: &mut File, h: &Header, n: usize) -> io::Result<Pixels> {
+    let big = h.big_endian;
+    Ok(match h.kind {
+        Kind::Bool => Pixels::U8(collect(file, n, big, |[v]| u8::from(v != 0))?),
+        Kind::Unsigned(1) => Pixels::U8(collect(file, n, big, |[v]| v)?),
+        Kind::Unsigned(2) => Pixels::U16(collect(file, n, big, u16::from_le_bytes)?),
+        Kind::Unsigned(_) => Pixels::F32(collect(file, n, big, |b| u32::from_le_bytes(b) as f32)?),
+        Kind::Signed(1) => Pixels::F32(collect(file, n, big, |b| f32::from(i8::from_le_bytes(b)))?),
+        Kind::Signed(2) => Pixels::F32(collect(file, n, big, |b| f32::from(i16::from_le_bytes(b)))?),
+        Kind::Signed(_) => Pixels::F32(collect(file, n, big, |b| i32::from_le_bytes(b) as f32)?),
+        Kind::Float(2) => Pixels::F32(collect(file, n, big, |b| half(u16::from_le_bytes(b)))?),
+        Kind::Float(4) => Pixels::F32(collect(file, n, big, f32::from_le_bytes)?),
+        Kind::Float(_) => Pixels::F32(collect(file, n, big, |b| f64::from_le_bytes(b) as f32)?),
+    })
+}
+
+/// The next `count` values, some at a time; `f` is given their bytes, the lowest first.
+pub(super) fn collect<const N: usize, T>(
+    reader: &mut impl Read,
+    count: usize,
+    big_endian: bool,
+    f: impl Fn([u8; N]) -> T,
+) -> io::Result<Vec<T>> {
+    let (mut values, mut raw) = (Vec::with_capacity(count), vec![0u8; AT_ONCE.min(count) * N]);
+    while values.len() < count {
+        let piece = &mut raw[..AT_ONCE.min(count - values.len()) * N];
+        reader.read_exact(piece)?;
+        let stored = piece.as_chunks_mut::<N>().0;
+        if big_endian {
+            stored.iter_mut().for_each(|b| b.reverse());
+        }
+        values.extend(stored.iter().map(|b| f(*b)));
+    }
+    Ok(values)
 }
 
 /// An IEEE half as a float.

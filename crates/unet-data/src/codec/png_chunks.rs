@@ -1,6 +1,7 @@
 //! Chunks of a PNG that the encoder does not write: a palette, the size of a pixel. Takes a finished file's bytes, yields them with
 //! the chunk in its place (PNG specification, third edition, §5 and §11).
 
+use std::io::{BufRead, Seek, SeekFrom};
 use std::sync::LazyLock;
 
 /// Signature, length and name of IHDR, its 13 bytes, checksum: what the first other chunk comes after.
@@ -8,6 +9,8 @@ const AFTER_HEADER: usize = 8 + 8 + 13 + 4;
 /// Where IHDR says how colours are stored.
 const COLOUR_TYPE: usize = 8 + 8 + 9;
 const INDEXED: u8 = 3;
+/// The unit that a pixel's size is in, where it is one.
+const METRE: u8 = 1;
 
 /// An 8-bit gray image as an indexed one: the same bytes, shown in the colours of the palette (at most 256).
 pub(super) fn with_palette(mut gray_png: Vec<u8>, palette: &[[u8; 3]]) -> Vec<u8> {
@@ -22,25 +25,28 @@ pub(super) fn with_pixels_per_metre(png: Vec<u8>, (x, y): (u32, u32)) -> Vec<u8>
     let mut data = [0u8; 9];
     data[..4].copy_from_slice(&x.to_be_bytes());
     data[4..8].copy_from_slice(&y.to_be_bytes());
-    data[8] = 1; // the unit is the metre
+    data[8] = METRE;
     insert(png, b"pHYs", &data)
 }
 
 /// Pixels per metre along x and y, where a file's first chunks say so.
-pub(super) fn pixels_per_metre(png: &[u8]) -> Option<(u32, u32)> {
-    let mut at = 8;
-    while let Some(head) = png.get(at..at + 8) {
-        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        let data = png.get(at + 8..(at + 8).checked_add(length)?)?;
-        match (&head[4..], data) {
-            (b"pHYs", &[a, b, c, d, e, f, g, h, 1]) => {
-                return Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+pub(super) fn pixels_per_metre(png: &mut (impl BufRead + Seek)) -> Option<(u32, u32)> {
+    png.seek(SeekFrom::Start(8)).ok()?;
+    loop {
+        let (mut head, mut data) = ([0u8; 8], [0u8; 9]);
+        png.read_exact(&mut head).ok()?;
+        let length = i64::from(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
+        match (&head[4..], length) {
+            (b"pHYs", 9) => {
+                png.read_exact(&mut data).ok()?;
+                let [a, b, c, d, e, f, g, h, unit] = data;
+                let per_unit = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+                return (unit == METRE).then_some(per_unit);
             }
             (b"IDAT", _) => return None,
-            _ => at += length + 12,
+            _ => png.seek_relative(length + 4).ok()?,
         }
     }
-    None
 }
 
 /// A chunk placed directly after the header.

@@ -1,32 +1,32 @@
-//! PNG, JPEG, BMP and PNM through the `image` crate: 8- and 16-bit gray, gray+alpha, RGB, RGBA in; PNG out.
+//! PNG, JPEG and BMP through the `image` crate: 8- and 16-bit gray, gray+alpha, RGB, RGBA in; PNG out.
 //!
-//! Gray of fewer than 8 bits and palettes arrive expanded to 8-bit gray or RGB. CMYK JPEG is converted to RGB by the decoder.
+//! Gray of fewer than 8 bits and palettes arrive expanded to 8-bit gray or RGB. Adobe's CMYK JPEG is converted to RGB by the decoder. What a
+//! header announces is held to the limit before anything of that size is read or allocated.
 
-use std::io::{BufRead, Cursor, Seek};
+use std::fs::File;
+use std::io::{BufReader, Cursor};
 use std::path::Path;
 
 use image::codecs::bmp::BmpDecoder;
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::{PngDecoder, PngEncoder};
-use image::codecs::pnm::PnmDecoder;
 use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
 
-use super::{Format, MAX_IMAGE_BYTES, Probe, check_dimensions, png_chunks, write_atomic};
+use super::{Format, MAX_IMAGE_BYTES, Probe, check_dimensions, jpeg, png_chunks, write_atomic};
 use crate::{DataError, Image, PixelSize, Pixels};
 
 /// Decodes the whole file.
 pub(super) fn read(path: &Path, format: Format) -> Result<Image, DataError> {
-    let bytes = std::fs::read(path).map_err(|e| DataError::io(path, "read", e))?;
-    let Opened { decoder, gray_palette } = open(path, format, Cursor::new(&bytes))?;
+    let Opened { decoder, gray_palette, is_complete } = open(path, format)?;
     let (color, (w, h)) = (decoder.color_type(), decoder.dimensions());
     let (channels, depth) = layout(path, color)?;
     let samples = color.channel_count();
     let values = check_dimensions(path, (w.into(), h.into()), samples.into(), depth.into())?;
-    if format == Format::Jpeg && !jpeg_is_complete(&bytes) {
+    if !is_complete {
         return Err(DataError::decode(path, format.name(), "the end-of-image marker is missing"));
     }
     let mut raw = vec![0u8; values * (depth as usize / 8)];
-    decoder.read_image(&mut raw).map_err(|e| DataError::decode(path, format.name(), e))?;
+    decoder.read_image_boxed(&mut raw).map_err(|e| DataError::decode(path, format.name(), e))?;
     let (width, height) = (w as usize, h as usize);
     if gray_palette && color == ColorType::Rgb8 {
         return Image::new(width, height, 1, Pixels::U8(raw.into_iter().step_by(3).collect()));
@@ -36,14 +36,13 @@ pub(super) fn read(path: &Path, format: Format) -> Result<Image, DataError> {
     } else {
         Pixels::U8(raw)
     };
-    let image = Image::new(width, height, samples.into(), pixels)?.with_pixel_size(pixel_size(format, &bytes));
+    let image = Image::new(width, height, samples.into(), pixels)?.with_pixel_size(pixel_size(path, format));
     Ok(if channels < usize::from(samples) { image.drop_alpha() } else { image })
 }
 
 /// What the header says.
 pub(super) fn probe(path: &Path, format: Format) -> Result<Probe, DataError> {
-    let file = std::fs::File::open(path).map_err(|e| DataError::io(path, "open", e))?;
-    let Opened { decoder, gray_palette } = open(path, format, std::io::BufReader::new(file))?;
+    let Opened { decoder, gray_palette, .. } = open(path, format)?;
     let (color, (width, height)) = (decoder.color_type(), decoder.dimensions());
     let (channels, bit_depth) = layout(path, color)?;
     check_dimensions(path, (width.into(), height.into()), color.channel_count().into(), bit_depth.into())?;
@@ -53,30 +52,40 @@ pub(super) fn probe(path: &Path, format: Format) -> Result<Probe, DataError> {
 }
 
 /// Physical size of a pixel, where a PNG says so, in micrometres.
-fn pixel_size(format: Format, bytes: &[u8]) -> Option<PixelSize> {
-    let (x, y) = (format == Format::Png).then(|| png_chunks::pixels_per_metre(bytes))??;
+fn pixel_size(path: &Path, format: Format) -> Option<PixelSize> {
+    let file = (format == Format::Png).then(|| File::open(path).ok())??;
+    let (x, y) = png_chunks::pixels_per_metre(&mut BufReader::new(file))?;
     (x > 0 && y > 0).then(|| PixelSize { x: 1e6 / f64::from(x), y: 1e6 / f64::from(y), unit: "µm".to_owned() })
 }
 
 /// A decoder that has read the header.
-struct Opened<'a> {
-    decoder: Box<dyn ImageDecoder + 'a>,
+struct Opened {
+    decoder: Box<dyn ImageDecoder>,
     /// Whether the three channels that come out are one: a bitmap whose palette is a gray scale.
     gray_palette: bool,
+    /// Whether the end is there, as far as the decoder does not look for it.
+    is_complete: bool,
 }
 
-fn open<'a, R: BufRead + Seek + 'a>(path: &Path, format: Format, reader: R) -> Result<Opened<'a>, DataError> {
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_IMAGE_BYTES);
+fn open(path: &Path, format: Format) -> Result<Opened, DataError> {
+    let reader = || File::open(path).map(BufReader::new).map_err(|e| DataError::io(path, "open", e));
+    let whole = |decoder: Box<dyn ImageDecoder>| Opened { decoder, gray_palette: false, is_complete: true };
     let opened = match format {
-        Format::Bmp => BmpDecoder::new(reader).map(|decoder| {
+        Format::Bmp => BmpDecoder::new(reader()?).map(|decoder| {
             let gray = |p: &[[u8; 3]]| p.iter().all(|[r, g, b]| r == g && g == b);
             let gray_palette = decoder.get_palette().is_some_and(gray);
-            Opened { decoder: Box::new(decoder), gray_palette }
+            Opened { gray_palette, ..whole(Box::new(decoder)) }
         }),
-        Format::Pnm => PnmDecoder::new(reader).map(|d| Opened { decoder: Box::new(d), gray_palette: false }),
-        Format::Jpeg => JpegDecoder::new(reader).map(|d| Opened { decoder: Box::new(d), gray_palette: false }),
-        _ => PngDecoder::with_limits(reader, limits).map(|d| Opened { decoder: Box::new(d), gray_palette: false }),
+        Format::Jpeg => {
+            let bytes = jpeg::bytes(path)?;
+            let is_complete = jpeg::is_complete(&bytes);
+            JpegDecoder::new(Cursor::new(bytes)).map(|d| Opened { is_complete, ..whole(Box::new(d)) })
+        }
+        _ => {
+            let mut limits = Limits::no_limits();
+            limits.max_alloc = Some(MAX_IMAGE_BYTES);
+            PngDecoder::with_limits(reader()?, limits).map(|d| whole(Box::new(d)))
+        }
     };
     opened.map_err(|e| match e {
         ImageError::Limits(_) => {
@@ -99,25 +108,6 @@ fn layout(path: &Path, color: ColorType) -> Result<(usize, u32), DataError> {
             expected: "8- or 16-bit gray or RGB, with or without alpha",
         }),
     }
-}
-
-/// Whether an end-of-image marker follows the first scan: the decoder itself fills what is missing with gray and says nothing.
-///
-/// Within a scan each 0xFF byte is followed by 0x00 or a restart marker, so FF D9 can be nothing else there.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(&[0xFF, marker]) = bytes.get(at..at + 2) {
-        match marker {
-            0xDA => return bytes[at..].windows(2).any(|w| w == [0xFF, 0xD9]),
-            0xFF => at += 1,
-            0x01 | 0xD0..=0xD8 => at += 2,
-            _ => match bytes.get(at + 2..at + 4) {
-                Some(&[high, low]) => at += 2 + usize::from(u16::from_be_bytes([high, low])),
-                _ => return false,
-            },
-        }
-    }
-    false
 }
 
 /// Writes an 8- or 16-bit gray or RGB image, whole or not at all.

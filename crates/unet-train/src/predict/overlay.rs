@@ -75,15 +75,16 @@ fn draw(
     Ok(Image::new(w, h, 3, Pixels::U8(rgb))?)
 }
 
-/// The mean of the channels, 0–255: 8 bits as they are, others stretched between their least and largest value.
+/// The mean of the channels, 0–255: 8 bits that reach 255 as they are, others stretched between their least and largest value.
 pub(super) fn gray(image: &Image) -> Vec<f32> {
     gray_of(image, range_of(image))
 }
 
-/// Least and largest mean of the channels; nothing of 8 bits, which are shown as they are.
+/// Least and largest mean of the channels; nothing of 8 bits that reach 255, which are shown as they are.
 pub(super) fn range_of(image: &Image) -> Option<(f32, f32)> {
     let means = || means(image).into_iter().filter(|v| v.is_finite());
-    (image.bit_depth() != 8).then(|| (means().fold(f32::INFINITY, f32::min), means().fold(f32::NEG_INFINITY, f32::max)))
+    (image.max_value() != 255.0)
+        .then(|| (means().fold(f32::INFINITY, f32::min), means().fold(f32::NEG_INFINITY, f32::max)))
 }
 
 fn gray_of(image: &Image, range: Option<(f32, f32)>) -> Vec<f32> {
@@ -129,5 +130,11 @@ mod tests {
         let image = Image::new(2, 1, 1, Pixels::U16(vec![1000, 3000])).unwrap();
         assert_eq!(bytes(&overlay(&image, &[0, 0], None).unwrap()), [0, 0, 0, 255, 255, 255]);
         assert!(overlay(&image, &[0], None).is_err());
+        let few = Image::new(2, 1, 1, Pixels::U8(vec![0, 3])).unwrap().with_max_value(3);
+        assert_eq!(
+            bytes(&overlay(&few, &[0, 0], None).unwrap()),
+            [0, 0, 0, 255, 255, 255],
+            "so are those of few values"
+        );
     }
 }
