@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use unet_data::codec::{self, Axes};
-use unet_data::{DataError, Image, LabelMap, Pixels, WeightMapConfig};
+use unet_data::{DataError, Image, LabelMap, Loader, LoaderConfig, Normalization, Pixels, WeightMapConfig};
 
 const W: usize = 37;
 const H: usize = 23;
@@ -84,6 +84,70 @@ fn jpeg_comes_within_its_losses() {
             let written = f32::from(gray(i % W, i / W, 0) / 4 + 90);
             assert!((v - written).abs() <= 4.0, "{name}, pixel {i}: {v} for {written}");
         }
+    }
+}
+
+/// The colours of make.py's `soft`.
+fn soft(x: usize, y: usize) -> [u8; 3] {
+    [60 + 4 * x as u8, 40 + 6 * y as u8, 200 - 2 * x as u8 - 3 * y as u8]
+}
+
+#[track_caller]
+fn assert_close(name: &str, image: &Image, within: f32, expected: impl Fn(usize, usize) -> [f32; 3]) {
+    assert_eq!((image.width(), image.height(), image.channels()), (W, H, 3), "{name}");
+    for (i, found) in image.to_f32().chunks_exact(3).enumerate() {
+        for (f, e) in found.iter().zip(expected(i % W, i / W)) {
+            assert!((f - e).abs() <= within, "{name}, pixel {i}: {found:?} for {:?}", expected(i % W, i / W));
+        }
+    }
+}
+
+#[test]
+fn jpeg_in_colour_comes_within_its_losses_alone_and_in_a_dataset() {
+    let soft = |x, y| soft(x, y).map(f32::from);
+    assert_close("rgb.jpg", &codec::read(&file("rgb.jpg")).unwrap(), 4.0, soft);
+    // Colours of half the resolution: exact in the middle of a slope, a step of it off at its ends.
+    assert_close("halved.jpg", &codec::read(&file("halved.jpg")).unwrap(), 8.0, soft);
+    let gray = |x, y| [soft(x, y)[0]; 3];
+    assert_close("gray_as_rgb.jpg", &codec::read(&file("gray_as_rgb.jpg")).unwrap(), 4.0, gray);
+
+    let dir = tempfile::tempdir().unwrap();
+    for part in ["images", "masks"] {
+        std::fs::create_dir(dir.path().join(part)).unwrap();
+    }
+    std::fs::copy(file("rgb.jpg"), dir.path().join("images/a.jpg")).unwrap();
+    let mask = Image::new(W, H, 1, Pixels::U8((0..W * H).map(|i| (i % 2) as u8).collect())).unwrap();
+    codec::write_png(&dir.path().join("masks/a.png"), &mask).unwrap();
+    let data = unet_data::open(dir.path()).unwrap();
+    assert_eq!((data.channels(), data.notes()), (3, Vec::new()));
+    let config = LoaderConfig { normalization: Normalization::Unit, threads: 1, ..LoaderConfig::default() };
+    let batch = Loader::new(data, vec![0], config).unwrap().epoch(0).next().unwrap().unwrap();
+    assert_eq!((batch.n, batch.h, batch.w, batch.c), (1, H, W, 3));
+    for (i, found) in batch.images.chunks_exact(3).enumerate() {
+        let expected = soft(i % W, i / W).map(|v| v / 255.0);
+        assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() <= 4.0 / 255.0), "{i}: {found:?}");
+    }
+}
+
+#[test]
+fn jpeg_in_cmyk_has_the_colours_of_its_ink_or_an_error_that_says_why_not() {
+    let light = |x, y| {
+        let black = 255 - soft(x, y)[0] / 2;
+        soft(x, y).map(|ink| f32::from(255 - ink) * f32::from(black) / 255.0)
+    };
+    for name in ["cmyk.jpg", "ycck.jpg"] {
+        assert_close(name, &codec::read(&file(name)).unwrap(), 6.0, light);
+    }
+    // Without Adobe's marker the same bytes could mean the inverse.
+    let whole = std::fs::read(file("cmyk.jpg")).unwrap();
+    let at = whole.windows(2).position(|w| w == [0xFF, 0xEE]).unwrap();
+    let length = 2 + usize::from(u16::from_be_bytes([whole[at + 2], whole[at + 3]]));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bare.jpg");
+    std::fs::write(&path, [&whole[..at], &whole[at + length..]].concat()).unwrap();
+    for e in [codec::read(&path).unwrap_err(), codec::probe(&path).unwrap_err()] {
+        assert!(matches!(e, DataError::Pixels { .. }), "{e}");
+        assert!(e.to_string().contains("bare.jpg") && e.to_string().contains("CMYK without Adobe's marker"), "{e}");
     }
 }
 
