@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::lenient::{left_out, opened};
 use super::listing::{self, IMAGE_NAMES};
 use super::mask::Mask;
 use super::outline::{Drawing, Outline, Ring, Shape};
@@ -24,8 +25,14 @@ const MOST_BYTES: u64 = 1 << 30;
 const BACKGROUND: &str = "background";
 
 /// The pairs that JSON files in `root`, or in its `annotations` folder, make with its images; `None` where there are none. `axes` says what
-/// the pages of images are; each file has to be one image.
-pub(super) fn find(root: &Path, axes: Axes, classes: Option<&ClassTable>) -> Result<Option<Pairs>, DataError> {
+/// the pages of images are; each file has to be one image. With `lenient`, files that cannot be read, and images whose outlines or pixels
+/// cannot, are findings.
+pub(super) fn find(
+    root: &Path,
+    axes: Axes,
+    classes: Option<&ClassTable>,
+    lenient: bool,
+) -> Result<Option<Pairs>, DataError> {
     let images = listing::only(root, |p| listing::is_one_of(&listing::name(p), &IMAGE_NAMES) && p.is_dir())?;
     let images = images.unwrap_or_else(|| root.to_owned());
     let annotations = root.join("annotations");
@@ -38,8 +45,16 @@ pub(super) fn find(root: &Path, axes: Axes, classes: Option<&ClassTable>) -> Res
     files.dedup();
     let mut drawings = Vec::new();
     let mut coco: Option<(PathBuf, Coco)> = None;
+    let mut broken = Vec::new();
     for file in files {
-        match read(&file)? {
+        let json = match read(&file) {
+            Err(e) if lenient => {
+                broken.push((e, file));
+                continue;
+            }
+            json => json?,
+        };
+        match json {
             Json::Coco(found) => match &coco {
                 Some((first, _)) => {
                     let (first, second) = (listing::name(first), listing::name(&file));
@@ -51,11 +66,14 @@ pub(super) fn find(root: &Path, axes: Axes, classes: Option<&ClassTable>) -> Res
             Json::Other => {}
         }
     }
-    match (coco, drawings.is_empty()) {
-        (Some((file, coco)), _) => from_coco((root, &images), axes, &file, coco, classes).map(Some),
-        (None, false) => from_labelme((root, &images), axes, drawings, classes).map(Some),
-        (None, true) => Ok(None),
-    }
+    let folders = (root, images.as_path());
+    let pairs = match (coco, drawings.is_empty()) {
+        (Some((file, coco)), _) => from_coco(folders, axes, (file.as_path(), coco), classes, lenient)?,
+        (None, false) => from_labelme(folders, axes, drawings, classes, lenient)?,
+        (None, true) => return broken.into_iter().next().map_or(Ok(None), |(e, _)| Err(e)),
+    };
+    let broken = broken.iter().map(|(e, file)| left_out(e, &[file]));
+    Ok(Some(Pairs { findings: broken.chain(pairs.findings).collect(), ..pairs }))
 }
 
 fn is_json(path: &Path) -> bool {
@@ -203,38 +221,62 @@ pub(super) fn names_of(values: &BTreeMap<String, u32>) -> BTreeMap<u32, String> 
 }
 
 fn from_coco(
-    (root, images): (&Path, &Path),
+    folders: (&Path, &Path),
     axes: Axes,
-    file: &Path,
-    coco: Coco,
+    (file, coco): (&Path, Coco),
     classes: Option<&ClassTable>,
+    lenient: bool,
 ) -> Result<Pairs, DataError> {
     let names: BTreeMap<u64, String> = coco.categories.into_iter().map(|c| (c.id, c.name)).collect();
     let used: BTreeSet<u64> = coco.annotations.iter().map(|a| a.category_id).collect();
     let name = |id: &u64| names.get(id).cloned().unwrap_or_else(|| format!("category {id}"));
     let used_names: Vec<String> = used.iter().map(name).collect();
     let values = values_of(file, &used_names, classes)?;
-    let mut shapes: BTreeMap<u64, Vec<Shape>> = BTreeMap::new();
+    // Of each image, its outlines, or what is wrong with one of them.
+    let mut shapes: BTreeMap<u64, Result<Vec<Shape>, DataError>> = BTreeMap::new();
     for annotation in coco.annotations {
         let value = values.get(&name(&annotation.category_id)).copied().unwrap_or(1) as u8;
-        let outline = outline(file, annotation.segmentation)?;
-        shapes.entry(annotation.image_id).or_default().push(Shape::everywhere(outline, value));
-    }
-    let mut pairs = Vec::new();
-    let mut numbers = BTreeSet::new();
-    for image in coco.images {
-        if !numbers.insert(image.id) {
-            let reason = format!("two images have the id {}; the outlines of which are they?", image.id);
-            return Err(DataError::decode(file, "COCO", reason));
+        let of_image = shapes.entry(annotation.image_id).or_insert_with(|| Ok(Vec::new()));
+        match (outline(file, annotation.segmentation), of_image) {
+            (Err(e), _) if !lenient => return Err(e),
+            (Err(e), of_image) => *of_image = Err(e),
+            (Ok(outline), Ok(of_image)) => of_image.push(Shape::everywhere(outline, value)),
+            (Ok(_), Err(_)) => {}
         }
-        let path = [images.join(&image.file_name), root.join(&image.file_name)].into_iter().find(|p| p.is_file());
-        let path = path.ok_or_else(|| missing(file, &image.file_name, images))?;
-        let size = Some((image.width, image.height));
-        let shapes = shapes.remove(&image.id).unwrap_or_default();
-        let drawing = Drawing { path: file.to_owned(), size, dimensions: None, shapes };
-        pairs.push(pair(&path, axes, drawing)?);
     }
-    Ok(Pairs { names: names_of(&values), ..Pairs::new(root, pairs) })
+    let mut numbers = BTreeSet::new();
+    let twice: BTreeSet<u64> = coco.images.iter().map(|i| i.id).filter(|id| !numbers.insert(*id)).collect();
+    let mut parts = Vec::new();
+    for image in coco.images {
+        let shapes = match twice.contains(&image.id) {
+            true => Err(DataError::decode(
+                file,
+                "COCO",
+                format!("two images have the id {}; the outlines of which are they?", image.id),
+            )),
+            false => shapes.remove(&image.id).unwrap_or_else(|| Ok(Vec::new())),
+        };
+        let names = vec![folders.1.join(&image.file_name), file.to_owned()];
+        parts.push((names, shapes.and_then(|shapes| coco_pair(folders, axes, file, (image, shapes)))));
+    }
+    let (pairs, findings) = opened(parts, lenient)?;
+    Ok(Pairs { names: names_of(&values), findings, ..Pairs::new(folders.0, pairs) })
+}
+
+/// One image of a COCO file with its outlines.
+fn coco_pair(
+    (root, images): (&Path, &Path),
+    axes: Axes,
+    file: &Path,
+    (image, shapes): (CocoImage, Vec<Shape>),
+) -> Result<Pair, DataError> {
+    let path = [images.join(&image.file_name), root.join(&image.file_name)].into_iter().find(|p| p.is_file());
+    let path = path.ok_or_else(|| missing(file, &image.file_name, images))?;
+    pair(
+        &path,
+        axes,
+        Drawing { path: file.to_owned(), size: Some((image.width, image.height)), dimensions: None, shapes },
+    )
 }
 
 fn missing(file: &Path, name: &str, images: &Path) -> DataError {
@@ -294,24 +336,24 @@ fn from_labelme(
     axes: Axes,
     found: Vec<(PathBuf, LabelMe)>,
     classes: Option<&ClassTable>,
+    lenient: bool,
 ) -> Result<Pairs, DataError> {
     let names: BTreeSet<String> = found.iter().flat_map(|(_, l)| l.shapes.iter().map(|s| s.label.clone())).collect();
     let values = values_of(root, &names.into_iter().collect::<Vec<_>>(), classes)?;
     let here = listing::images(images)?;
-    let mut pairs = Vec::new();
-    for (file, labelme) in &found {
+    let one = |file: &PathBuf, labelme: &LabelMe| {
         let named = labelme.image_path.as_deref().map(|p| p.rsplit(['/', '\\']).next().unwrap_or(p));
         let image = here
             .iter()
             .find(|p| listing::stem(p) == listing::stem(file))
             .or_else(|| here.iter().find(|p| named.is_some_and(|n| listing::name(p) == n)));
-        let Some(image) = image else {
-            return Err(DataError::Unpaired { path: root.to_owned(), images: Vec::new(), masks: vec![file.clone()] });
-        };
-        pairs.push(pair(image, axes, drawing(file, labelme, &values)?)?);
-    }
+        let alone = || DataError::Unpaired { path: root.to_owned(), images: Vec::new(), masks: vec![file.clone()] };
+        pair(image.ok_or_else(alone)?, axes, drawing(file, labelme, &values)?)
+    };
+    let parts = found.iter().map(|(file, labelme)| (vec![file.clone()], one(file, labelme))).collect();
+    let (mut pairs, findings) = opened(parts, lenient)?;
     pairs.sort_by(|a, b| listing::natural_order(&a.id, &b.id));
-    Ok(Pairs { names: names_of(&values), ..Pairs::new(root, pairs) })
+    Ok(Pairs { names: names_of(&values), findings, ..Pairs::new(root, pairs) })
 }
 
 fn drawing(file: &Path, labelme: &LabelMe, values: &BTreeMap<String, u32>) -> Result<Drawing, DataError> {

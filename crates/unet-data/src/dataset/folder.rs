@@ -1,15 +1,17 @@
 //! A folder of images beside a folder of masks: pairs by stem, `NAME` with `NAME` or `NAME_mask`. A mask may be an image file, ImageJ's
 //! regions (`.roi`, `.zip`) or LabelMe's outlines (`.json`).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::lenient::{left_out, opened};
 use super::listing::{self, IMAGE_NAMES, MASK_NAMES};
 use super::mask::Mask;
-use super::paired::{Pair, Pairs, left_out, pages, with_mask};
+use super::paired::{Pair, Pairs, pages, with_mask};
 use super::{annotations, roi};
 use crate::codec::{Axes, Pages};
 use crate::{ClassTable, DataError, Finding, Severity};
@@ -30,42 +32,58 @@ pub(super) fn find(
         return Ok(None);
     };
     let Some(masks) = folder(&MASK_NAMES)? else {
-        if let Some(pairs) = annotations::find(root, axes.0, classes)? {
+        if let Some(pairs) = annotations::find(root, axes.0, classes, lenient)? {
             return Ok(Some(pairs));
         }
         let found = format!("a folder {} without a folder of masks beside it", listing::name(&images));
         return Err(DataError::NoDataset { path: root.to_owned(), found });
     };
-    let images = by_stem(listing::images(&images)?, &images, |stem| stem)?;
-    let masks = by_stem(listing::masks(&masks)?, &masks, |stem| match stem.strip_suffix("_mask") {
-        Some(base) if images.contains_key(base) && !images.contains_key(&stem) => base.to_owned(),
-        _ => stem,
-    })?;
+    let (images, of_images) = by_stem(listing::images(&images)?, &images, lenient, |stem| stem)?;
+    let (masks, of_masks) =
+        by_stem(listing::masks(&masks)?, &masks, lenient, |stem| match stem.strip_suffix("_mask") {
+            Some(base) if images.contains_key(base) && !images.contains_key(&stem) => base.to_owned(),
+            _ => stem,
+        })?;
     let drawn = || masks.values().filter(|p| listing::has_ending(p, &["json"]));
-    let names = drawn().map(|p| annotations::labels(p)).collect::<Result<Vec<_>, _>>()?;
+    // A file that cannot be read is an error or a finding of its pair, below.
+    let names = drawn().map(|p| annotations::labels(p)).filter(|names| names.is_ok() || !lenient);
+    let names = names.collect::<Result<Vec<_>, _>>()?;
     let names: BTreeSet<String> = names.into_iter().flatten().collect();
     let values = annotations::values_of(root, &names.into_iter().collect::<Vec<_>>(), classes)?;
     let names = if values.is_empty() { BTreeMap::new() } else { annotations::names_of(&values) };
-    let (pairs, findings) = match_up(root, (&images, &masks), axes, &values, lenient)?;
+    let (pairs, of_pairs) = match_up(root, (&images, &masks), axes, &values, lenient)?;
+    let findings = [of_images, of_masks, of_pairs].concat();
     Ok(Some(Pairs { names, findings, ..Pairs::new(root, pairs) }))
 }
 
-/// Files by stem (after `rename`); two files of one stem are an error.
+/// Files by stem (after `rename`); two files of one stem are an error, or with `lenient` a finding beside the first of them.
 fn by_stem(
     files: Vec<PathBuf>,
     folder: &Path,
+    lenient: bool,
     rename: impl Fn(String) -> String,
-) -> Result<BTreeMap<String, PathBuf>, DataError> {
-    let mut found = BTreeMap::new();
+) -> Result<(BTreeMap<String, PathBuf>, Vec<Finding>), DataError> {
+    let (mut found, mut findings) = (BTreeMap::<String, PathBuf>::new(), Vec::new());
     for path in files {
-        if let Some(first) = found.insert(rename(listing::stem(&path)), path.clone()) {
-            return Err(DataError::Duplicate { first, second: path });
+        match found.entry(rename(listing::stem(&path))) {
+            Entry::Vacant(place) => {
+                place.insert(path);
+            }
+            Entry::Occupied(first) => {
+                let both = [first.get().clone(), path];
+                let [first, second] = both.clone();
+                let e = DataError::Duplicate { first, second };
+                if !lenient {
+                    return Err(e);
+                }
+                findings.push(left_out(&e, &both));
+            }
         }
     }
     if found.is_empty() {
         return Err(DataError::NoImages { path: folder.to_owned() });
     }
-    Ok(found)
+    Ok((found, findings))
 }
 
 fn match_up(
@@ -89,17 +107,11 @@ fn match_up(
     let mut stems: Vec<&String> = images.keys().collect();
     stems.sort_by(|a, b| listing::natural_order(a, b));
     let files: Vec<_> = stems.into_iter().filter_map(|s| Some((s, images.get(s)?, masks.get(s)?))).collect();
-    let opened: Vec<_> = files.par_iter().map(|(stem, image, mask)| paired(stem, image, mask, axes, values)).collect();
-    let mut findings = alone(&without_mask, &without_image);
-    let mut pairs = Vec::new();
-    for one in opened {
-        match one {
-            Ok(some) => pairs.extend(some),
-            Err(e) if lenient => findings.push(left_out(&e)),
-            Err(e) => return Err(e),
-        }
-    }
-    Ok((pairs, findings))
+    let one = |(stem, image, mask): (&String, &PathBuf, &PathBuf)| {
+        (vec![image.clone(), mask.clone()], paired(stem, image, mask, axes, values))
+    };
+    let (pairs, of_pairs) = opened(files.into_par_iter().map(one).collect(), lenient)?;
+    Ok((pairs.into_iter().flatten().collect(), [alone(&without_mask, &without_image), of_pairs].concat()))
 }
 
 /// What there is to say of files without a partner.

@@ -9,6 +9,7 @@ mod folder;
 mod inputs;
 mod instances;
 mod joined;
+mod lenient;
 mod listing;
 mod mask;
 mod outline;
@@ -102,8 +103,8 @@ pub struct OpenOptions<'a> {
     pub axes: Axes,
     /// A separate folder to validate on, laid out like a dataset; see [`Dataset::validation_from`].
     pub validation: Option<PathBuf>,
-    /// Whether pairs that cannot be used (a file without its partner, a damaged header, sizes or channels that differ) are left out and
-    /// reported by [`Dataset::findings`], rather than an error: for looking, not for training.
+    /// Whether pairs that cannot be used (a file without its partner, a damaged header or outline, sizes, pages or channels that differ, a
+    /// smoothed mask among others that are not) are left out, in any layout, and reported by [`Dataset::findings`], rather than an error: for looking, not for training.
     pub lenient: bool,
     /// A folder to keep what masks hold in, so that masks whose bytes are known need not be decoded at the next opening; `None` keeps
     /// nothing. What is kept is a few kilobytes a dataset, for the 64 datasets opened last.
@@ -152,18 +153,18 @@ fn find_pairs(path: &Path, options: &OpenOptions<'_>) -> Result<paired::Pairs, D
         if let Some(pairs) = folder::find(&root, (axes, layered), classes, options.lenient)? {
             return Ok(pairs);
         }
-        if let Some(pairs) = stack::find(&root, axes, layered)? {
+        if let Some(pairs) = stack::find(&root, (axes, layered), options.lenient)? {
             return Ok(pairs);
         }
     }
     for root in roots() {
-        if let Some(pairs) = annotations::find(&root, axes, classes)? {
+        if let Some(pairs) = annotations::find(&root, axes, classes, options.lenient)? {
             return Ok(pairs);
         }
     }
     // Last, for `train/` itself looks like the folder of one image.
     for root in roots() {
-        if let Some(pairs) = instances::find(&root, axes)? {
+        if let Some(pairs) = instances::find(&root, axes, options.lenient)? {
             return Ok(pairs);
         }
     }

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::census_cache::CensusCache;
+use super::lenient::usable;
 use super::mask::Mask;
 use super::{Dataset, OpenOptions, out_of_range};
 use crate::codec::{Axes, Pages};
 use crate::labels::ValueCensus;
-use crate::{ClassTable, DataError, Finding, Sample, Severity};
+use crate::{ClassTable, DataError, Finding, Sample};
 
 /// Files whose pages are channels are noted one by one, up to so many.
 const MOST_NOTES: usize = 3;
@@ -50,22 +51,49 @@ impl Pairs {
 /// The pages of one image file with those of its mask file; a single page keeps the stem as its name, page 3 is `STEM_003`.
 /// `layered` takes the mask's pages for its channels.
 pub(super) fn pages(stem: &str, image: &Path, mask: &Path, axes: Axes, layered: bool) -> Result<Vec<Pair>, DataError> {
-    let mask = Mask::File(Arc::new(Pages::open_as(mask, if layered { Axes::Channels } else { Axes::Slices })?));
+    let mask = Mask::File(mask_pages(mask, layered)?);
     with_mask(stem, Arc::new(Pages::open_as(image, axes)?), mask)
+}
+
+/// The pages that both files have, and the error of their having unlike numbers of them.
+pub(super) fn pages_in_common(
+    stem: &str,
+    image: &Path,
+    mask: &Path,
+    axes: Axes,
+    layered: bool,
+) -> Result<(Vec<Pair>, Option<DataError>), DataError> {
+    let (image, mask) = (Arc::new(Pages::open_as(image, axes)?), mask_pages(mask, layered)?);
+    let (common, mask) = (image.len().min(mask.len()), Mask::File(mask));
+    let odd = check_pages(&image, &mask).err();
+    Ok((each_page(stem, &image, &mask).take(common).collect(), odd))
+}
+
+fn mask_pages(mask: &Path, layered: bool) -> Result<Arc<Pages>, DataError> {
+    Ok(Arc::new(Pages::open_as(mask, if layered { Axes::Channels } else { Axes::Slices })?))
 }
 
 /// The pages of one image file with a mask of as many, or with outlines.
 pub(super) fn with_mask(stem: &str, image: Arc<Pages>, mask: Mask) -> Result<Vec<Pair>, DataError> {
-    let image_pages = image.len();
-    if let Mask::File(file) = &mask
-        && file.len() != image_pages
-    {
-        let (images, masks) = (image.path().to_owned(), file.path().to_owned());
-        return Err(DataError::PageCount { images, image_pages, masks, mask_pages: file.len() });
+    check_pages(&image, &mask)?;
+    Ok(each_page(stem, &image, &mask).collect())
+}
+
+/// Refuses a mask file of another number of pages than the image has.
+fn check_pages(image: &Pages, mask: &Mask) -> Result<(), DataError> {
+    match mask {
+        Mask::File(file) if file.len() != image.len() => {
+            let (images, masks) = (image.path().to_owned(), file.path().to_owned());
+            Err(DataError::PageCount { images, image_pages: image.len(), masks, mask_pages: file.len() })
+        }
+        _ => Ok(()),
     }
-    let pair =
-        |page| Pair { id: page_id(stem, page, image_pages), image: Arc::clone(&image), mask: mask.clone(), page };
-    Ok((0..image_pages).map(pair).collect())
+}
+
+fn each_page(stem: &str, image: &Arc<Pages>, mask: &Mask) -> impl Iterator<Item = Pair> {
+    let pages = image.len();
+    let pair = move |page| Pair { id: page_id(stem, page, pages), image: Arc::clone(image), mask: mask.clone(), page };
+    (0..pages).map(pair)
 }
 
 /// An image file of a single image with its mask; one of several pages is an error, for nothing says which of them the mask is of.
@@ -99,11 +127,20 @@ pub struct PairedFiles {
 }
 
 /// What one pair's headers (and mask) say.
-struct Look {
+pub(super) struct Look {
     size: (usize, usize),
-    channels: usize,
+    pub(super) channels: usize,
     alpha: bool,
-    census: ValueCensus,
+    /// Channels of the mask, where they are classes; else 0.
+    pub(super) layers: usize,
+    pub(super) census: ValueCensus,
+}
+
+impl Look {
+    /// What all pairs have in common: the image's channels and the mask's layers.
+    pub(super) fn kind(&self) -> (usize, usize) {
+        (self.channels, self.layers)
+    }
 }
 
 impl PairedFiles {
@@ -113,14 +150,14 @@ impl PairedFiles {
         let values = looks_at_values.then(|| CensusCache::open(options.cache.as_deref(), &found.root));
         let (done, total) = (AtomicUsize::new(0), found.pairs.len());
         let looked = |pair| {
-            let look = look(pair, values.as_ref());
+            let look = look(pair, values.as_ref(), options.masks.multi_label);
             if let Some(progress) = options.progress {
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             }
             look
         };
         let looked: Vec<_> = found.pairs.par_iter().map(looked).collect();
-        let looks = usable(&mut found, looked, options.lenient)?;
+        let looks = usable(&mut found, looked, options)?;
         let (first, pair) = match (looks.first(), found.pairs.first()) {
             (Some(look), Some(pair)) => (look, pair),
             _ => return Err(DataError::NoImages { path: found.root }),
@@ -138,7 +175,7 @@ impl PairedFiles {
         let sizes = looks.iter().map(|l| l.size).collect();
         let classes = match &options.classes {
             Some(classes) => classes.clone(),
-            None if options.masks.multi_label => layers(&found.pairs)?,
+            None if options.masks.multi_label => layers(&found.pairs, &looks)?,
             None => ClassTable::from_census_with(&found.root, &merged(looks), options.masks)?.named(&found.names),
         };
         let mut notes: Vec<String> = values.and_then(CensusCache::close).into_iter().collect();
@@ -253,7 +290,7 @@ fn groups(pairs: &[Pair]) -> Vec<usize> {
 }
 
 /// Image headers, the mask's too; the mask's pixels where the classes are still to be found.
-fn look(pair: &Pair, values: Option<&CensusCache>) -> Result<Look, DataError> {
+fn look(pair: &Pair, values: Option<&CensusCache>, layered: bool) -> Result<Look, DataError> {
     let image = pair.image.probe(pair.page)?;
     let size = (image.width, image.height);
     check_outlines(pair, size)?;
@@ -262,57 +299,15 @@ fn look(pair: &Pair, values: Option<&CensusCache>) -> Result<Look, DataError> {
         None => (pair.mask.size(pair.page, size)?, ValueCensus::default()),
     };
     check_sizes(pair, size, mask_size)?;
-    Ok(Look { size, channels: image.channels, alpha: image.alpha, census })
-}
-
-/// What there is to say of a pair that was left out, for this reason.
-pub(super) fn left_out(e: &DataError) -> Finding {
-    let remedy = "mend or remove the pair".to_owned();
-    Finding { severity: Severity::Error, what: e.to_string(), remedy, files: Vec::new() }
-}
-
-/// What was seen of each pair. With `lenient`, pairs that could not be looked at, or that have another number of channels than most, are
-/// taken out of `found` and become its findings.
-fn usable(found: &mut Pairs, looked: Vec<Result<Look, DataError>>, lenient: bool) -> Result<Vec<Look>, DataError> {
-    if !lenient || looked.iter().all(Result::is_err) {
-        return looked.into_iter().collect();
-    }
-    let mut counts = BTreeMap::new();
-    looked.iter().flatten().for_each(|look| *counts.entry(look.channels).or_insert(0usize) += 1);
-    let most = counts.into_iter().max_by_key(|&(channels, n)| (n, std::cmp::Reverse(channels))).map(|(c, _)| c);
-    let is_usual = |look: &Look| Some(look.channels) == most;
-    let all = std::mem::take(&mut found.pairs);
-    let first = looked
-        .iter()
-        .zip(&all)
-        .find(|(look, _)| look.as_ref().is_ok_and(is_usual))
-        .map(|(_, pair)| pair.image.path().to_owned());
-    let mut looks = Vec::new();
-    for (look, pair) in looked.into_iter().zip(all) {
-        let odd = match look {
-            Ok(look) if is_usual(&look) => {
-                looks.push(look);
-                found.pairs.push(pair);
-                continue;
-            }
-            Ok(look) => DataError::Channels {
-                path: pair.image.path().to_owned(),
-                found: look.channels,
-                first: first.clone().unwrap_or_default(),
-                expected: most.unwrap_or_default(),
-            },
-            Err(e) => e,
-        };
-        found.findings.push(left_out(&odd));
-    }
-    Ok(looks)
+    let layers = if layered { pair.mask.channels(pair.page)? } else { 0 };
+    Ok(Look { size, channels: image.channels, alpha: image.alpha, layers, census })
 }
 
 /// The classes of masks whose channels are layers: as many in each.
-fn layers(pairs: &[Pair]) -> Result<ClassTable, DataError> {
+fn layers(pairs: &[Pair], looks: &[Look]) -> Result<ClassTable, DataError> {
     let mut expected = None;
-    for pair in pairs {
-        let found = pair.mask.channels(pair.page)?;
+    for (pair, look) in pairs.iter().zip(looks) {
+        let found = look.layers;
         match *expected.get_or_insert(found) {
             expected if found == expected => {}
             expected => return Err(DataError::MaskLayers { path: pair.mask.path().to_owned(), found, expected }),
