@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::loader::Room;
 use crate::{DataError, IGNORE, LabelMap};
 
 /// Where patches are cut.
@@ -119,7 +120,14 @@ fn weighted(map: &[f32], rng: &mut impl Rng) -> Option<usize> {
 #[derive(Debug)]
 pub(crate) struct Replaced {
     pub(crate) labels: LabelMap,
-    pub(crate) weights: OnceLock<Vec<f32>>,
+    pub(crate) weights: OnceLock<KeptWeights>,
+}
+
+/// A weight map that is kept, and its part of the loader's memory.
+#[derive(Debug)]
+pub(crate) struct KeptWeights {
+    pub(crate) map: Vec<f32>,
+    pub(crate) _room: Room,
 }
 
 /// Labels that take the place of masks, by sample of the dataset, as they stood at one moment.

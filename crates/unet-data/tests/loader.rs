@@ -300,3 +300,37 @@ fn a_margin_is_the_patchs_own_surroundings_beyond_the_image_its_mirror() {
         assert!((1..63).any(|y| row(y - 1) == row(y + 1)), "image {n} has no mirrored row");
     }
 }
+
+/// Guards against memory beyond what was asked: the weight maps of labels that took the place of masks were counted by nobody.
+#[test]
+fn weight_maps_of_replaced_labels_are_counted_and_made_again_where_there_is_no_room() {
+    let (pixels, map) = (120, 120 * size_of::<f32>());
+    let sample = 2 * pixels + map;
+    let run = |cache_bytes| {
+        let weight_map = Some(WeightMapConfig::default());
+        let config = LoaderConfig { cache_bytes, weight_map, threads: 2, ..LoaderConfig::default() };
+        let loader = Loader::new(Counted::new(3), vec![0, 1, 2], config).unwrap();
+        let mut taken = Vec::new();
+        let mut batches = all(&loader, 0);
+        taken.push(loader.cached_bytes());
+        for value in [0u8, 1] {
+            for index in [0, 2] {
+                let labels = (0..120).map(|p| if p % 12 < 5 { value } else { 1 - value }).collect();
+                loader.labels().replace(index, LabelMap::new(12, 10, labels).unwrap());
+            }
+            for epoch in [1, 2] {
+                batches.extend(all(&loader, epoch));
+            }
+            taken.push(loader.cached_bytes());
+        }
+        (batches, taken)
+    };
+    let (expected, taken) = run(usize::MAX);
+    assert_eq!(taken, [3 * sample, 3 * sample + 2 * map, 3 * sample + 2 * map], "those of older labels are free again");
+    for room in [1, 0] {
+        let limit = 3 * sample + room * map + map / 2;
+        let (batches, taken) = run(limit);
+        assert_eq!(taken, [3 * sample, 3 * sample + room * map, 3 * sample + room * map]);
+        assert_eq!(batches, expected);
+    }
+}

@@ -3,10 +3,11 @@
 //! Takes a dataset, the indices to use and a [`LoaderConfig`]; yields [`Batch`]es. The order and every draw derive from
 //! (seed, epoch, position), so that the batches are the same at any number of threads, and an epoch can be entered in its middle.
 
+mod budget;
 mod shared;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
 
@@ -14,6 +15,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+pub(crate) use self::budget::{Budget, Room};
 use self::shared::{Draw, Shared, check_equal_sizes, places, shares};
 use crate::augment::{AugmentConfig, Augmenter};
 use crate::batch::Batch;
@@ -51,7 +53,7 @@ pub struct LoaderConfig {
     pub threads: usize,
     /// Batches prepared ahead; at least 1.
     pub prefetch: usize,
-    /// Bytes that decoded images may take; those beyond are decoded at each use.
+    /// Bytes that decoded images, masks and weight maps may take; those beyond are made at each use.
     pub cache_bytes: usize,
 }
 
@@ -160,6 +162,7 @@ impl Loader {
         let cache = indices.iter().map(|_| OnceLock::new()).collect();
         let class_weights =
             config.weight_map.map(|map| map.class_weights(&shares(dataset.as_ref()))).unwrap_or_default();
+        let budget = Budget::new(config.cache_bytes);
         let shared = Shared {
             places: places(dataset.as_ref(), &indices, &config)?,
             dataset,
@@ -167,7 +170,7 @@ impl Loader {
             config,
             augmenter,
             cache,
-            cached_bytes: AtomicUsize::new(0),
+            budget,
             labels: LabelBook::default(),
             class_weights,
         };
@@ -189,9 +192,10 @@ impl Loader {
         &self.shared.labels
     }
 
-    /// Bytes that decoded images, masks and weight maps take now; never more than [`LoaderConfig::cache_bytes`].
+    /// Bytes that decoded images, masks and weight maps take now, the maps of labels in place of masks among them; never more than
+    /// [`LoaderConfig::cache_bytes`].
     pub fn cached_bytes(&self) -> usize {
-        self.shared.cached_bytes.load(Ordering::Relaxed)
+        self.shared.budget.taken()
     }
 
     /// Samples drawn in an epoch: patches, where there are several of an image.

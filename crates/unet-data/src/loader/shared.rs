@@ -1,17 +1,18 @@
 //! What the loader's threads share, and how they make a batch: sample from the cache or the disk, labels as they stood, one draw of geometry
 //! for image, labels and weights.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use super::LoaderConfig;
+use super::{Budget, LoaderConfig, Room};
 use crate::augment::{Augmenter, Place, Source};
 use crate::batch::{Batch, Patch};
 use crate::dataset::Dataset;
 use crate::random::{Purpose, rng};
-use crate::sampler::{LabelBook, LabelSnapshot, Sampler};
+use crate::sampler::{KeptWeights, LabelBook, LabelSnapshot, Replaced, Sampler};
+use crate::weight_map::WeightMapConfig;
 use crate::{DataError, Sample};
 
 /// What the worker threads see.
@@ -21,7 +22,7 @@ pub(super) struct Shared {
     pub(super) config: LoaderConfig,
     pub(super) augmenter: Augmenter,
     pub(super) cache: Vec<OnceLock<Arc<Cached>>>,
-    pub(super) cached_bytes: AtomicUsize,
+    pub(super) budget: Budget,
     /// Labels that take the place of masks.
     pub(super) labels: LabelBook,
     /// w_c of each class.
@@ -34,6 +35,8 @@ pub(super) struct Shared {
 pub(super) struct Cached {
     pub(super) sample: Sample,
     pub(super) weights: OnceLock<Vec<f32>>,
+    /// That of both, where they are kept.
+    _room: Option<Room>,
 }
 
 /// What one draw of an epoch takes.
@@ -91,16 +94,16 @@ impl Shared {
         let replaced = labels.get(index);
         let mask = replaced.map(|r| &r.labels).or(sample.mask.as_ref());
         let mask = mask.ok_or_else(|| DataError::NoMask { path: self.dataset.path(index) })?;
-        let weights = self.config.weight_map.map(|map| {
-            let made = replaced.map_or(&cached.weights, |r| &r.weights);
-            made.get_or_init(|| map.map(mask, &self.class_weights)).as_slice()
+        let weights = self.config.weight_map.map(|map| match replaced {
+            Some(replaced) => self.replaced_weights(map, replaced),
+            None => Cow::Borrowed(cached.weights.get_or_init(|| map.map(mask, &self.class_weights)).as_slice()),
         });
         let mut rng = rng(self.config.seed, epoch, number as u64, Purpose::Augment);
         let place = match self.config.sampler.centre(Some(mask), index, &mut rng) {
             Some(pixel) => Place::Holding(pixel),
             None => draw.place,
         };
-        let source = Source { image: &sample.image, labels: Some(mask), weights };
+        let source = Source { image: &sample.image, labels: Some(mask), weights: weights.as_deref() };
         let mut drawn = self.augmenter.draw_at(source, self.config.patch, (place, self.config.margin), &mut rng)?;
         let c = sample.image.channels();
         self.config.normalization.apply_to(&mut drawn.image, c, sample.image.max_value())?;
@@ -116,13 +119,29 @@ impl Shared {
         let sample = self.dataset.load(self.indices[position])?;
         let map = self.config.weight_map.map_or(0, |_| sample.image.width() * sample.image.height() * size_of::<f32>());
         let bytes = sample.bytes() + map;
-        let sample = Arc::new(Cached { sample, weights: OnceLock::new() });
-        let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.config.cache_bytes);
-        let reserved = self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
-        if reserved && self.cache[position].set(Arc::clone(&sample)).is_err() {
-            self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed); // another thread was faster with the same sample
+        let room = self.budget.room_for(bytes);
+        let fits = room.is_some();
+        let sample = Arc::new(Cached { sample, weights: OnceLock::new(), _room: room });
+        if fits {
+            // Where another thread was faster with the same sample, this one is dropped after its use, and its room with it.
+            let _ = self.cache[position].set(Arc::clone(&sample));
         }
         Ok(sample)
+    }
+
+    /// The weight map of labels in place of a mask: made once where there is room for it, else at each use.
+    fn replaced_weights<'a>(&self, map: WeightMapConfig, replaced: &'a Replaced) -> Cow<'a, [f32]> {
+        let Replaced { labels, weights } = replaced;
+        let make = || map.map(labels, &self.class_weights);
+        if let Some(kept) = weights.get() {
+            return Cow::Borrowed(kept.map.as_slice());
+        }
+        match self.budget.room_for(labels.labels.len() * size_of::<f32>()) {
+            Some(room) => {
+                Cow::Borrowed(weights.get_or_init(|| KeptWeights { map: make(), _room: room }).map.as_slice())
+            }
+            None => Cow::Owned(make()),
+        }
     }
 
     fn mixed_sizes(&self, positions: &[usize]) -> DataError {
