@@ -160,3 +160,100 @@ fn images_smaller_than_the_patch_are_mirrored() {
     assert_eq!(drawn.image, [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0].repeat(7));
     assert_eq!(drawn.labels.unwrap()[..7], [0, 1, 0, 1, 0, 1, 0]);
 }
+
+/// Labels of an image of one value.
+fn labelled(w: usize, h: usize, label: impl Fn(usize, usize) -> u8) -> Sample {
+    let image = Image::new(w, h, 1, Pixels::U8(vec![0; w * h])).unwrap();
+    let mask = LabelMap::new(w, h, (0..w * h).map(|i| label(i % w, i / w)).collect()).unwrap();
+    Sample { id: String::new(), image, mask: Some(mask) }
+}
+
+fn counts(labels: &[u8]) -> [f64; 3] {
+    [0, 1, 2].map(|class| labels.iter().filter(|l| **l == class).count() as f64)
+}
+
+/// The labels' pixels by class, before and in each of some draws.
+fn counts_of_draws(sample: &Sample, config: AugmentConfig, draws: u64) -> ([f64; 3], Vec<[f64; 3]>) {
+    let augmenter = Augmenter::new(config).unwrap();
+    let draw = |seed| augmenter.draw(sample, None, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap().labels.unwrap();
+    (counts(&sample.mask.as_ref().unwrap().labels), (0..draws).map(|seed| counts(&draw(seed))).collect())
+}
+
+/// Guards against labels that grow or shrink, as they do where those of neighbours win: what maps areas to areas of the same size leaves
+/// each class as many pixels as it had, in every single draw. An outline drawn half a pixel further out changes that by half its length.
+#[test]
+fn blobs_keep_their_pixels_when_turned_sheared_and_moved() {
+    let ellipse = |x: f64, y: f64| (x + 18.0).hypot((y + 6.0) * 26.0 / 15.0) < 26.0;
+    let rectangle = |x: f64, y: f64| (x - 20.0).abs() < 10.0 && (y - 10.0).abs() < 14.0;
+    let sample = labelled(321, 321, |x, y| match (x as f64 - 160.0, y as f64 - 160.0) {
+        (x, y) if ellipse(x, y) => 1,
+        (x, y) if rectangle(x, y) => 2,
+        _ => 0,
+    });
+    // They lie so far from the borders that no draw sees a part of their mirror images.
+    let outlines = [0.0, 131.0, 92.0];
+    let area = AugmentConfig {
+        symmetry: Symmetry::D4,
+        warp_probability: 1.0,
+        rotate_degrees: 180.0,
+        shear: 0.05,
+        translate: 0.04,
+        ..AugmentConfig::none()
+    };
+    let (before, draws) = counts_of_draws(&sample, area.clone(), 100);
+    for (seed, after) in draws.iter().enumerate() {
+        for class in [1, 2] {
+            let (had, has) = (before[class], after[class]);
+            assert!((has - had).abs() < outlines[class] / 2.0, "draw {seed}: class {class} had {had}, has {has}");
+        }
+    }
+    // Magnified, both grow alike.
+    let (before, draws) = counts_of_draws(&sample, AugmentConfig { scale: 0.1, ..area }, 100);
+    for (seed, after) in draws.iter().enumerate() {
+        let grown = [1, 2].map(|class| after[class] / before[class]);
+        let bound = [1, 2].map(|class| outlines[class] / 2.0 * grown[0].sqrt() / before[class]);
+        assert!((grown[0] - grown[1]).abs() < bound[0] + bound[1], "draw {seed}: {grown:?}");
+        assert!((0.78..1.29).contains(&grown[0]), "draw {seed}: {grown:?}");
+    }
+}
+
+/// A pattern that repeats itself has the same shares whatever warps it, but for what the borders cut off: along a side, a row of cells cut
+/// anywhere has too much or too little of a class by (its share along the row's width − its share) · its width at most.
+#[test]
+fn a_pattern_that_repeats_itself_keeps_its_shares_in_every_draw() {
+    const PERIOD: usize = 16;
+    let side = 32 * PERIOD + 1; // the borders are axes of symmetry: what is mirrored there goes on like the pattern
+    let away = |at: usize, from: usize| (at + PERIOD - from + PERIOD / 2) % PERIOD;
+    let within = |at: usize, from: usize, radius: usize| away(at, from).abs_diff(PERIOD / 2) <= radius;
+    let sample = labelled(side, side, |x, y| {
+        if within(x, 0, 4) && within(y, 0, 4) {
+            1
+        } else if within(x, 8, 2) && within(y, 8, 2) {
+            2
+        } else {
+            0
+        }
+    });
+    let config = AugmentConfig {
+        symmetry: Symmetry::D4,
+        warp_probability: 0.8,
+        rotate_degrees: 180.0,
+        scale: 0.2,
+        shear: 0.1,
+        translate: 0.1,
+        elastic_sigma: 6.0,
+        elastic_spacing: 64.0,
+        dense_sigma: 1.5,
+        dense_smoothing: 12.0,
+        ..AugmentConfig::none()
+    };
+    for (seed, after) in counts_of_draws(&sample, config, 40).1.iter().enumerate() {
+        for (class, width) in [(1, 9.0f64), (2, 5.0)] {
+            let period = PERIOD as f64;
+            let (share, found) = ((width / period).powi(2), after[class] / (side * side) as f64);
+            // Four sides, seen e^0.2 times as large, sheared by a tenth.
+            let bound = 4.0 * (width / period - share) * width / side as f64 * 0.2f64.exp() * 1.1;
+            assert!((found - share).abs() < bound, "draw {seed}: class {class} has {found}, not {share} ± {bound}");
+        }
+    }
+}

@@ -270,6 +270,10 @@ fn mirror(i: i64, n: usize) -> usize {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod inverse;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::random::{Purpose, rng};
