@@ -4,6 +4,8 @@
 //! is a finding, not an error: the others are looked at all the same.
 
 mod facts;
+mod histogram;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,15 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use self::facts::{BINS, Facts};
-use crate::{ClassTable, DataError, Dataset, MaskKind, Split, Tails};
+use self::facts::Facts;
+pub use self::histogram::Histogram;
+use crate::{DataError, Dataset, Split, Tails};
 
 /// Miniatures that correlate more than this are of nearly the same image.
 const SAME: f32 = 0.995;
 /// Pairs of images that are compared at most.
 const MOST_PAIRS: usize = 50_000_000;
-/// A class with less than this share is rare.
-const RARE: f64 = 0.01;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -43,7 +44,7 @@ pub struct Finding {
     pub what: String,
     /// What to do about it.
     pub remedy: String,
-    /// The files (or slices) that it is about; none for the whole dataset.
+    /// The files (or slices) that it is about, those that matter most first; the dataset where it is about all of it.
     pub files: Vec<String>,
 }
 
@@ -54,14 +55,18 @@ pub struct Checkup {
     pub sizes: BTreeMap<(usize, usize), usize>,
     /// How many images of each bit depth.
     pub depths: BTreeMap<u32, usize>,
-    /// Pixels of each class.
+    /// Pixels of each class; of classes that lie over one another, a pixel may be of several.
     pub class_pixels: Vec<u64>,
+    /// Pixels that are not ignored.
+    pub labelled_pixels: u64,
     /// Pixels that are ignored.
     pub ignored_pixels: u64,
-    /// Least and largest value of all images.
+    /// Least and largest value of all images; infinite ends where there is no finite value.
     pub range: (f32, f32),
-    /// Values by 4096 equal bins of the type's range; all zeros for floating-point images.
-    pub histogram: Vec<u64>,
+    /// Values by equal bins: of the range of their type, where all have one of whole numbers, else of the range found.
+    pub histogram: Histogram,
+    /// Values that are NaN or infinite, which neither the range nor the histogram holds.
+    pub not_finite: u64,
     /// What to know, the gravest first.
     pub findings: Vec<Finding>,
 }
@@ -80,7 +85,7 @@ pub fn checkup(
     }
     let done = AtomicUsize::new(0);
     let look = |index| {
-        let facts = dataset.load(index).map(|sample| Facts::of(&sample, dataset.classes().len()));
+        let facts = dataset.load(index).map(|sample| Facts::of(&sample, dataset.classes()));
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, dataset.len());
         facts
     };
@@ -89,22 +94,26 @@ pub fn checkup(
         sizes: BTreeMap::new(),
         depths: BTreeMap::new(),
         class_pixels: vec![0; dataset.classes().len()],
+        labelled_pixels: 0,
         ignored_pixels: 0,
         range: (f32::INFINITY, f32::NEG_INFINITY),
-        histogram: vec![0; BINS],
+        histogram: Histogram::default(),
+        not_finite: 0,
         findings: Vec::new(),
     };
     looked.iter().flatten().for_each(|facts| all.add(facts));
+    all.histogram = Histogram::of(looked.iter().flatten().map(|facts| &facts.bins), all.range);
     let patient = Patient { dataset, split, looked: &looked };
     let findings = [
         patient.unreadable(),
         patient.one_class(),
         patient.inverted(),
+        patient.not_finite(),
         patient.flat(),
         patient.outliers(),
         patient.leaks(),
-        all.depth_findings(),
-        all.class_findings(dataset),
+        patient.kinds(),
+        patient.classes(&all.shares()),
     ];
     all.findings = dataset.findings().into_iter().chain(findings.into_iter().flatten()).collect();
     all.findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
@@ -131,6 +140,12 @@ impl Patient<'_> {
         if stem == id { path.display().to_string() } else { format!("{} ({id})", path.display()) }
     }
 
+    /// The same without its folder, to be named in a sentence.
+    fn short_name(&self, index: usize) -> String {
+        let file = self.file(index);
+        file.rsplit(std::path::is_separator).next().unwrap_or(&file).to_owned()
+    }
+
     fn finding(&self, severity: Severity, what: String, remedy: &str, indices: &[usize]) -> Option<Finding> {
         let files = indices.iter().map(|&i| self.file(i)).collect();
         (!indices.is_empty()).then(|| Finding { severity, what, remedy: remedy.to_owned(), files })
@@ -146,23 +161,28 @@ impl Patient<'_> {
     fn one_class(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         for (class, entry) in self.dataset.classes().classes().iter().enumerate() {
-            let only =
-                |f: &Facts| f.classes[class] > 0 && f.classes.iter().enumerate().all(|(c, &n)| c == class || n == 0);
-            let indices: Vec<usize> = self.seen().filter(|(_, f)| only(f)).map(|(i, _)| i).collect();
+            let indices: Vec<usize> = self.seen().filter(|(_, f)| f.holds_only(class)).map(|(i, _)| i).collect();
             let what = format!("{} mask(s) hold nothing but {}", indices.len(), entry.name);
             let remedy = "right where the image shows nothing else; otherwise these masks were saved empty: draw or export them again";
             found.extend(self.finding(Severity::Warning, what, remedy, &indices));
         }
-        let empty: Vec<usize> =
-            self.seen().filter(|(_, f)| f.ignored > 0 && f.classes.iter().all(|&n| n == 0)).map(|(i, _)| i).collect();
-        let what = format!("{} mask(s) are ignored altogether", empty.len());
-        found.extend(self.finding(Severity::Warning, what, "nothing is learnt of them: leave them out", &empty));
+        let none = |f: &&Facts| f.labelled > 0 && f.classes.iter().all(|&n| n == 0);
+        let empty: Vec<usize> = self.seen().filter(|(_, f)| none(f)).map(|(i, _)| i).collect();
+        let what = format!("{} mask(s) hold no class at all", empty.len());
+        let remedy =
+            "right where the image shows none; otherwise these masks were saved empty: draw or export them again";
+        found.extend(self.finding(Severity::Warning, what, remedy, &empty));
+        let ignored = |f: &&Facts| f.ignored > 0 && f.labelled == 0;
+        let ignored: Vec<usize> = self.seen().filter(|(_, f)| ignored(f)).map(|(i, _)| i).collect();
+        let what = format!("{} mask(s) are ignored altogether", ignored.len());
+        found.extend(self.finding(Severity::Warning, what, "nothing is learnt of them: leave them out", &ignored));
         found
     }
 
     /// Of two classes, a mask whose bright class and whose share are both those of the other class in nearly all other masks.
     fn inverted(&self) -> Vec<Finding> {
-        if self.dataset.classes().len() != 2 || self.dataset.len() < 4 {
+        let table = self.dataset.classes();
+        if table.len() != 2 || table.is_layered() || self.dataset.len() < 4 {
             return Vec::new();
         }
         let both: Vec<_> = self.seen().filter(|(_, f)| f.classes.iter().all(|&n| n > 0)).collect();
@@ -187,8 +207,17 @@ impl Patient<'_> {
             .collect()
     }
 
+    /// Images with values that are NaN or infinite.
+    fn not_finite(&self) -> Vec<Finding> {
+        let odd: Vec<usize> = self.seen().filter(|(_, f)| f.not_finite > 0).map(|(i, _)| i).collect();
+        let values: u64 = self.seen().map(|(_, f)| f.not_finite).sum();
+        let what = format!("{} image(s) with values that are NaN or infinite, {values} in all", odd.len());
+        let remedy = "put finite numbers in their place (numpy.nan_to_num), or leave the images out";
+        self.finding(Severity::Error, what, remedy, &odd).into_iter().collect()
+    }
+
     fn flat(&self) -> Vec<Finding> {
-        let flat: Vec<usize> = self.seen().filter(|(_, f)| f.range.0 >= f.range.1).map(|(i, _)| i).collect();
+        let flat: Vec<usize> = self.seen().filter(|(_, f)| f.range.0 == f.range.1).map(|(i, _)| i).collect();
         let what = format!("{} image(s) have one value everywhere", flat.len());
         self.finding(Severity::Warning, what, "they show nothing: export them again or leave them out", &flat)
             .into_iter()
@@ -222,7 +251,7 @@ impl Patient<'_> {
         if train.len().saturating_mul(val.len()) > MOST_PAIRS {
             let what = "too many images to compare those held out with those trained on".to_owned();
             let remedy = "compare a part of them: --val with a smaller share".to_owned();
-            return vec![Finding { severity: Severity::Note, what, remedy, files: Vec::new() }];
+            return vec![Finding { severity: Severity::Note, what, remedy, files: vec![self.dataset.name()] }];
         }
         let twin = |(i, a): &(usize, &[f32])| {
             let like = |(_, b): &&(usize, &[f32])| a.iter().zip(*b).map(|(x, y)| x * y).sum::<f32>() > SAME;
@@ -249,94 +278,15 @@ impl Checkup {
         *self.sizes.entry(facts.size).or_default() += 1;
         *self.depths.entry(facts.depth).or_default() += 1;
         self.class_pixels.iter_mut().zip(&facts.classes).for_each(|(all, n)| *all += n);
+        self.labelled_pixels += facts.labelled;
         self.ignored_pixels += facts.ignored;
+        self.not_finite += facts.not_finite;
         self.range = (self.range.0.min(facts.range.0), self.range.1.max(facts.range.1));
-        self.histogram.iter_mut().zip(&facts.histogram).for_each(|(all, n)| *all += u64::from(*n));
     }
 
     /// Share of each class among the pixels that are not ignored.
     pub fn shares(&self) -> Vec<f64> {
-        let all = self.class_pixels.iter().sum::<u64>().max(1) as f64;
+        let all = self.labelled_pixels.max(1) as f64;
         self.class_pixels.iter().map(|&n| n as f64 / all).collect()
     }
-
-    fn depth_findings(&self) -> Vec<Finding> {
-        let mut found = Vec::new();
-        let mut note = |severity, what: String, remedy: &str| {
-            found.push(Finding { severity, what, remedy: remedy.to_owned(), files: Vec::new() });
-        };
-        if self.depths.len() > 1 {
-            let depths: Vec<String> = self.depths.iter().map(|(bits, n)| format!("{bits} bits ({n})")).collect();
-            let what = format!("images of different bit depths: {}", depths.join(", "));
-            note(Severity::Warning, what, "convert them to one, or scale by --normalization unit");
-        } else if self.depths.contains_key(&16) && self.range.1 < 4096.0 {
-            let what = format!("16-bit images whose values end at {}: they look black in most viewers", self.range.1);
-            note(Severity::Note, what, "nothing: training scales them (--normalization mean_std or min_max, not unit)");
-        }
-        if self.sizes.len() > 1 {
-            let what = format!("images of {} different sizes", self.sizes.len());
-            note(
-                Severity::Note,
-                what,
-                "nothing: patches are cut from all, and small images are mirrored (with --patch 0: batch size 1)",
-            );
-        }
-        found
-    }
-
-    fn class_findings(&self, dataset: &dyn Dataset) -> Vec<Finding> {
-        let (table, shares) = (dataset.classes(), self.shares());
-        let mut found = Vec::new();
-        for (class, &share) in table.classes().iter().zip(&shares) {
-            let near = |other: f64| (f64::from(class.value) - other).abs() <= 8.0;
-            let beside = table.classes().iter().zip(&shares);
-            let big =
-                beside.clone().find(|(c, s)| c.value != class.value && near(f64::from(c.value)) && **s > 20.0 * share);
-            let (severity, what, remedy) = match big {
-                Some((other, _))
-                    if table.kind() == MaskKind::Values && table.len() > 2 && share < 0.002 && other.value > 8 =>
-                {
-                    (
-                        Severity::Warning,
-                        format!(
-                            "value {} has {:.3} % of the pixels beside {}: the rest of a smoothed mask?",
-                            class.name,
-                            100.0 * share,
-                            other.name
-                        ),
-                        "where it is no class of its own, save masks without smoothing or compression, or pass --mask-threshold",
-                    )
-                }
-                _ if share < RARE => (
-                    Severity::Note,
-                    format!("class {} has {:.3} % of the pixels", class.name, 100.0 * share),
-                    "patches that hold it help: data.sampler = { kind = \"foreground\", share = 0.5 }, or data.weight_map = {}",
-                ),
-                _ => continue,
-            };
-            found.push(Finding { severity, what, remedy: remedy.to_owned(), files: Vec::new() });
-        }
-        found.extend(odd_last_value(table));
-        if table.kind() == MaskKind::Values && table.classes().last().is_some_and(|c| c.value < 32) {
-            let what = "mask values are small numbers: the masks look black in viewers".to_owned();
-            let remedy = "nothing; unet predict --save palette writes predictions that can be seen".to_owned();
-            found.push(Finding { severity: Severity::Note, what, remedy, files: Vec::new() });
-        }
-        found
-    }
-}
-
-/// 255 behind 0, 1, 2 …: what most programs write where a pixel is of no class.
-fn odd_last_value(table: &ClassTable) -> Option<Finding> {
-    let [classes @ .., last] = table.classes() else { return None };
-    let counted = classes.len() > 1 && classes.iter().zip(0..).all(|(class, n)| class.value == n);
-    (table.kind() == MaskKind::Values && table.ignore().is_none() && counted && last.value == 255).then(|| Finding {
-        severity: Severity::Warning,
-        what: format!(
-            "mask value 255 beside 0 to {}: a class, or the mark of pixels that are of none?",
-            classes.len() - 1
-        ),
-        remedy: "if it marks pixels to leave out: --ignore 255".to_owned(),
-        files: Vec::new(),
-    })
 }

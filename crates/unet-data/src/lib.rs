@@ -50,7 +50,7 @@ pub use self::dataset::synthetic::{Synthetic, SyntheticConfig};
 pub use self::dataset::{
     Dataset, InputImage, OpenOptions, list_images, open, open_images, open_images_as, open_with, open_with_classes,
 };
-pub use self::doctor::{Checkup, Finding, Severity, checkup};
+pub use self::doctor::{Checkup, Finding, Histogram, Severity, checkup};
 pub use self::error::DataError;
 pub use self::image::{Image, PixelSize, Pixels};
 pub use self::labels::{Class, ClassTable, IGNORE, MOST_LAYERS, MaskKind, MaskOptions, MaskValue, ValueCensus};

@@ -30,9 +30,13 @@ impl Tails {
         Some(Self { least: at(0), low: at(cut), high: at(last - cut), most: at(last) })
     }
 
-    /// Of each of so many channels, whose values take turns.
+    /// Of each of so many channels, whose values take turns; those that are no finite numbers are left out.
     pub fn of_channels(values: &[f32], channels: usize) -> Vec<Self> {
-        let of = |c| Self::of(&mut values.iter().skip(c).step_by(channels).copied().collect::<Vec<_>>());
+        let of = |c| {
+            Self::of(
+                &mut values.iter().skip(c).step_by(channels).copied().filter(|v| v.is_finite()).collect::<Vec<_>>(),
+            )
+        };
         (0..channels).filter_map(of).collect()
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
-use unet_data::{Checkup, Dataset, Finding, MaskKind, OpenOptions, Severity, Split, Survey, ValSpec, codec};
+use unet_data::{Checkup, Dataset, Finding, Histogram, MaskKind, OpenOptions, Severity, Split, Survey, ValSpec, codec};
 use unet_train::plan::DEFAULT_BUDGET;
 use unet_train::recipe::{AUTO, DEFAULT_RECIPE};
 use unet_train::{Choice, ImageFacts, Means, Plan, RunConfig, TrainError};
@@ -21,6 +21,8 @@ use crate::terminal::Terminal;
 
 /// Pairs of pictures on a contact sheet.
 const PREVIEWED: usize = 16;
+/// Neighbouring bins of a histogram that are one in JSON.
+const BINS_IN_ONE: usize = 16;
 
 /// Opens it, looks at every image, and prints what there is and what will hurt.
 pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()> {
@@ -109,6 +111,7 @@ fn print_json(
         "bit_depth": found.depths.keys().max(),
         "bit_depths": depths,
         "range": [found.range.0, found.range.1],
+        "histogram": histogram(&found.histogram),
         "sizes": sizes,
         "classes": classes,
         "ignored_pixels": found.ignored_pixels,
@@ -136,7 +139,10 @@ fn print_facts(
     let depths: Vec<_> = found.depths.keys().map(ToString::to_string).collect();
     facts
         .add("pixels", format!("{}, {} bits", text::count(dataset.channels() as u64, "channel"), depths.join(" and ")));
-    facts.add("values", format!("{} to {}  {}", found.range.0, found.range.1, bars(&found.histogram)));
+    let (low, high) = found.range;
+    let values =
+        if low <= high { format!("{low} to {high}  {}", bars(&found.histogram.counts)) } else { "none".to_owned() };
+    facts.add("values", values);
     for (class, share) in dataset.classes().classes().iter().zip(found.shares()) {
         let colour = match (dataset.classes().kind(), class.colour) {
             (MaskKind::Values | MaskKind::Layers, Some([r, g, b])) => format!(", drawn in #{r:02x}{g:02x}{b:02x}"),
@@ -205,13 +211,19 @@ fn in_words(finding: &Finding) -> String {
     format!("{mark}: {}\n{files}  do   {}\n", finding.what, finding.remedy)
 }
 
+/// A histogram as JSON: 256 equal bins from `low` to `high`.
+fn histogram(histogram: &Histogram) -> serde_json::Value {
+    let counts: Vec<u64> = histogram.counts.chunks(BINS_IN_ONE).map(|bins| bins.iter().sum()).collect();
+    json!({"low": histogram.low, "high": histogram.high, "counts": counts})
+}
+
 /// A histogram in one line, from its first to its last value.
 fn bars(histogram: &[u64]) -> String {
     const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     const COLUMNS: usize = 32;
     let (Some(first), Some(last)) = (histogram.iter().position(|n| *n > 0), histogram.iter().rposition(|n| *n > 0))
     else {
-        return String::new(); // floating-point images have none
+        return String::new(); // no image could be read
     };
     let span = last - first + 1;
     let mut columns = [0u64; COLUMNS];
