@@ -86,3 +86,72 @@ fn three_classes_are_trained_validated_predicted_and_scored() {
         assert_eq!(files["per_class"], all["per_class"]);
     }
 }
+
+/// The colours of an indexed PNG, by index.
+fn palette_of(file: &std::path::Path) -> Vec<[u8; 3]> {
+    let bytes = std::fs::read(file).expect("a file");
+    let mut rest = &bytes[8..];
+    while let [a, b, c, d, name @ ..] = rest {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        if name.starts_with(b"IHDR") {
+            assert_eq!(name[4 + 9], 3, "{} has no palette", file.display());
+        }
+        if name.starts_with(b"PLTE") {
+            return name[4..4 + length].as_chunks::<3>().0.to_vec();
+        }
+        rest = &name[8 + length..];
+    }
+    panic!("{} has no palette", file.display())
+}
+
+/// Guards against predictions in other numbers or colours than the user's masks have.
+#[test]
+fn predictions_are_indexed_by_the_users_values_and_have_the_colours_of_masks_with_a_palette() {
+    const COLOURS: [[u8; 3]; 3] = [[10, 20, 30], [200, 0, 40], [0, 90, 250]];
+    let desk = Desk::new();
+    desk.write("classes.toml", SETTINGS.replace("select = 'val_dice_100'\n", ""));
+    let predicted = |run: &str| {
+        let ended =
+            desk.unet(&["train", "data", "--config", "classes.toml", "--val", "3..4", "--no-report", "--out", run]);
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let out = format!("{run}/out");
+        let ended = desk.unet(&["predict", run, "data/image/3.png", "-o", &out, "--save", "mask,palette"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        ["mask", "palette"].map(|kind| desk.path(&format!("{out}/3_{kind}.png")))
+    };
+    let pixels = |file: &std::path::Path| {
+        let image = unet_data::codec::read(file).expect("an image");
+        let Pixels::U8(pixels) = image.pixels() else { panic!("{}: not 8 bits", file.display()) };
+        (image.channels(), pixels.clone())
+    };
+
+    dataset(&desk);
+    let [mask, shown] = predicted("gray");
+    let palette = palette_of(&shown);
+    let classes = [[0, 0, 0], [86, 180, 233], [230, 159, 0]];
+    assert_eq!(CLASSES.map(|(value, _)| palette[usize::from(value)]), classes, "each class in its colour");
+    let ((channels, values), (_, colours)) = (pixels(&mask), pixels(&shown));
+    assert!(channels == 1 && CLASSES.iter().all(|(value, _)| values.contains(value)));
+    let of_values: Vec<u8> = values.iter().flat_map(|&v| palette[usize::from(v)]).collect();
+    assert!(colours == of_values, "the numbers in the file are the masks' own");
+
+    // Masks with a palette of their own: its colours are the classes, and come back.
+    for i in 0..IMAGES {
+        let file = desk.path(&format!("data/label/{i}.png"));
+        let index = |v: &u8| CLASSES.iter().position(|(value, _)| value == v).expect("a class") as u8;
+        let indices = pixels(&file).1.iter().map(index).collect();
+        let indices = Image::new(SIZE.0, SIZE.1, 1, Pixels::U8(indices)).expect("a mask");
+        unet_data::codec::write_indexed_png(&file, &indices, &COLOURS).expect("written");
+        assert_eq!(palette_of(&file), COLOURS);
+    }
+    let truth = pixels(&desk.path("data/label/3.png")).1;
+    for file in predicted("indexed") {
+        let (channels, values) = pixels(&file);
+        let (found, right) = (values.as_chunks::<3>().0, truth.as_chunks::<3>().0);
+        assert!(
+            channels == 3 && found.iter().all(|c| COLOURS.contains(c)) && COLOURS.iter().all(|c| found.contains(c))
+        );
+        let same = found.iter().zip(right).filter(|(a, b)| a == b).count();
+        assert!(same * 10 > found.len() * 8, "{same} of {} pixels are right", found.len());
+    }
+}
