@@ -6,6 +6,9 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use support::{Desk, IMAGES, SIZE};
+use unet_data::codec::write_tiff;
+use unet_data::{Image, Normalization, Pixels};
+use unet_train::{Checkpoint, CheckpointMeta};
 
 #[test]
 fn objects_come_as_labels_outlines_tables_and_regions() {
@@ -202,9 +205,9 @@ fn what_tuning_finds_is_used_from_then_on() {
     let score = || of(&desk.unet(&["evaluate", "run", "data", "--on", "val", "--json"]).out);
     // A threshold that is bad for sure: everything is an object.
     let best = desk.path("run/checkpoints/best.safetensors");
-    let mut checkpoint = unet_train::Checkpoint::load(&best).expect("a checkpoint");
+    let mut checkpoint = Checkpoint::load(&best).expect("a checkpoint");
     checkpoint.meta.threshold = 0.0;
-    unet_train::Checkpoint::save(&best, &checkpoint.model, &checkpoint.meta).expect("written");
+    Checkpoint::save(&best, &checkpoint.model, &checkpoint.meta).expect("written");
     let before = score();
     let ended = desk.unet(&["tune", "run", "--json"]);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
@@ -230,4 +233,41 @@ fn what_tuning_finds_is_used_from_then_on() {
     assert_eq!(found["after"], trained["objects"]["v_info"], "{found}");
     assert!(trained["objects"]["v_rand"].as_f64().is_some_and(|v| v > 0.0 && v <= 1.0), "{}", trained["objects"]);
     desk.fails(&["tune", "data"], &["data"]);
+}
+
+/// Guards against bounds that are looked up in the image that is predicted: an image darker than those of the training has to look so.
+#[test]
+fn percentiles_of_the_training_images_scale_what_is_predicted() {
+    let desk = Desk::with_data();
+    let train = ["train", "data", "--config", "tiny.toml", "--val", "3..4", "--normalization", "percentile"];
+    let ended = desk.unet(&[&train[..], &["--epochs", "40", "--no-report", "--out", "run"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let image = |name: &str| unet_data::codec::read(&desk.path(name)).expect("an image");
+    let mut values: Vec<f32> = (0..3).flat_map(|i| image(&format!("data/image/{i}.png")).to_f32()).collect();
+    values.sort_by(f32::total_cmp);
+    let at = |percent: usize| values[(values.len() * percent).div_ceil(100) - 1];
+    let (low, high) = (at(1), at(99));
+    let best = desk.path("run/checkpoints/best.safetensors");
+    let stored = Checkpoint::load(&best).expect("a checkpoint");
+    assert_eq!(stored.meta.normalization, Normalization::Range { low: vec![low], high: vec![high] });
+
+    // The same network, fed as it is, for images that are scaled already.
+    let raw = CheckpointMeta { normalization: Normalization::Raw, ..stored.meta.clone() };
+    Checkpoint::save(&desk.path("raw.safetensors"), &stored.model, &raw).expect("saved");
+    let prob = |model: &str, name: &str, values: Vec<f32>| {
+        let picture = Image::new(SIZE.0, SIZE.1, 1, Pixels::F32(values)).expect("an image");
+        write_tiff(&desk.path(&format!("{name}.tif")), &[picture]).expect("written");
+        let ended = desk.unet(&["predict", model, &format!("{name}.tif"), "-o", "out", "--save", "prob"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        image(&format!("out/{name}_prob.tif")).to_f32()
+    };
+    let unlike = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let plain = image("data/image/3.png").to_f32();
+    let scaled = |values: &[f32]| values.iter().map(|v| (v - low) * (1.0 / (high - low))).collect::<Vec<_>>();
+    let halved: Vec<f32> = plain.iter().map(|v| v / 2.0).collect();
+    let (of_plain, of_halved) = (prob("run", "plain", plain.clone()), prob("run", "halved", halved.clone()));
+    assert!(unlike(&of_plain, &prob("raw.safetensors", "scaled", scaled(&plain))) < 1e-5);
+    assert!(unlike(&of_halved, &prob("raw.safetensors", "half", scaled(&halved))) < 1e-5);
+    let moved = unlike(&of_plain, &of_halved);
+    assert!(moved > 0.01, "an image half as bright is another image: {moved}");
 }
