@@ -1,8 +1,9 @@
-//! The network's named parameters: which there are (an interpreter of the network lists them), and the Candle `Var`s that hold
+//! The network'X named parameters: which there are (an interpreter of the network lists them), and the Candle `Var`s that hold
 //! them, f32 on the CPU under PyTorch's names, so that any Candle code can use them.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor, Var};
 
@@ -163,7 +164,7 @@ impl Parameters {
             let tensor = Tensor::from_vec(init(spec), spec.shape.as_slice(), &Device::Cpu)?;
             vars.insert(spec.name.clone(), Var::from_tensor(&tensor)?);
         }
-        Ok(Self { specs, vars, version: 0 })
+        Ok(Self { specs, vars, version: fresh_version() })
     }
 
     /// What there is, in the order of PyTorch's `state_dict`.
@@ -181,7 +182,8 @@ impl Parameters {
         self.trained().map(ParamSpec::len).sum()
     }
 
-    /// Counts the changes made through [`Self::write`]: what is derived from the values knows by it when it is stale.
+    /// A number that changes with the values, and that no other parameters of this process ever have: what is derived from the values knows
+    /// by it when it is stale, or another network's.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -191,12 +193,12 @@ impl Parameters {
     /// # Errors
     /// There is none of that name.
     pub fn var(&self, name: &str) -> Result<&Var, ModelError> {
-        self.vars.get(name).ok_or_else(|| ModelError::UnknownParameter(name.to_owned()))
+        find(&self.vars, name)
     }
 
     /// Says that values were changed through the `Var`s themselves.
     pub fn mark_changed(&mut self) {
-        self.version += 1;
+        self.version = fresh_version();
     }
 
     /// Shows the values of one parameter to `f`.
@@ -216,11 +218,13 @@ impl Parameters {
     /// # Errors
     /// There is none of that name, or it was replaced by something that is not f32 on the CPU.
     pub fn write<R: Send>(&mut self, name: &str, f: impl FnOnce(&mut [f32]) -> R + Send) -> Result<R, ModelError> {
-        let op = WriteOp(Mutex::new((Some(f), None)));
-        self.var(name)?.inplace_op1(&op)?;
-        self.version += 1;
-        let (_, result) = op.0.into_inner().map_err(|_| not_plain(name, "written"))?;
-        result.ok_or_else(|| not_plain(name, "written"))
+        self.writer().write(name, f)
+    }
+
+    /// What changes values from several threads at once. It counts as one change, whatever it writes.
+    pub fn writer(&mut self) -> Writer<'_> {
+        self.mark_changed();
+        Writer { vars: &self.vars }
     }
 
     /// A copy of one parameter's values.
@@ -244,6 +248,35 @@ impl Parameters {
             false => Err(ModelError::Length { name: name.to_owned(), expected: v.len(), found: values.len() }),
         })?
     }
+}
+
+/// Changes values in place, on any thread: see [`Parameters::writer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    vars: &'a BTreeMap<String, Var>,
+}
+
+impl Writer<'_> {
+    /// As [`Parameters::write`]. While `f` runs, whoever else would write the same parameter waits.
+    ///
+    /// # Errors
+    /// As [`Parameters::write`].
+    pub fn write<R: Send>(&self, name: &str, f: impl FnOnce(&mut [f32]) -> R + Send) -> Result<R, ModelError> {
+        let op = WriteOp(Mutex::new((Some(f), None)));
+        find(self.vars, name)?.inplace_op1(&op)?;
+        let (_, result) = op.0.into_inner().map_err(|_| not_plain(name, "written"))?;
+        result.ok_or_else(|| not_plain(name, "written"))
+    }
+}
+
+fn find<'a>(vars: &'a BTreeMap<String, Var>, name: &str) -> Result<&'a Var, ModelError> {
+    vars.get(name).ok_or_else(|| ModelError::UnknownParameter(name.to_owned()))
+}
+
+/// A number that was not given out before.
+fn fresh_version() -> u64 {
+    static LATEST: AtomicU64 = AtomicU64::new(0);
+    LATEST.fetch_add(1, Ordering::Relaxed)
 }
 
 fn not_plain(name: &str, verb: &str) -> ModelError {
@@ -302,11 +335,31 @@ mod tests {
     fn values_are_read_and_written_in_place() -> Result<(), ModelError> {
         let config = UNetConfig { width: 2, depth: 1, ..UNetConfig::tutorial() };
         let mut params = Parameters::new(&config, |s| vec![1.0; s.len()])?;
+        let (before, other) = (params.version(), Parameters::new(&config, |s| vec![1.0; s.len()])?);
         params.write("outc.conv.weight", |v| v[0] = 3.0)?;
         assert_eq!(params.to_vec("outc.conv.weight")?, [3.0, 1.0]);
-        assert_eq!(params.version(), 1);
+        assert!(params.version() != before && params.version() != other.version());
         assert!(params.set("outc.conv.weight", &[0.0]).is_err());
         assert!(matches!(params.read("nope", |_| ()), Err(ModelError::UnknownParameter(_))));
+        Ok(())
+    }
+
+    #[test]
+    fn several_threads_write_at_once() -> Result<(), ModelError> {
+        let config = UNetConfig { width: 2, depth: 1, ..UNetConfig::tutorial() };
+        let mut params = Parameters::new(&config, |s| vec![0.0; s.len()])?;
+        let names: Vec<String> = params.specs().iter().map(|s| s.name.clone()).collect();
+        let (before, writer) = (params.version(), params.writer());
+        std::thread::scope(|scope| {
+            let add = || names.iter().try_for_each(|n| writer.write(n, |v| v.iter_mut().for_each(|v| *v += 1.0)));
+            let threads = [(); 4].map(|()| scope.spawn(add));
+            threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        assert!(matches!(writer.write("nope", |_| ()), Err(ModelError::UnknownParameter(_))));
+        assert_ne!(params.version(), before);
+        for name in names {
+            assert!(params.to_vec(&name)?.iter().all(|v| *v == 4.0), "{name}");
+        }
         Ok(())
     }
 }

@@ -95,6 +95,25 @@ fn a_second_step_and_a_second_image_repeat_the_first() {
     assert!(predictor.run(&x[..30], Dims::new(1, 3, 10, 1)).is_err());
 }
 
+/// Guards against weights of one network that are used for another which has seen as many changes.
+#[test]
+fn a_trainer_and_a_predictor_take_the_weights_of_the_network_that_they_are_given() {
+    let dims = Dims::new(1, 16, 16, 1);
+    let (mut first, mut second, x) = (network(Upsampling::Bilinear), network(Upsampling::Bilinear), image(dims));
+    second.params_mut().write("outc.conv.weight", |w| w.fill(0.5)).unwrap();
+    first.params_mut().write("outc.conv.bias", |_| ()).unwrap();
+    let mut trainer = CpuTrainer::<f32>::new(Kernels::detect());
+    let mut predictor = CpuPredictor::<f32>::new(Kernels::detect(), &first).unwrap();
+    predictor.run(&x, dims).unwrap();
+    predictor.refresh(&second).unwrap();
+    let own = CpuPredictor::<f32>::new(Kernels::detect(), &second).unwrap().run(&x, dims).unwrap().to_vec();
+    assert_eq!(predictor.run(&x, dims).unwrap(), own);
+    let own = trainer.forward(&mut second, &x, dims).unwrap().logits().to_vec();
+    let other = trainer.forward(&mut first, &x, dims).unwrap().logits().to_vec();
+    assert!(own != other);
+    assert_eq!(trainer.forward(&mut second, &x, dims).unwrap().logits(), own);
+}
+
 /// Logits, gradients and running statistics of one step.
 fn step(trainer: &mut AnyTrainer, upsampling: Upsampling, dims: Dims) -> (Vec<f32>, Gradients, Vec<Vec<f32>>) {
     let (mut model, x) = (network(upsampling), image(dims));
