@@ -1,5 +1,6 @@
 //! [`Ema`]: an exponential moving average of the weights, a network of its own that validation and checkpoints use.
 
+use rayon::prelude::*;
 use unet_data::{Batch, DataError};
 use unet_kernels::{Dims, Kernels};
 use unet_model::{AnyTrainer, ModelError, NORM_MOMENTUM, Parameters, UNet};
@@ -51,11 +52,11 @@ impl Ema {
         self.updates += 1;
         let t = self.updates as f64;
         let decay = self.decay.min((1.0 + t) / (10.0 + t)) as f32;
-        for spec in params.specs() {
-            let average = self.model.params_mut();
-            params.read(&spec.name, |p| average.write(&spec.name, |a| kernels.ema(decay, a, p)))??;
-        }
-        Ok(())
+        let average = self.model.params_mut().writer();
+        params.specs().par_iter().try_for_each(|spec| {
+            let name = spec.name.as_str();
+            params.read(name, |p| average.write(name, |a| kernels.ema(decay, a, p)))?
+        })
     }
 }
 

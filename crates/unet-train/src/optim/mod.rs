@@ -10,3 +10,6 @@ pub(crate) use ema::{copy_of, recalibrate};
 pub(crate) use optimizer::{AverageWeights, state_values, working_values};
 pub use optimizer::{Group, Optimizer};
 pub use rule::OptimizerConfig;
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
-//! [`Optimizer`]: applies a rule to every trained parameter, and keeps what the rule remembers under the parameters' names.
+//! [`Optimizer`]: applies a rule to every trained parameter, several at once, and keeps what the rule remembers under the parameters' names.
 
-use std::collections::BTreeMap;
-
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use unet_kernels::{Adam, AdamW, Kernels, Muon, RmsProp, ScheduleFree, Sgd};
 use unet_model::{Gradients, ModelError, ParamKind, ParamSpec, Parameters};
@@ -48,6 +47,29 @@ struct Member {
     slots: &'static [&'static str],
     /// Rows, where it is moved as a matrix.
     rows: Option<usize>,
+    /// What the rule remembers of it: a vector per slot.
+    state: Vec<Vec<f32>>,
+}
+
+impl Member {
+    /// Whether its group moves at all.
+    fn moves(&self) -> bool {
+        self.group.lr != 0.0
+    }
+
+    /// Its gradient.
+    fn gradient<'a>(&self, grads: &'a Gradients) -> Result<&'a [f32], ModelError> {
+        grads.get(&self.name).ok_or_else(|| ModelError::UnknownParameter(self.name.clone()))
+    }
+
+    /// That it has a gradient, as long as it is.
+    fn check(&self, params: &Parameters, grads: &Gradients) -> Result<(), ModelError> {
+        let (expected, found) = (params.read(&self.name, <[f32]>::len)?, self.gradient(grads)?.len());
+        match expected == found {
+            true => Ok(()),
+            false => Err(ModelError::Length { name: self.name.clone(), expected, found }),
+        }
+    }
 }
 
 /// A rule at work.
@@ -55,8 +77,6 @@ struct Member {
 pub struct Optimizer {
     config: OptimizerConfig,
     members: Vec<Member>,
-    /// By parameter: a vector per slot of the rule.
-    state: BTreeMap<String, Vec<Vec<f32>>>,
     steps: u64,
     average: AverageWeights,
 }
@@ -81,18 +101,17 @@ impl AverageWeights {
 impl Optimizer {
     /// For the trained parameters of `params`, each in the group that `group` says; the state starts as zeros.
     pub fn new(config: OptimizerConfig, params: &Parameters, group: impl Fn(&ParamSpec) -> Group) -> Self {
-        let members: Vec<Member> = params
+        let members = params
             .trained()
             .map(|spec| Member {
                 name: spec.name.clone(),
                 group: group(spec),
                 slots: config.slots(spec),
                 rows: config.is_matrix(spec).then(|| spec.shape.first().copied().unwrap_or(1)),
+                state: vec![vec![0.0; spec.len()]; config.slots(spec).len()],
             })
             .collect();
-        let zeros = |spec: &ParamSpec| vec![vec![0.0; spec.len()]; config.slots(spec).len()];
-        let state = params.trained().map(|s| (s.name.clone(), zeros(s))).collect();
-        Self { config, members, state, steps: 0, average: AverageWeights::default() }
+        Self { config, members, steps: 0, average: AverageWeights::default() }
     }
 
     /// Steps made.
@@ -102,14 +121,14 @@ impl Optimizer {
 
     /// Whether it moves the parameter of that name: one whose group has a learning rate of 0 it does not.
     pub(crate) fn moves(&self, name: &str) -> bool {
-        self.members.iter().any(|m| m.name == name && m.group.lr != 0.0)
+        self.members.iter().any(|m| m.name == name && m.moves())
     }
 
     /// One step: every trained parameter moves along its gradient, at `lr_factor` times the rule's learning rate. One whose group has a
-    /// learning rate of 0 stays as it is, to the bit.
+    /// learning rate of 0 stays as it is, to the bit. Runs on the current rayon pool; bits do not depend on its threads.
     ///
     /// # Errors
-    /// A parameter has no gradient, or one of another length.
+    /// A parameter has no gradient, or one of another length: nothing has moved then.
     pub fn step(
         &mut self,
         kernels: &Kernels,
@@ -117,38 +136,28 @@ impl Optimizer {
         grads: &Gradients,
         lr_factor: f64,
     ) -> Result<(), ModelError> {
+        self.members.iter().filter(|m| m.moves()).try_for_each(|m| m.check(params, grads))?;
         self.steps += 1;
         let share = match self.config.averages_itself() {
             true => self.average.share(self.config.lr() * lr_factor),
             false => 0.0,
         };
-        for Member { name, group, rows, .. } in self.members.iter().filter(|m| m.group.lr != 0.0) {
-            let grad = grads.get(name).ok_or_else(|| ModelError::UnknownParameter(name.clone()))?;
-            let state = self.state.get_mut(name).ok_or_else(|| ModelError::UnknownParameter(name.clone()))?;
-            let update = Update {
-                kernels,
-                config: &self.config,
-                step: self.steps,
-                lr_factor: lr_factor * group.lr,
-                decay: group.weight_decay,
-                rows: *rows,
-                share,
-            };
-            params.write(name, |param| match param.len() == grad.len() {
-                true => {
-                    update.apply(param, grad, state);
-                    Ok(())
-                }
-                false => Err(ModelError::Length { name: name.clone(), expected: param.len(), found: grad.len() }),
-            })??;
-        }
-        Ok(())
+        let (config, step, params) = (&self.config, self.steps, params.writer());
+        let advance = |member: &mut Member| {
+            let grad = member.gradient(grads)?;
+            let (lr_factor, decay) = (lr_factor * member.group.lr, member.group.weight_decay);
+            let update = Update { kernels, config, step, lr_factor, decay, rows: member.rows, share };
+            params.write(&member.name, |param| update.apply(param, grad, &mut member.state))
+        };
+        // A matrix's working memory is as large as the matrix, and its products use all threads: one after the other.
+        self.members.iter_mut().filter(|m| m.moves() && m.rows.is_some()).try_for_each(advance)?;
+        self.members.par_iter_mut().filter(|m| m.moves() && m.rows.is_none()).try_for_each(advance)
     }
 
     /// The average that a schedule-free rule keeps of a parameter with these values; `None` for other rules, and before the first step.
     pub(crate) fn averaged(&self, name: &str, values: &[f32]) -> Option<Vec<f32>> {
         let OptimizerConfig::ScheduleFree { beta1, .. } = self.config else { return None };
-        let z = self.state.get(name)?.first()?;
+        let z = self.members.iter().find(|m| m.name == name)?.state.first()?;
         let weight = (1.0 - 1.0 / beta1) as f32;
         (self.steps > 0 && self.moves(name)).then(|| values.iter().zip(z).map(|(y, z)| y + weight * (z - y)).collect())
     }
@@ -156,8 +165,7 @@ impl Optimizer {
     /// What it remembers, as `slot.parameter` and values, in a fixed order.
     pub fn state(&self) -> impl Iterator<Item = (String, &[f32])> {
         self.members.iter().flat_map(|member| {
-            let vectors = self.state.get(&member.name).map_or(&[] as &[Vec<f32>], Vec::as_slice);
-            let slots = member.slots.iter().zip(vectors);
+            let slots = member.slots.iter().zip(&member.state);
             slots.map(|(slot, values)| (format!("{slot}.{}", member.name), values.as_slice()))
         })
     }
@@ -176,10 +184,9 @@ impl Optimizer {
         average: AverageWeights,
         mut get: impl FnMut(&str) -> Result<Vec<f32>, TrainError>,
     ) -> Result<(), TrainError> {
-        for member in &self.members {
-            let Some(vectors) = self.state.get_mut(&member.name) else { continue };
-            for (slot, values) in member.slots.iter().zip(vectors) {
-                let name = format!("{slot}.{}", member.name);
+        for Member { name, slots, state, .. } in &mut self.members {
+            for (slot, values) in slots.iter().zip(state) {
+                let name = format!("{slot}.{name}");
                 let restored = get(&name)?;
                 if restored.len() != values.len() {
                     let (expected, found) = (values.len(), restored.len());

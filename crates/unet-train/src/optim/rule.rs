@@ -1,4 +1,5 @@
-//! [`OptimizerConfig`]: which update rule, with which numbers. Names and defaults are PyTorch's, those of the schedule-free rule its authors'.
+//! [`OptimizerConfig`]: which update rule, with which numbers. Names and defaults are PyTorch's, those of the schedule-free rule its authors';
+//! Muon's `lr` and `weight_decay` are ours.
 
 use serde::{Deserialize, Serialize};
 use unet_model::{ParamKind, ParamSpec};
