@@ -14,7 +14,6 @@ L=torch.optim.lr_scheduler
 print('step', rates(lambda o:L.StepLR(o,3,0.5)))
 print('cosine', rates(lambda o:L.CosineAnnealingLR(o,10,0.1)))
 print('poly', rates(lambda o:L.PolynomialLR(o,10,0.9)))
-print('warm', rates(lambda o:L.SequentialLR(o,[L.LinearLR(o,0.25,1.0,3),L.CosineAnnealingLR(o,7,0.0)],[3])))
 p=torch.nn.Parameter(torch.zeros(1)); o=torch.optim.SGD([p],lr=1.0)
 s=L.ReduceLROnPlateau(o,factor=0.5,patience=2,threshold=1e-2,cooldown=1,min_lr=0.1)
 m=[1.0,0.9,0.895,0.9,0.9,0.9,0.9,0.9,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5]

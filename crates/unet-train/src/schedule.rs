@@ -10,7 +10,8 @@ mod plateau;
 
 pub use plateau::Plateau;
 
-/// How the learning rate moves over the run.
+/// How the learning rate moves over the run. Behind a warm-up it counts from the warm-up's end and goes over the rest of the run, as PyTorch's
+/// `SequentialLR` has it; only a plateau counts the run's own epochs, those of the warm-up too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -87,7 +88,8 @@ pub enum By {
     /// Optimizer steps.
     #[default]
     Step,
-    /// Epochs.
+    /// Epochs: as many steps each as the run's have, and behind a warm-up from its end on. One that is no whole number of epochs makes the rate
+    /// move within the run's epochs, always as many steps after their beginning.
     Epoch,
 }
 
@@ -295,15 +297,8 @@ mod tests {
     }
 
     #[test]
-    fn warm_up_comes_before_the_shape_and_shortens_it() {
-        // LinearLR(0.25, 1.0, 3), then CosineAnnealingLR(7): PyTorch's warm-up begins at `from`, ours one part above it.
-        let torch = [0.5, 0.75, 1.0, 1.0, 0.9504844339512095, 0.8117449009293668, 0.6112604669781572];
-        let schedule = Schedule::Cosine { end: 0.0, by: By::Step };
-        let (length, warmup) = (Length { steps: 10, per_epoch: 1 }, Warmup { steps: 3, from: 0.25 });
-        for (step, expected) in torch.iter().enumerate() {
-            let found = schedule.factor(step as u64, length, warmup);
-            assert!((found - expected).abs() < 1e-6, "step {step}: {found} for {expected}");
-        }
+    fn a_warm_up_rises_from_one_part_above_its_beginning_to_the_whole_rate() {
+        let length = Length { steps: 10, per_epoch: 1 };
         let constant: Vec<f64> =
             (0..6).map(|i| Schedule::default().factor(i, length, Warmup { steps: 4, from: 0.0 })).collect();
         assert_eq!(constant, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
