@@ -35,11 +35,6 @@ fn with_whole(settings: &str, epochs: u64, data: &'static str) -> Desk {
     desk
 }
 
-/// Whether `run/` has a state to go on with.
-fn has_state(desk: &Desk) -> bool {
-    desk.path("run/checkpoints/last.state.safetensors").is_file()
-}
-
 /// The arguments that begin or go on with `run/`, whichever it needs: from its configuration on, a run that was killed is resumed.
 fn arguments(desk: &Desk, data: &'static str) -> Vec<&'static str> {
     if desk.path("run/config.toml").is_file() {
@@ -48,10 +43,12 @@ fn arguments(desk: &Desk, data: &'static str) -> Vec<&'static str> {
     vec!["train", data, "--config", "kill.toml", "--val", "3..4", "--no-report", "--out", "run"]
 }
 
-/// Lets `run/` come to its end and compares everything with `whole/`.
+/// Lets `run/` come to its end, from its state where it has one, and compares everything with `whole/`.
 fn finish_and_compare(desk: &Desk, data: &'static str) {
+    let saved = desk.saved_steps("run");
     let ended = desk.unet(&arguments(desk, data));
     assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(saved == 0 || ended.err.contains(&format!("resuming  after step {saved} of ")), "{}", ended.err);
     for file in ["best.safetensors", "last.safetensors"] {
         let bytes = |run: &str| std::fs::read(desk.path(run).join("checkpoints").join(file)).expect("a checkpoint");
         assert!(bytes("run") == bytes("whole"), "{file} differs");
@@ -98,24 +95,37 @@ impl Draws {
     }
 }
 
-/// Starts or resumes `run/` until it was killed that often before its end, after up to so long each time. Where it comes to its end
-/// earlier it is compared and begun anew.
+/// Starts or resumes `run/` until it was killed at least that often before its end: in turn at any moment up to `longest` after it began, and
+/// once it has got on and saved that. Of those killed at least two had been resumed in the middle and had got on from there. Where it comes to
+/// its end it is compared and begun anew.
 fn killed_at_random(desk: &Desk, data: &'static str, kills: u32, longest: Duration, seed: u64) {
     println!("seed {seed}, kills within {longest:?}");
-    let (mut draws, mut done, mut with_state) = (Draws(seed), 0, 0);
-    while done < kills {
+    let (mut draws, mut starts, mut done, mut with_state, mut went_on) = (Draws(seed), 0, 0, 0, 0);
+    while done < kills || went_on < 2 {
+        starts += 1;
+        assert!(starts <= 20 * kills, "{done} kills in {starts} starts, {went_on} of them of a run that went on");
+        let before = desk.saved_steps("run");
         let mut child = desk.command(&arguments(desk, data)).stderr(Stdio::null()).spawn().expect("it runs");
-        std::thread::sleep(Duration::from_millis(5 + draws.below(longest.as_millis() as u64)));
+        match starts % 2 {
+            0 => desk.wait_for_more("run", before, &mut child),
+            _ => std::thread::sleep(Duration::from_millis(5 + draws.below(longest.as_millis() as u64))),
+        }
+        std::thread::sleep(Duration::from_micros(draws.below(5000)));
         child.kill().expect("it was there, or had ended");
         if child.wait().expect("it ends").success() {
             finish_and_compare(desk, data);
             std::fs::remove_dir_all(desk.path("run")).expect("removed");
             continue;
         }
+        let after = desk.saved_steps("run");
+        assert!(after >= before, "step {after} after step {before}");
         done += 1;
-        with_state += u32::from(has_state(desk));
+        with_state += u32::from(after > 0);
+        went_on += u32::from(before > 0 && after > before);
     }
-    println!("{kills} kills, {with_state} of them after the first state");
+    println!(
+        "{done} kills, {with_state} of them with a step saved, {went_on} of them of a run that had gone on from a step"
+    );
 }
 
 #[test]
@@ -138,24 +148,54 @@ fn a_long_run_killed_twenty_times_is_the_uninterrupted_one() {
     finish_and_compare(&desk, "synthetic");
 }
 
+/// Begins `run/` and kills it in the first half of `steps`, with a step saved; gives how many are.
+fn killed_in_its_first_half(desk: &Desk, data: &'static str, steps: u64) -> u64 {
+    for _ in 0..50 {
+        let mut child = desk.command(&arguments(desk, data)).stderr(Stdio::null()).spawn().expect("it runs");
+        desk.wait_for_more("run", 0, &mut child);
+        child.kill().expect("it was there, or had ended");
+        child.wait().expect("it ends");
+        let saved = desk.saved_steps("run");
+        if (1..=steps / 2).contains(&saved) {
+            return saved;
+        }
+        // This machine had something else to do meanwhile.
+        std::fs::remove_dir_all(desk.path("run")).expect("removed");
+    }
+    panic!("a run of {steps} steps is over before it can be killed");
+}
+
+/// Starts or resumes `run/` where no file may become longer than so many blocks: the kernel kills it at that very byte.
+fn killed_at_block(desk: &Desk, data: &'static str, limit: u64) {
+    let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
+    let mut typed = vec!["-c", &script, env!("CARGO_BIN_EXE_unet")];
+    typed.extend(arguments(desk, data));
+    let killed = Command::new("sh").current_dir(desk.path("")).args(typed).output().expect("sh runs");
+    assert!(!killed.status.success(), "a limit of {limit} blocks stopped nothing");
+    assert_eq!(killed.status.code(), None, "killed: {}", String::from_utf8_lossy(&killed.stderr));
+}
+
 #[test]
 fn a_run_killed_in_the_middle_of_writing_a_file_is_the_uninterrupted_one() {
-    let desk = with_whole(SETTINGS, 3, "data");
-    let state = std::fs::metadata(desk.path("whole/checkpoints/last.state.safetensors")).expect("there").len();
-    let model = std::fs::metadata(desk.path("whole/checkpoints/last.safetensors")).expect("there").len();
+    let desk = with_whole(SETTINGS, 3, "data"); // 12 steps
+    let blocks = |file: &str| std::fs::metadata(desk.path("whole/checkpoints").join(file)).expect("there").len() / 512;
+    let (state, model) = (blocks("last.state.safetensors"), blocks("last.safetensors"));
+    // Its first state is never whole …
+    for limit in [1, state / 2] {
+        killed_at_block(&desk, "data", limit);
+        assert_eq!(desk.saved_steps("run"), 0);
+    }
+    // … and one that is stays until the next is.
+    let mut saved = killed_in_its_first_half(&desk, "data", 12);
     let mut draws = Draws(std::process::id().into());
-    let mut limits = vec![1, model / 512 / 2, model / 512, state / 512 / 2, state / 512];
-    limits.extend((0..3).map(|_| 1 + draws.below(state / 512)));
+    let mut limits = vec![1, model / 2, model, state / 2, state];
+    limits.extend((0..3).map(|_| 1 + draws.below(state)));
     for limit in limits {
-        // The kernel kills whoever writes a file beyond this length: a checkpoint ends in its middle, at that very byte.
-        let mut typed: Vec<&str> = vec!["-c", ""];
-        let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
-        typed[1] = &script;
-        typed.push(env!("CARGO_BIN_EXE_unet"));
-        typed.extend(arguments(&desk, "data"));
-        let killed = Command::new("sh").current_dir(desk.path("")).args(typed).output().expect("sh runs");
-        assert!(!killed.status.success(), "a limit of {limit} blocks stopped nothing");
-        assert_eq!(killed.status.code(), None, "killed: {}", String::from_utf8_lossy(&killed.stderr));
+        killed_at_block(&desk, "data", limit);
+        // States grow a little as a run gets on: of the largest limits the first ones may be whole.
+        let after = desk.saved_steps("run");
+        assert!(after == saved || (limit > state / 2 && (saved..12).contains(&after)), "{limit} blocks: step {after}");
+        saved = after;
     }
     finish_and_compare(&desk, "data");
 }

@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use unet_data::codec::write_png;
 use unet_data::{Image, Pixels};
 
@@ -109,6 +111,25 @@ impl Desk {
             entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
+    }
+
+    /// Steps that the newest state of a run has behind it; 0 without one. The file is only ever replaced as a whole.
+    pub fn saved_steps(&self, run: &str) -> u64 {
+        let Ok(bytes) = std::fs::read(self.path(run).join("checkpoints/last.state.safetensors")) else { return 0 };
+        let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+        let header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("a header");
+        let state = header["__metadata__"]["unet_state"].as_str().expect("what it says of the run");
+        let state: Value = serde_json::from_str(state).expect("JSON");
+        state["steps"].as_u64().expect("a number")
+    }
+
+    /// Waits until the newest state of a run has more than so many steps behind it, or the run is over.
+    pub fn wait_for_more(&self, run: &str, steps: u64, child: &mut Child) {
+        let began = Instant::now();
+        while self.saved_steps(run) <= steps && child.try_wait().expect("it can be asked").is_none() {
+            assert!(began.elapsed() < Duration::from_secs(120), "no step in two minutes");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The binary, about to run here.
