@@ -1,13 +1,15 @@
-//! Stopping and going on: Ctrl-C ends a run after its step with everything saved, `--resume` goes on to the same bytes as a run that was
-//! never stopped, and a full disk costs nothing that was there.
+//! Stopping and going on: Ctrl-C ends a run after its step with everything saved, a second one at once; `--resume` goes on to the same bytes
+//! as a run that was never stopped, and a full disk costs nothing that was there.
 #![cfg(unix)]
 
 mod support;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
 use support::Desk;
+use unet_data::{Image, Pixels};
 
 /// Long enough to be stopped, short enough to be finished.
 const EPOCHS: &str = "60";
@@ -15,6 +17,30 @@ const EPOCHS: &str = "60";
 const WIDTH: &str = "8";
 /// Bytes in a block of the shell's `ulimit -f`, as POSIX has it.
 const BLOCK: usize = 512;
+
+/// Steps of a large part of a second: long enough for two signals to come within one.
+const LONG_STEPS: &str = "
+recipe = 'quick'
+[model]
+width = 16
+depth = 3
+[data]
+patch = 256
+samples_per_epoch = 400
+threads = 1
+[train]
+epochs = 1
+batch_size = 4
+samples = 0
+threads = 1
+save_seconds = 1e-9
+";
+
+/// Sends an interrupt, as Ctrl-C does.
+fn interrupt(child: &Child) {
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(kill.success());
+}
 
 /// Trains into `run` and sends an interrupt after the second epoch; gives the exit status and what was said.
 fn interrupted(desk: &Desk) -> (Option<i32>, String) {
@@ -25,9 +51,7 @@ fn interrupted(desk: &Desk) -> (Option<i32>, String) {
     for line in stderr.lines().map_while(Result::ok) {
         if line.contains(&format!("2/{EPOCHS}")) && !sent {
             sent = true;
-            let id = child.id().to_string();
-            let kill = Command::new("kill").args(["-INT", &id]).status().expect("kill runs");
-            assert!(kill.success());
+            interrupt(&child);
         }
         said += &line;
         said.push('\n');
@@ -55,6 +79,43 @@ fn an_interrupted_run_goes_on_to_the_same_bytes() {
         let bytes = |run: &str| std::fs::read(desk.path(run).join("checkpoints").join(file)).expect("a checkpoint");
         assert!(bytes("run") == bytes("whole"), "{file} differs");
     }
+}
+
+#[test]
+fn a_second_interrupt_stops_a_run_at_once_and_what_was_saved_goes_on() {
+    let desk = Desk::with_data();
+    desk.write("long.toml", LONG_STEPS);
+    let noise = |i: usize| (0..256 * 256).map(|p| ((p + 1) * (p / 7 + i) % 251) as u8).collect();
+    let stripes = |i: usize| (0..256 * 256).map(|p| u8::from((p + i) % 64 < 32)).collect();
+    for (i, folder) in (0..4).flat_map(|i| [(i, "image"), (i, "label")]) {
+        let values = if folder == "image" { noise(i) } else { stripes(i) };
+        desk.png(&format!("large/{folder}/{i}.png"), &Image::new(256, 256, 1, Pixels::U8(values)).expect("an image"));
+    }
+    let train = ["train", "large", "--config", "long.toml", "--no-report", "--out", "run"];
+    let mut child = desk.command(&train).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    desk.wait_for_more("run", 0, &mut child);
+    // The checkpoint follows the state: from then on a step is under way.
+    while !desk.path("run/checkpoints/last.safetensors").is_file() {
+        assert_eq!(child.try_wait().expect("it can be asked"), None, "it ended");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    interrupt(&child);
+    let told = lines.find(|line| line.contains("Ctrl-C again stops at once, without saving"));
+    assert!(told.is_some(), "it was told what a second one does");
+    interrupt(&child);
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{rest:?}");
+    assert!(!rest.iter().any(|line| line.contains("Stopped after")), "{rest:?}");
+
+    let saved = desk.saved_steps("run");
+    assert!(saved > 0);
+    let json: Value = serde_json::from_str(&desk.unet(&["inspect", "run", "--json"]).out).expect("JSON");
+    assert_eq!((&json["finished"], &json["meta"]["step"]), (&false.into(), &saved.into()));
+    let ended = desk.unet(&["train", "--resume", "run", "--no-report", "--max-time", "2s"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.err.contains(&format!("resuming  after step {saved} of ")), "{}", ended.err);
+    assert!(desk.saved_steps("run") > saved, "it went on");
 }
 
 #[test]
