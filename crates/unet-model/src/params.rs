@@ -1,4 +1,4 @@
-//! The network'X named parameters: which there are (an interpreter of the network lists them), and the Candle `Var`s that hold
+//! The network's named parameters: which there are (an interpreter of the network lists them), and the Candle `Var`s that hold
 //! them, f32 on the CPU under PyTorch's names, so that any Candle code can use them.
 
 use std::collections::BTreeMap;
