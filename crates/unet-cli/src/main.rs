@@ -26,7 +26,10 @@ fn main() -> ExitCode {
         kernels.force();
     }
     let result = match cli.command {
-        Command::Train(args) => cmd::train::run(&args, &terminal),
+        Command::Train(mut args) => {
+            args.tier = cli.tier.map(|kernels| kernels.tier());
+            cmd::train::run(&args, &terminal)
+        }
         Command::Predict(args) => cmd::predict::run(&args, &terminal),
         Command::Evaluate(args) => cmd::evaluate::run(&args, &terminal),
         Command::Inspect(args) => cmd::inspect::run(&args, &terminal),

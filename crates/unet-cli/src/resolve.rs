@@ -102,7 +102,7 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
         config.model = ModelSection { init: config.model.init.take(), ..ModelSection::from(&preset) };
     }
     network(args, &mut config.model)?;
-    set(&mut config.data.val, args.val.clone());
+    held_out(args, &mut config.data);
     reading(&args.read, &mut config.data);
     config.data.multi_label |= args.multi_label;
     if let Some(kind) = &args.normalization {
@@ -154,6 +154,7 @@ fn apply(args: &TrainArgs, config: &mut RunConfig) -> Result<()> {
         config.train.device = device.parse()?;
     }
     set(&mut config.train.threads, args.machine.threads.map(usize::from));
+    config.train.tier = args.tier.or(config.train.tier);
     Ok(())
 }
 
@@ -171,6 +172,17 @@ fn fitting_patch(config: &RunConfig) -> usize {
     const WHOLE: usize = 388; // the paper's
     let side = if config.data.patch > 0 { config.data.patch } else { WHOLE };
     geometry::output_side(&config.model.network(1, 1), side)
+}
+
+/// What is held out: a part, or each of several in turn. One of the two that was typed takes the place of the file's other.
+fn held_out(args: &TrainArgs, data: &mut DataSection) {
+    if let Some(val) = &args.val {
+        (data.val, data.folds, data.fold) = (val.clone(), None, None);
+    }
+    if let Some(folds) = args.folds {
+        (data.folds, data.fold) = (Some(folds.into()), None);
+    }
+    data.fold = args.fold.map(usize::from).or(data.fold);
 }
 
 /// Lays the flags of the network over its section.
@@ -310,7 +322,10 @@ mod tests {
     fn config(line: &str) -> Result<RunConfig> {
         let cli = Cli::try_parse_from(["unet", "train"].into_iter().chain(line.split_whitespace()))?;
         match cli.command {
-            Command::Train(args) => run_config(&args).map(|(config, _)| config),
+            Command::Train(mut args) => {
+                args.tier = cli.tier.map(|kernels| kernels.tier());
+                run_config(&args).map(|(config, _)| config)
+            }
             other => bail!("not train: {other:?}"),
         }
     }
@@ -327,6 +342,122 @@ mod tests {
         assert_eq!((c.model, c.data.val.to_string()), (tutorial.model, "1..3".to_owned()));
         assert_eq!(c.data.path.as_deref(), Some(Path::new("here")));
         assert_eq!(config(&format!("there --config {file}")).expect("resolves").data.path, Some("there".into()));
+    }
+
+    /// Every option of `unet train` that is a setting: as it may be typed, and the key that it changes.
+    const SETTINGS: [(&str, &str, &str); 45] = [
+        ("data", "there", "data.path"),
+        ("recipe", "--recipe quick", "recipe"),
+        ("init", "--init MODEL", "model.init"),
+        ("freeze", "--freeze encoder", "groups.encoder_lr"),
+        ("folds", "--folds 3", "data.folds"),
+        ("fold", "--folds 3 --fold 2", "data.fold"),
+        ("max_time", "--max-time 7s", "train.max_seconds"),
+        ("keep_last", "--keep-last 3", "train.keep_last"),
+        ("histograms", "--histograms 3", "train.histograms"),
+        ("val", "--val 1..3", "data.val"),
+        ("ignore", "--ignore 7", "data.ignore"),
+        ("mask_threshold", "--mask-threshold 7", "data.mask_threshold"),
+        ("axes", "--axes channels", "data.axes"),
+        ("multi_label", "--multi-label", "data.multi_label"),
+        ("normalization", "--normalization raw", "data.normalization"),
+        ("patch", "--patch 64", "data.patch"),
+        ("preset", "--preset milesial", "model.upsampling"),
+        ("width", "--width 7", "model.width"),
+        ("depth", "--depth 2", "model.depth"),
+        ("norm", "--norm instance", "model.norm"),
+        ("negative_slope", "--negative-slope 0.5", "model.negative_slope"),
+        ("dropout", "--dropout 0.5", "model.dropout"),
+        ("residual", "--residual", "model.residual"),
+        ("strided", "--strided", "model.strided"),
+        ("max_width", "--max-width 99", "model.max_width"),
+        ("deep_supervision", "--deep-supervision", "model.deep_supervision"),
+        ("valid", "--valid", "model.valid"),
+        ("epochs", "--epochs 7", "train.epochs"),
+        ("batch_size", "--batch-size 7", "train.batch_size"),
+        ("accumulate", "--accumulate 7", "train.accumulate"),
+        ("optimizer", "--optimizer sgd", "optimizer.kind"),
+        ("schedule", "--schedule cosine", "schedule.kind"),
+        ("warmup", "--warmup 7", "warmup.steps"),
+        ("loss", "--loss dice", "loss.kind"),
+        ("loss_classes", "--loss dice --loss-classes 0", "loss.classes"),
+        ("select", "--select val_iou", "train.select"),
+        ("patience", "--patience 7", "train.patience"),
+        ("non_finite", "--non-finite skip", "train.non_finite"),
+        ("lr", "--lr 0.5", "optimizer.lr"),
+        ("seed", "--seed 7", "train.seed"),
+        ("threads", "--threads 7", "train.threads"),
+        ("precision", "--precision bf16", "train.precision"),
+        ("checkpoint_activations", "--checkpoint-activations", "train.checkpoint_activations"),
+        ("tier", "--tier portable", "train.tier"),
+        // The only one that this version has.
+        ("device", "--device cpu", "train.device"),
+    ];
+
+    /// Options that are about the command, not about the run, or that a plan answers with settings; docs/cli.md lists them too.
+    const NO_SETTINGS: [&str; 12] = [
+        "config",
+        "print-config",
+        "out",
+        "resume",
+        "exact",
+        "budget",
+        "memory",
+        "no-report",
+        "quiet",
+        "log-format",
+        "help",
+        "version",
+    ];
+
+    /// A tiny model.
+    fn model(dir: &Path) -> PathBuf {
+        let text = "model.width = 2\nmodel.depth = 1\ntrain.epochs = 1\ndata.patch = 16\ndata.samples_per_epoch = 1";
+        let config = RunConfig::from_toml(text, "test", Some("quick")).expect("valid");
+        let small = unet_data::SyntheticConfig { width: 16, height: 16, slices: 4, seed: 1 };
+        let data = std::sync::Arc::new(unet_data::Synthetic::new(small).expect("slices"));
+        let trainer = unet_train::Trainer::new(config, data, &dir.join("run"), vec![]).expect("it begins");
+        trainer.run(&std::sync::atomic::AtomicBool::new(false)).expect("it ends");
+        RunDir::new(&dir.join("run")).best()
+    }
+
+    #[test]
+    fn every_setting_of_train_is_in_the_file_and_comes_back_from_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (model, file) = (model(dir.path()), dir.path().join("config.toml"));
+        let table = |line: &str| -> toml::Table {
+            let text = config(line).and_then(|c| Ok(c.to_toml()?)).unwrap_or_else(|e| panic!("{line}: {e:#}"));
+            text.parse().expect("TOML")
+        };
+        let plain = table("");
+        for (name, line, key) in SETTINGS {
+            let typed = table(&line.replace("MODEL", &model.display().to_string()));
+            let value = |table: &toml::Table| match key.split_once('.') {
+                Some((section, key)) => table.get(section).and_then(|s| s.get(key)).cloned(),
+                None => table.get(key).cloned(),
+            };
+            assert!(value(&typed).is_some(), "{name}: there is no {key}");
+            assert!(value(&typed) != value(&plain) || name == "device", "{line} leaves {key} as it is");
+            std::fs::write(&file, toml::to_string(&typed).expect("TOML")).expect("written");
+            assert_eq!(table(&format!("--config {}", file.display())), typed, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_option_of_train_is_a_setting_or_listed_as_none() {
+        let mut cli = <Cli as clap::CommandFactory>::command();
+        cli.build();
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
+        let docs = std::fs::read_to_string(docs).expect("the docs");
+        let listed = docs.lines().find(|l| l.starts_with("Every option is a key of the configuration but "));
+        let listed = listed.expect("a list");
+        for argument in cli.find_subcommand("train").expect("a command").get_arguments() {
+            let (id, long) = (argument.get_id().as_str(), argument.get_long().unwrap_or_default());
+            let is_setting = SETTINGS.iter().any(|(name, ..)| *name == id);
+            assert!(is_setting != NO_SETTINGS.contains(&long), "{id}: a setting, or about the command?");
+            let is_listed = listed.contains(&format!("`--{long}`"));
+            assert_eq!(is_listed, !is_setting && !["help", "version"].contains(&long), "--{long} in docs/cli.md");
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn folds_hold_out_each_image_once_and_are_summarised() {
     let train = ["train", "data", "--config", "tiny.toml", "--select", "val_dice", "--no-report", "--folds", "4"];
     let ended = desk.unet(&[&train[..], &["--out", "k"]].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert_eq!(desk.list("k"), ["fold1", "fold2", "fold3", "fold4", "folds.json"]);
+    assert_eq!(desk.list("k"), ["fold1", "fold2", "fold3", "fold4", "folds.json", "folds.toml"]);
     let mut all = BTreeSet::new();
     for fold in 1..=4 {
         let held_out = held_out(&desk, &format!("k/fold{fold}"));
@@ -102,7 +102,7 @@ fn folds_hold_out_each_image_once_and_are_summarised() {
     assert_eq!(desk.list("one"), ["fold3"]);
     let bytes = |run: &str| std::fs::read(desk.path(run).join("checkpoints/last.safetensors")).expect("a checkpoint");
     assert!(bytes("one/fold3") == bytes("k/fold3"));
-    desk.fails(&[&train[..], &["--fold", "5", "--out", "five"]].concat(), &["--fold 5", "4 folds"]);
+    desk.fails(&[&train[..], &["--fold", "5", "--out", "five"]].concat(), &["data.fold = 5", "4 folds"]);
 }
 
 /// The tier that this machine uses of itself.
@@ -125,10 +125,12 @@ fn a_run_goes_on_on_another_tier_with_a_word_of_warning_or_not_at_all() {
     assert_eq!(ended.code, Some(0), "time is up: {}", ended.err);
     assert!(ended.err.contains("The time is up"), "{}", ended.err);
     let words = ["portable", own.as_str(), "not bit-identical"];
-    desk.fails(&["train", "--resume", "run", "--exact"], &words);
-    let same = desk.unet(&["train", "--resume", "run", "--exact", "--tier", "portable", "--max-time", "0.001s"]);
+    desk.fails(&["train", "--resume", "run", "--exact", "--tier", &own], &words);
+    // The tier that was asked for is a setting of the run.
+    assert!(desk.text("run/config.toml").contains("tier = \"portable\""));
+    let same = desk.unet(&["train", "--resume", "run", "--exact", "--max-time", "0.001s"]);
     assert_eq!(same.code, Some(0), "{}", same.err);
-    let ended = desk.unet(&["train", "--resume", "run", "--no-report"]);
+    let ended = desk.unet(&["train", "--resume", "run", "--no-report", "--tier", &own]);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(words.iter().all(|w| ended.err.contains(w)) && ended.err.contains("continues"), "{}", ended.err);
 }
@@ -140,7 +142,7 @@ fn a_printed_configuration_repeats_the_run_to_the_same_bytes() {
         ["--optimizer", "muon", "--loss", "dice_ce", "--schedule", "poly", "--warmup", "1", "--accumulate", "2"];
     let more =
         ["--patience", "3", "--seed", "7", "--val", "fold:1/4", "--normalization", "unit", "--select", "val_iou"];
-    let train = [&["train", "data", "--config", "tiny.toml"][..], &flags, &more].concat();
+    let train = [&["train", "data", "--config", "tiny.toml", "--tier", "portable"][..], &flags, &more].concat();
     assert_eq!(desk.unet(&[&train[..], &["--out", "typed"]].concat()).code, Some(0));
     let printed = desk.unet(&[&train[..], &["--print-config"]].concat());
     assert_eq!(printed.code, Some(0), "{}", printed.err);

@@ -5,7 +5,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use unet_data::{ClassTable, Normalization};
+use unet_data::{ClassTable, Normalization, ValSpec};
 use unet_model::atomic::write_atomically;
 use unet_model::{UNet, weights};
 
@@ -197,6 +197,17 @@ impl RunDir {
         let state = RunState::describe(&self.state())?;
         let config = RunConfig::from_toml(&state.config, "the run's state", None)?;
         Ok(state.progress.is_over(&config.train, &state.selected).is_some())
+    }
+
+    /// The best epoch up to the run's state, as the summary of the run has it.
+    ///
+    /// # Errors
+    /// As [`Self::is_finished`].
+    pub fn best_so_far(&self) -> Result<Option<Best>, TrainError> {
+        let state = RunState::describe(&self.state())?;
+        let config = RunConfig::from_toml(&state.config, "the run's state", None)?;
+        let has_val = config.data.val != ValSpec::None;
+        Ok(state.selected.best_by(config.train.select.measured(has_val)))
     }
 
     /// Whether a run began here and ended before anything of it was saved.

@@ -92,6 +92,13 @@ pub struct DataSection {
     pub axes: Axes,
     /// What is held out: `24..30`, `20%`, `none` …
     pub val: ValSpec,
+    /// As many runs, each with another part of the images held out in place of `val`; [`RunConfig::of_fold`] has the configuration of one
+    /// of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
+    /// The only one of `folds` that is to run, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<usize>,
     /// How values are scaled.
     pub normalization: NormalizationKind,
     /// Side of the square patches in pixels; 0 takes whole images.
@@ -119,10 +126,23 @@ impl DataSection {
     pub fn open_options(&self) -> OpenOptions<'static> {
         let masks = MaskOptions { ignore: self.ignore, threshold: self.mask_threshold, multi_label: self.multi_label };
         let validation = match &self.val {
-            ValSpec::Folder(folder) => Some(folder.clone()),
+            ValSpec::Folder(folder) if self.folds.is_none() => Some(folder.clone()),
             _ => None,
         };
         OpenOptions { masks, axes: self.axes, validation, ..OpenOptions::default() }
+    }
+
+    /// That there are folds, and the one that is asked for is one of them.
+    fn check_folds(&self) -> Result<(), TrainError> {
+        let (key, found, expected) = match (self.folds, self.fold) {
+            (Some(folds @ ..=1), _) => ("data.folds", folds, "2 or more".to_owned()),
+            (None, Some(fold)) => ("data.fold", fold, "data.folds beside it, which says how many there are".to_owned()),
+            (Some(folds), Some(fold)) if !(1..=folds).contains(&fold) => {
+                ("data.fold", fold, format!("1 to {folds}, as there are {folds} folds"))
+            }
+            _ => return Ok(()),
+        };
+        Err(TrainError::config(key, found, expected))
     }
 }
 
@@ -343,6 +363,16 @@ impl RunConfig {
             .map_err(|e| TrainError::ConfigSyntax { origin: "the configuration".to_owned(), problem: e.to_string() })
     }
 
+    /// The configuration of one of `data.folds` runs, from 1. Each holds a contiguous block out, as neighbouring slices are alike.
+    pub fn of_fold(&self, fold: usize) -> Self {
+        let mut config = self.clone();
+        if let Some(parts) = config.data.folds.take() {
+            config.data.val = ValSpec::Fold { part: fold, parts, seed: None };
+        }
+        config.data.fold = None;
+        config
+    }
+
     /// How batches are made, but for the normalisation, which is found in the training images.
     pub fn loader(&self) -> LoaderConfig {
         let data = &self.data;
@@ -397,7 +427,7 @@ impl RunConfig {
         if self.data.prefetch == 0 {
             return Err(TrainError::config("data.prefetch", 0, "1 or more"));
         }
-        if self.data.val == ValSpec::None && self.train.select.needs_validation() {
+        if self.data.val == ValSpec::None && self.data.folds.is_none() && self.train.select.needs_validation() {
             return Err(TrainError::config(
                 "train.select",
                 self.train.select.name(),
@@ -410,6 +440,7 @@ impl RunConfig {
     /// Settings that exclude each other.
     fn contradictions(&self) -> Result<(), TrainError> {
         let data = &self.data;
+        data.check_folds()?;
         let of_one = [
             ("data.ignore", data.ignore.is_some()),
             ("data.mask_threshold", data.mask_threshold.is_some()),

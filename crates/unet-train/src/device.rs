@@ -97,6 +97,24 @@ impl From<PrecisionChoice> for String {
     }
 }
 
+/// How a configuration writes the tier of the kernels: by its name.
+pub(crate) mod tier_name {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use unet_kernels::Tier;
+
+    pub(crate) fn serialize<S: Serializer>(tier: &Option<Tier>, to: S) -> Result<S::Ok, S::Error> {
+        match tier {
+            Some(tier) => to.collect_str(tier),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Tier>, D::Error> {
+        let name = String::deserialize(from)?;
+        name.parse().map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
 /// The threads that compute: kernels run on this pool, the loader on its own. 0 asks for one per core.
 pub(crate) fn compute_pool(threads: usize) -> Result<ThreadPool, TrainError> {
     ThreadPoolBuilder::new()

@@ -3,13 +3,13 @@
 
 use unet_data::{Dataset, Split};
 use unet_kernels::{Dims, Kernels};
+use unet_model::UNetConfig;
 use unet_model::backend::cpu::{
     checkpointed_bytes, inference_bytes, parameter_bytes, recalibrated_bytes, resting_bytes, training_bytes,
     working_bytes,
 };
 use unet_model::geometry;
 use unet_model::params::param_specs;
-use unet_model::{ModelError, UNetConfig};
 
 use crate::TrainError;
 use crate::config::RunConfig;
@@ -96,7 +96,7 @@ pub fn estimate(config: &RunConfig, images: &ImageFacts) -> Result<MemoryEstimat
     let (width, height) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { largest };
     let margin = 2 * geometry::margin(&network);
     let dims = Dims::new(config.train.batch_size, height + margin, width + margin, channels);
-    let kernels = Kernels::from_env().map_err(ModelError::from)?;
+    let kernels = config.train.kernels()?;
     let element = config.train.precision.on(&kernels).bytes();
     let step_bytes = if config.train.checkpoint_activations { checkpointed_bytes } else { training_bytes };
     let activations = step_bytes(&network, dims, element)? as u64;

@@ -110,6 +110,8 @@ fn data(normalization: NormalizationKind, val: ValSpec) -> DataSection {
         multi_label: false,
         axes: Axes::Auto,
         val,
+        folds: None,
+        fold: None,
         normalization,
         patch: 0,
         sampler: Sampler::Random,
@@ -144,6 +146,7 @@ fn train() -> TrainSection {
         memory_check: true,
         threads: 0,
         device: Device::Cpu,
+        tier: None,
         precision: PrecisionChoice::Auto,
         checkpoint_activations: false,
     }

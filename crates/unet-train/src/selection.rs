@@ -48,11 +48,7 @@ impl Measure {
         class_values: &[u32],
         own: &BTreeMap<String, bool>,
     ) -> Result<Self, TrainError> {
-        let name = match selection.name() {
-            "auto" if has_val => "val_loss",
-            "auto" => "train_loss",
-            name => name,
-        };
+        let name = selection.measured(has_val);
         let of = |source, higher_is_better| Ok(Self { name: name.to_owned(), source, higher_is_better });
         match name {
             "train_loss" => return of(Source::TrainLoss, false),
@@ -195,7 +191,12 @@ impl Selected {
 
     /// The best epoch so far.
     pub(crate) fn best(&self, measure: &Measure) -> Option<Best> {
-        self.best.map(|(epoch, Bits(value))| Best { epoch, metric: measure.name.clone(), value })
+        self.best_by(&measure.name)
+    }
+
+    /// The same, by the name of the measure.
+    pub(crate) fn best_by(&self, measure: &str) -> Option<Best> {
+        self.best.map(|(epoch, Bits(value))| Best { epoch, metric: measure.to_owned(), value })
     }
 }
 

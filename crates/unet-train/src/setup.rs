@@ -76,7 +76,7 @@ impl Ready {
         let class_values: Vec<u32> = dataset.classes().classes().iter().map(|c| c.value).collect();
         let own = hooks.metrics.iter().map(|m| (m.name().to_owned(), m.higher_is_better())).collect();
         let measure = Measure::resolve(&config.train.select, !setup.split.val.is_empty(), &class_values, &own)?;
-        let kernels = Kernels::from_env().map_err(unet_model::ModelError::from)?;
+        let kernels = config.train.kernels()?;
         let pool = compute_pool(config.train.threads)?;
         let data_hash = pool.install(|| fingerprint(dataset))?;
         let batches = setup.loader.batches_per_epoch() as u64;

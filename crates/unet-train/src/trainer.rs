@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPool;
 use unet_data::Dataset;
 use unet_kernels::Kernels;
-use unet_model::ModelError;
 
 pub use self::resume::ResumeOptions;
 pub(crate) use self::start::Start;
@@ -93,8 +92,12 @@ impl Trainer {
         mut hooks: Hooks,
     ) -> Result<Self, TrainError> {
         config.validate()?;
+        if let Some(folds) = config.data.folds {
+            let expected = "a configuration of one run here: RunConfig::of_fold gives that of each fold";
+            return Err(TrainError::config("data.folds", folds, expected));
+        }
         // The run's own file says what it was, so that it is repeated to the bit on another machine too.
-        let kernels = Kernels::from_env().map_err(ModelError::from)?;
+        let kernels = config.train.kernels()?;
         config.train.precision = PrecisionChoice::Fixed(config.train.precision.on(&kernels));
         let run = RunDir::new(out);
         if run.state().exists() || run.best().exists() {

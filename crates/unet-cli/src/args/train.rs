@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use unet_data::ValSpec;
+use unet_kernels::Tier;
 
 use super::{MachineArgs, ReadArgs, parse_val};
 
@@ -19,6 +20,7 @@ Examples:
   unet train --resume runs/a                  go on where it stopped
 
 What is not given comes from --config, and what is not there either from the recipe.")]
+#[command(group = ArgGroup::new("set").args(["folds", "config"]).multiple(true))]
 pub struct TrainArgs {
     /// Folder with image/ and label/ inside, a folder with images.tif and labels.tif, or: isbi2012, synthetic
     /// [default: data/isbi2012 where it is there, else synthetic]
@@ -33,7 +35,7 @@ pub struct TrainArgs {
     /// Write the run to this new folder [default: runs/DATA-RECIPE, numbered where it is taken]
     #[arg(long, value_name = "RUN", help_heading = "Run")]
     pub out: Option<PathBuf>,
-    /// Go on with the run in this folder, at the step where it stopped
+    /// Go on with the run, or the set of folds, in this folder, at the step where it stopped
     #[arg(long, value_name = "RUN", help_heading = "Run", conflicts_with_all = FIXED_BY_A_RUN)]
     pub resume: Option<PathBuf>,
     /// With --resume: refuse to go on where the result would not be, to the bit, that of a run never interrupted
@@ -48,8 +50,8 @@ pub struct TrainArgs {
     /// Train K runs, each with another K-th of the images held out, into fold1 … of --out, and summarise them
     #[arg(long, value_name = "K", help_heading = "Run", conflicts_with = "val", value_parser = clap::value_parser!(u16).range(2..))]
     pub folds: Option<u16>,
-    /// With --folds: train this one alone, counted from 1
-    #[arg(long, value_name = "I", help_heading = "Run", requires = "folds", value_parser = clap::value_parser!(u16).range(1..))]
+    /// With --folds (or data.folds in the file): train this one alone, counted from 1
+    #[arg(long, value_name = "I", help_heading = "Run", requires = "set", value_parser = clap::value_parser!(u16).range(1..))]
     pub fold: Option<u16>,
     /// Plan the run so that it ends after this time: 30s, 10m, 8h [default: 10m, unless --epochs is given]
     #[arg(long, value_name = "T", help_heading = "Run", conflicts_with = "epochs", value_parser = parse_time)]
@@ -173,6 +175,9 @@ pub struct TrainArgs {
     /// What to compute on and with.
     #[command(flatten)]
     pub machine: MachineArgs,
+    /// `--tier`, which every command takes and the program fills in here.
+    #[arg(skip)]
+    pub tier: Option<Tier>,
     /// Compute activations again in the backward pass instead of keeping them: half the memory, the time of one more forward pass, the same bits
     #[arg(long, help_heading = "Machine")]
     pub checkpoint_activations: bool,

@@ -1,93 +1,147 @@
 //! `unet train --folds K`: K runs, each with another K-th of the images held out (contiguous blocks, as neighbouring slices are alike),
-//! and a summary of their scores: mean and standard deviation.
+//! and a summary of their scores. A set that was stopped or killed goes on: `folds.toml` in its folder says what it is.
 
-use std::path::Path;
+mod summary;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use serde_json::json;
-use unet_train::RunDir;
-use unet_train::observe::{EpochRecord, RunSummary};
+use unet_data::Dataset;
+use unet_model::atomic::write_atomically;
+use unet_train::observe::{Best, RunSummary};
+use unet_train::{RunConfig, RunDir};
 
-use super::inspect::run_records;
-use crate::progress::text;
-use crate::terminal::Terminal;
+use super::train::Session;
+use crate::{report, resolve};
 
-/// A score of a validation record.
-type Score = fn(&EpochRecord) -> Option<f64>;
+/// The set's resolved configuration, in its folder: `--config` of it repeats the set, `--resume` of the folder goes on with it.
+const FILE: &str = "folds.toml";
 
-/// What is summarised beside the measure that chose the best epochs, all at those epochs.
-const SCORES: [(&str, Score); 4] = [
-    ("loss", |r| r.val.as_ref().map(|v| v.loss)),
-    ("dice", |r| r.val.as_ref().and_then(|v| v.scores.mean_dice)),
-    ("iou", |r| r.val.as_ref().and_then(|v| v.scores.mean_iou)),
-    ("pixel_error", |r| r.val.as_ref().and_then(|v| v.scores.pixel_error)),
-];
-
-/// Mean and sample standard deviation; of a single value the latter is 0.
-fn mean_and_sd(values: &[f64]) -> (f64, f64) {
-    let n = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    (mean, if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 })
+/// A fold that ran to its end.
+struct Fold {
+    run: PathBuf,
+    best: Option<Best>,
 }
 
-/// `values` as a line and as a JSON object.
-fn summary(name: &str, values: &[f64]) -> (String, serde_json::Value) {
-    let (mean, sd) = mean_and_sd(values);
-    let line = format!("  {} {} ± {}", name.replace('_', " "), text::number(mean), text::number(sd));
-    (line, json!({"values": values, "mean": mean, "sd": sd}))
+/// How a fold's run ended: at its end, or stopped, with the exit status that follows.
+enum Ended {
+    Done(Fold),
+    Stopped(ExitCode),
 }
 
-/// Prints the folds' best values and scores, and writes them to `folds.json` in `folder`. All folds ran to their end.
-pub fn summarize(folder: &Path, summaries: &[RunSummary], terminal: &Terminal) -> Result<()> {
-    let best: Vec<_> = summaries.iter().filter_map(|s| s.best.as_ref()).collect();
-    let metric = best.first().map_or("loss", |b| b.metric.as_str());
-    terminal.line("");
-    for (i, b) in best.iter().enumerate() {
-        let (name, value) = (metric.replace('_', " "), text::number(b.value));
-        terminal.line(format!("  fold {}  {name} {value} (epoch {})", i + 1, b.epoch));
+/// Whether a folder is that of a set.
+pub fn is_set(folder: &Path) -> bool {
+    folder.join(FILE).is_file()
+}
+
+/// One run per fold, or the one that was asked for.
+pub fn train(config: RunConfig, folds: usize, dataset: &Arc<dyn Dataset>, session: &Session<'_>) -> Result<ExitCode> {
+    let out = session.args.out.as_deref();
+    let Some(fold) = config.data.fold else {
+        let folder = resolve::make_run_folder(out, &config)?;
+        let file = folder.join(FILE);
+        let text = config.to_toml()?;
+        write_atomically(&file, |to| to.write_all(text.as_bytes()))
+            .with_context(|| format!("{}: cannot write", file.display()))?;
+        let set = Set { folder, config, folds, dataset, session };
+        return set.run().inspect_err(|_| set.leave_nothing());
+    };
+    // A fold of its own may join others that lie there already.
+    let folder = match out {
+        Some(out) => out.to_owned(),
+        None => resolve::make_run_folder(None, &config)?,
+    };
+    let set = Set { folder, config, folds, dataset, session };
+    let run = set.run_of(fold);
+    set.announce(fold);
+    match set.begun(fold, &run, &run)? {
+        Ended::Done(_) => Ok(ExitCode::SUCCESS),
+        Ended::Stopped(code) => Ok(code),
     }
-    let values: Vec<f64> = best.iter().map(|b| b.value).collect();
-    let (line, mut document) = summary(metric, &values);
-    terminal.line(format!("{line} over {}", text::count(values.len() as u64, "fold")));
-    let records: Vec<EpochRecord> =
-        summaries.iter().filter_map(|s| best_record(s).transpose()).collect::<Result<_>>()?;
-    let mut scores = serde_json::Map::new();
-    for (name, of) in SCORES {
-        let values: Vec<f64> = records.iter().filter_map(of).collect();
-        // A fold whose held-out masks lack a class may have no score: then there is no mean over all folds.
-        if values.len() == summaries.len() {
-            let (line, object) = summary(&format!("val_{name}"), &values);
-            if format!("val_{name}") != metric {
-                terminal.line(line);
+}
+
+/// Goes on with the set in a folder: what is finished is kept, what was stopped goes on, the rest begins.
+pub fn go_on(folder: &Path, session: &Session<'_>) -> Result<ExitCode> {
+    let file = folder.join(FILE);
+    let (config, dataset) = session.go_on_with(&file, folder)?;
+    let folds = config.data.folds.with_context(|| format!("{}: says of no folds; restore it", file.display()))?;
+    Set { folder: folder.to_owned(), config, folds, dataset: &dataset, session }.run()
+}
+
+/// Runs that belong together.
+struct Set<'a> {
+    folder: PathBuf,
+    config: RunConfig,
+    folds: usize,
+    dataset: &'a Arc<dyn Dataset>,
+    session: &'a Session<'a>,
+}
+
+impl Set<'_> {
+    /// Every fold, as far as it is not done yet, and the summary; a fold that was stopped ends them all.
+    fn run(&self) -> Result<ExitCode> {
+        let mut done = Vec::new();
+        for fold in 1..=self.folds {
+            let run = self.run_of(fold);
+            let files = RunDir::new(&run);
+            self.announce(fold);
+            let ended = match files.config().is_file() {
+                true if files.state().is_file() && files.is_finished()? => self.kept(&run)?,
+                true => {
+                    let trainer = self.session.resumed(&run, self.dataset)?;
+                    self.ended(&trainer.run(&self.session.stop)?, &self.folder)?
+                }
+                false => self.begun(fold, &run, &self.folder)?,
+            };
+            match ended {
+                Ended::Done(fold) => done.push(fold),
+                Ended::Stopped(code) => return Ok(code),
             }
-            scores.insert(name.to_owned(), object);
         }
+        summary::write(&self.folder, &done, self.session.terminal)?;
+        Ok(ExitCode::SUCCESS)
     }
-    let runs: Vec<_> = summaries.iter().map(|s| s.run.display().to_string()).collect();
-    document["metric"] = metric.into();
-    document["runs"] = runs.into();
-    document["scores"] = scores.into();
-    let path = folder.join("folds.json");
-    std::fs::write(&path, serde_json::to_string_pretty(&document)? + "\n")
-        .with_context(|| format!("{}: cannot write", path.display()))?;
-    terminal.line(format!("  written  {}", path.display()));
-    Ok(())
-}
 
-/// The record of a run's best epoch; none where that is the model that it started from.
-fn best_record(summary: &RunSummary) -> Result<Option<EpochRecord>> {
-    let Some(best) = &summary.best else { return Ok(None) };
-    Ok(run_records(&RunDir::new(&summary.run))?.into_iter().find(|r| r.epoch == best.epoch))
-}
+    fn run_of(&self, fold: usize) -> PathBuf {
+        self.folder.join(format!("fold{fold}"))
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn announce(&self, fold: usize) {
+        self.session.terminal.line(format!("\nFold {fold} of {}", self.folds));
+    }
 
-    #[test]
-    fn the_deviation_is_that_of_a_sample() {
-        assert_eq!(mean_and_sd(&[1.0, 2.0, 3.0]), (2.0, 1.0));
-        assert_eq!(mean_and_sd(&[5.0]), (5.0, 0.0));
+    /// A fold that ran to its end before; its report is written where that was not come to.
+    fn kept(&self, run: &Path) -> Result<Ended> {
+        let (session, best) = (self.session, RunDir::new(run).best_so_far()?);
+        if !session.args.no_report && !run.join("report.html").exists() {
+            let options = resolve::predicting(&session.args.machine)?;
+            report::write(run, Some(self.dataset), options, session.terminal)?;
+        }
+        session.terminal.line(format!("Kept: {}, which is done", run.display()));
+        Ok(Ended::Done(Fold { run: run.to_owned(), best }))
+    }
+
+    /// A fold from its beginning; `folder` is what goes on where it is stopped.
+    fn begun(&self, fold: usize, run: &Path, folder: &Path) -> Result<Ended> {
+        let trainer = self.session.new_run(self.config.of_fold(fold), self.dataset, Some(run))?;
+        self.ended(&trainer.run(&self.session.stop)?, folder)
+    }
+
+    fn ended(&self, summary: &RunSummary, folder: &Path) -> Result<Ended> {
+        let code = self.session.finish(summary, self.dataset, folder)?;
+        Ok(match summary.finished {
+            true => Ended::Done(Fold { run: summary.run.clone(), best: summary.best.clone() }),
+            false => Ended::Stopped(code),
+        })
+    }
+
+    /// Takes the folder back where not even the first run could begin, so that it may be given again.
+    fn leave_nothing(&self) {
+        if !self.run_of(1).exists() {
+            let _ = std::fs::remove_file(self.folder.join(FILE));
+            let _ = std::fs::remove_dir(&self.folder);
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! `unet train`: resolves the configuration, opens the data, and lets the trainer run under a progress bar until it ends or is
-//! stopped by Ctrl-C.
+//! stopped by Ctrl-C. What one run needs of the command is a [`Session`].
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use unet_data::{Dataset, ValSpec};
-use unet_kernels::Kernels;
+use unet_data::Dataset;
 use unet_train::device::PrecisionChoice;
 use unet_train::observe::{Ended, Observer, RunSummary};
 use unet_train::{Hooks, ResumeOptions, RunConfig, RunDir, Trainer};
@@ -40,31 +39,20 @@ pub fn run(args: &TrainArgs, terminal: &Terminal) -> Result<ExitCode> {
 }
 
 fn train(args: &TrainArgs, terminal: &Terminal, json: bool) -> Result<ExitCode> {
-    let observers = || -> Vec<Box<dyn Observer>> {
-        if json { vec![Box::new(JsonLog)] } else { vec![Box::new(TrainingProgress::new(terminal.clone()))] }
-    };
     if let Some(run) = &args.resume {
-        let stop = stop_on_interrupt(terminal)?;
-        let trainer = resumed(run, args, terminal, observers())?;
-        let (trainer, dataset) = trainer;
-        return finish(&trainer.run(&stop)?, &dataset, args, terminal);
+        let session = Session::begin(args, terminal, json)?;
+        return match folds::is_set(run) {
+            true => folds::go_on(run, &session),
+            false => session.resume(run),
+        };
     }
     let began = Instant::now();
     let (mut config, notes) = resolve::run_config(args)?;
     let given = resolve::Given::new(args)?;
     let planned = given.leaves_a_plan(&config)?;
-    if args.budget.is_some() && !planned {
-        anyhow::bail!(
-            "--budget: recipe \"{}\" says how long it trains; leave --recipe and --config out, or use --max-time",
-            config.recipe
-        );
-    }
-    if args.memory.is_some() && !planned {
-        anyhow::bail!(
-            "--memory: nothing is planned for recipe \"{}\"; leave it out, or set --batch-size, --patch and --width",
-            config.recipe
-        );
-    }
+    check_means(args, &config, planned)?;
+    // The report that follows, too, is computed with what the file or the flag names.
+    config.train.kernels()?.force();
     if !args.print_config {
         notes.into_iter().for_each(|line| terminal.line(line));
     }
@@ -80,134 +68,144 @@ fn train(args: &TrainArgs, terminal: &Terminal, json: bool) -> Result<ExitCode> 
         }
         dataset = Some(opened);
     }
+    // As the run's own file has it: what the hardware decides is decided here.
+    config.train.precision = PrecisionChoice::Fixed(config.train.precision.on(&config.train.kernels()?));
     if args.print_config {
-        // As the run's own file has it: what the hardware decides is decided here.
-        config.train.precision = PrecisionChoice::Fixed(config.train.precision.on(&Kernels::from_env()?));
         output::print(&config.to_toml()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let dataset = dataset.map_or_else(|| open(&config, terminal), Ok)?;
-    let stop = stop_on_interrupt(terminal)?;
-    match args.folds {
-        Some(folds) => all_folds(config, &dataset, usize::from(folds), args, terminal, &stop, &observers),
+    let session = Session::begin(args, terminal, json)?;
+    match config.data.folds {
+        Some(folds) => folds::train(config, folds, &dataset, &session),
         None => {
-            let trainer = new(config, &dataset, args.out.as_deref(), terminal, observers())?;
-            finish(&trainer.run(&stop)?, &dataset, args, terminal)
+            let trainer = session.new_run(config, &dataset, args.out.as_deref())?;
+            let summary = trainer.run(&session.stop)?;
+            session.finish(&summary, &dataset, &summary.run)
         }
     }
 }
 
-/// One run per fold, or the one that was asked for; a fold that was stopped ends them all.
-fn all_folds(
-    config: RunConfig,
-    dataset: &Arc<dyn Dataset>,
-    folds: usize,
-    args: &TrainArgs,
-    terminal: &Terminal,
-    stop: &Arc<AtomicBool>,
-    observers: &dyn Fn() -> Vec<Box<dyn Observer>>,
-) -> Result<ExitCode> {
-    let chosen = args.fold.map_or(1..=folds, |f| usize::from(f)..=usize::from(f));
-    if *chosen.end() > folds {
-        anyhow::bail!("--fold {}: there are {folds} folds", chosen.end());
+/// Time and memory are for plans alone.
+fn check_means(args: &TrainArgs, config: &RunConfig, planned: bool) -> Result<()> {
+    let recipe = &config.recipe;
+    if args.budget.is_some() && !planned {
+        anyhow::bail!(
+            "--budget: recipe \"{recipe}\" says how long it trains; leave --recipe and --config out, or use --max-time"
+        );
     }
-    // A fold of its own may join others that lie there already.
-    let folder = match (&args.out, args.fold) {
-        (Some(out), Some(_)) => out.clone(),
-        (out, _) => resolve::make_run_folder(out.as_deref(), &config)?,
-    };
-    let mut summaries = Vec::new();
-    for fold in chosen {
-        let mut config = config.clone();
-        terminal.line(format!("\nFold {fold} of {folds}"));
-        config.data.val = ValSpec::Fold { part: fold, parts: folds, seed: None };
-        let out = folder.join(format!("fold{fold}"));
-        let trainer = new(config, dataset, Some(&out), terminal, observers())?;
-        let summary = trainer.run(stop)?;
-        let code = finish(&summary, dataset, args, terminal)?;
-        if !summary.finished {
-            return Ok(code);
-        }
-        summaries.push(summary);
+    if args.memory.is_some() && !planned {
+        anyhow::bail!(
+            "--memory: nothing is planned for recipe \"{recipe}\"; leave it out, or set --batch-size, --patch and --width"
+        );
     }
-    if args.fold.is_none() {
-        folds::summarize(&folder, &summaries, terminal)?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What follows the last step: the report, and how it ended, in words and as an exit status. A run whose time is up did what it was
-/// asked to.
-fn finish(summary: &RunSummary, dataset: &Arc<dyn Dataset>, args: &TrainArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let mut lines = closing_lines(summary);
-    if summary.finished && !args.no_report {
-        let options = resolve::predicting(&args.machine)?;
-        let report = report::write(&summary.run, Some(dataset), options, terminal)?;
-        lines.push(format!("  report   {}", report.display()));
-    }
-    lines.into_iter().for_each(|line| terminal.line(line));
-    let done = summary.finished || summary.ended == Ended::Time;
-    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }
 
 /// The images that the configuration names.
-fn open(config: &RunConfig, terminal: &Terminal) -> Result<Arc<dyn Dataset>> {
+pub(super) fn open(config: &RunConfig, terminal: &Terminal) -> Result<Arc<dyn Dataset>> {
     let path = config.data.path.as_deref().unwrap_or(Path::new(data::SYNTHETIC));
     data::open(path, &config.data.open_options(), terminal)
 }
 
-/// A new run. Its folder is made once the data is known to be good.
-fn new(
-    config: RunConfig,
-    dataset: &Arc<dyn Dataset>,
-    out: Option<&Path>,
-    terminal: &Terminal,
-    observers: Vec<Box<dyn Observer>>,
-) -> Result<Trainer> {
-    let folder = resolve::make_run_folder(out, &config)?;
-    terminal.line(format!("Run:  {}", folder.display()));
-    match Trainer::new(config, Arc::clone(dataset), &folder, observers) {
-        Ok(trainer) => Ok(trainer),
-        Err(error) => {
-            // Leaves no empty folder behind; one that has something in it is not removed by this.
-            let _ = std::fs::remove_dir(&folder);
-            Err(error.into())
-        }
-    }
+/// What the runs of one command share.
+pub(super) struct Session<'a> {
+    pub args: &'a TrainArgs,
+    pub terminal: &'a Terminal,
+    json: bool,
+    /// Set by Ctrl-C.
+    pub stop: Arc<AtomicBool>,
 }
 
-/// A run that goes on, on the data that its configuration names, or on what was typed if the data has moved.
-fn resumed(
-    run: &Path,
-    args: &TrainArgs,
-    terminal: &Terminal,
-    observers: Vec<Box<dyn Observer>>,
-) -> Result<(Trainer, Arc<dyn Dataset>)> {
-    let config_file = RunDir::new(run).config();
-    let config =
-        RunConfig::load(&config_file, None).with_context(|| format!("{}: no run to resume here", run.display()))?;
-    let opening = config.data.open_options();
-    let data = match (&args.data, config.data.path) {
-        (Some(typed), _) => typed.into(),
-        (None, Some(path)) => path,
-        (None, None) => {
-            anyhow::bail!("{}: names no data; say which: unet train DATA --resume RUN", config_file.display())
+impl<'a> Session<'a> {
+    /// Listens for Ctrl-C from now on.
+    fn begin(args: &'a TrainArgs, terminal: &'a Terminal, json: bool) -> Result<Self> {
+        Ok(Self { args, terminal, json, stop: stop_on_interrupt(terminal)? })
+    }
+
+    fn observers(&self) -> Vec<Box<dyn Observer>> {
+        match self.json {
+            true => vec![Box::new(JsonLog)],
+            false => vec![Box::new(TrainingProgress::new(self.terminal.clone()))],
         }
-    };
-    let remedy =
-        || format!("the run in {} needs its data; if it has moved: unet train DATA --resume RUN", run.display());
-    let dataset = data::open(&data, &opening, terminal).with_context(remedy)?;
-    terminal.line(format!("Data: {}", data.display()));
-    terminal.line(format!("Run:  {}", run.display()));
-    let options = ResumeOptions {
-        threads: args.machine.threads.map(usize::from),
-        device: args.machine.device.as_deref().map(str::parse).transpose()?,
-        max_seconds: args.max_time,
-        non_finite: args.non_finite.map(resolve::non_finite),
-        exact: args.exact,
-    };
-    let trainer = Trainer::resume_with(run, Arc::clone(&dataset), options, Hooks::observing(observers))?;
-    Ok((trainer, dataset))
+    }
+
+    /// A new run. Its folder is made once the data is known to be good.
+    pub fn new_run(&self, config: RunConfig, dataset: &Arc<dyn Dataset>, out: Option<&Path>) -> Result<Trainer> {
+        let folder = resolve::make_run_folder(out, &config)?;
+        self.terminal.line(format!("Run:  {}", folder.display()));
+        match Trainer::new(config, Arc::clone(dataset), &folder, self.observers()) {
+            Ok(trainer) => Ok(trainer),
+            Err(error) => {
+                // Leaves no empty folder behind; one that has something in it is not removed by this.
+                let _ = std::fs::remove_dir(&folder);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// What may be decided anew when a run goes on, as typed.
+    pub fn resuming(&self) -> Result<ResumeOptions> {
+        let args = self.args;
+        Ok(ResumeOptions {
+            threads: args.machine.threads.map(usize::from),
+            device: args.machine.device.as_deref().map(str::parse).transpose()?,
+            tier: args.tier,
+            max_seconds: args.max_time,
+            non_finite: args.non_finite.map(resolve::non_finite),
+            exact: args.exact,
+        })
+    }
+
+    /// A run that goes on.
+    pub fn resumed(&self, run: &Path, dataset: &Arc<dyn Dataset>) -> Result<Trainer> {
+        self.terminal.line(format!("Run:  {}", run.display()));
+        let hooks = Hooks::observing(self.observers());
+        Ok(Trainer::resume_with(run, Arc::clone(dataset), self.resuming()?, hooks)?)
+    }
+
+    /// Goes on with a run, on the data that its configuration names, or on what was typed if the data has moved.
+    fn resume(&self, run: &Path) -> Result<ExitCode> {
+        let (_, dataset) = self.go_on_with(&RunDir::new(run).config(), run)?;
+        let summary = self.resumed(run, &dataset)?.run(&self.stop)?;
+        self.finish(&summary, &dataset, run)
+    }
+
+    /// What the configuration `file` of `folder` says, with what was typed laid over it, and its data.
+    pub fn go_on_with(&self, file: &Path, folder: &Path) -> Result<(RunConfig, Arc<dyn Dataset>)> {
+        let mut config =
+            RunConfig::load(file, None).with_context(|| format!("{}: no run to resume here", folder.display()))?;
+        self.resuming()?.apply(&mut config);
+        // For the report, too; what the run itself cannot compute with is its own error.
+        if let Ok(kernels) = config.train.kernels() {
+            kernels.force();
+        }
+        if let Some(typed) = &self.args.data {
+            config.data.path = Some(typed.into());
+        }
+        let Some(data) = &config.data.path else {
+            anyhow::bail!("{}: names no data; say which: unet train DATA --resume RUN", file.display())
+        };
+        let remedy =
+            || format!("the run in {} needs its data; if it has moved: unet train DATA --resume RUN", folder.display());
+        let dataset = open(&config, self.terminal).with_context(remedy)?;
+        self.terminal.line(format!("Data: {}", data.display()));
+        Ok((config, dataset))
+    }
+
+    /// What follows the last step: the report, and how it ended, in words and as an exit status; `folder` is what goes on where it was
+    /// stopped. A run whose time is up did what it was asked to.
+    pub fn finish(&self, summary: &RunSummary, dataset: &Arc<dyn Dataset>, folder: &Path) -> Result<ExitCode> {
+        let mut lines = closing_lines(summary, folder);
+        if summary.finished && !self.args.no_report {
+            let options = resolve::predicting(&self.args.machine)?;
+            let report = report::write(&summary.run, Some(dataset), options, self.terminal)?;
+            lines.push(format!("  report   {}", report.display()));
+        }
+        lines.into_iter().for_each(|line| self.terminal.line(line));
+        let done = summary.finished || summary.ended == Ended::Time;
+        Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
 }
 
 /// The first Ctrl-C asks the trainer to stop after its step, the second ends the program.
@@ -224,8 +222,8 @@ fn stop_on_interrupt(terminal: &Terminal) -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// How it ended, and what to do next.
-fn closing_lines(summary: &RunSummary) -> Vec<String> {
+/// How it ended, and what to do next; `folder` is what goes on where it was stopped.
+fn closing_lines(summary: &RunSummary, folder: &Path) -> Vec<String> {
     let run = summary.run.display();
     let steps = text::count(summary.step, "step");
     if !summary.finished {
@@ -233,7 +231,7 @@ fn closing_lines(summary: &RunSummary) -> Vec<String> {
         return vec![
             String::new(),
             format!("{why} after {steps}; everything is saved. Go on with:"),
-            format!("  unet train --resume {run}"),
+            format!("  unet train --resume {}", folder.display()),
         ];
     }
     let best = summary.best.as_ref().map_or_else(String::new, |b| {

@@ -2,6 +2,8 @@
 //! ([`GroupSection`]), the linear warm-up ([`Warmup`]), and by what the best epoch is known ([`Selection`]).
 
 use serde::{Deserialize, Serialize};
+use unet_kernels::{Kernels, Tier};
+use unet_model::ModelError;
 
 use crate::TrainError;
 use crate::device::{Device, PrecisionChoice};
@@ -51,6 +53,9 @@ pub struct TrainSection {
     pub threads: usize,
     /// Where to compute: `auto` or `cpu`.
     pub device: Device,
+    /// Instruction set of the kernels, for bug reports; without one the fastest, or what `UNET_TIER` says.
+    #[serde(default, with = "crate::device::tier_name", skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// In which numbers activations are stored: `auto`, `f32` or `bf16`. Weights, statistics and sums are f32 in each.
     pub precision: PrecisionChoice,
     /// Whether activations within a block are computed again in the backward pass instead of kept: less memory, more time, the same bits.
@@ -137,6 +142,15 @@ impl Selection {
         &self.0
     }
 
+    /// The name of what is measured, with validation images or without.
+    pub(crate) fn measured(&self, has_val: bool) -> &str {
+        match self.name() {
+            "auto" if has_val => "val_loss",
+            "auto" => "train_loss",
+            name => name,
+        }
+    }
+
     /// Whether it needs validation images.
     pub fn needs_validation(&self) -> bool {
         self.0.starts_with("val_")
@@ -177,6 +191,18 @@ impl From<Selection> for String {
 }
 
 impl TrainSection {
+    /// The kernels that the run computes with: those of `tier`, or else what the program has forced, what `UNET_TIER` asks for, or the
+    /// fastest.
+    ///
+    /// # Errors
+    /// The processor lacks the tier, or `UNET_TIER` names none.
+    pub fn kernels(&self) -> Result<Kernels, TrainError> {
+        let Some(tier) = self.tier else { return Ok(Kernels::from_env().map_err(ModelError::from)?) };
+        let expected =
+            || format!("a tier that this processor supports, at best {}; choose it with --tier", Tier::detect());
+        Kernels::with_tier(tier).map_err(|_| TrainError::config("train.tier", tier, expected()))
+    }
+
     /// Checks every number.
     pub(super) fn validate(&self) -> Result<(), TrainError> {
         for (key, found) in

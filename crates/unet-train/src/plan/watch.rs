@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use unet_data::{DataError, Dataset, Loader, LoaderConfig};
-use unet_kernels::Kernels;
-use unet_model::{ModelError, geometry};
+use unet_model::geometry;
 
 use crate::TrainError;
 use crate::config::RunConfig;
@@ -60,7 +59,7 @@ impl<'a> Watch<'a> {
             Some(loaded) => loaded,
             None => self.load(config)?,
         };
-        let kernels = Kernels::from_env().map_err(ModelError::from)?;
+        let kernels = config.train.kernels()?;
         let (channels, classes) = (self.dataset.channels(), self.dataset.classes().len());
         let mut learner = Learner::new(kernels, config, channels, classes, 1 + TIMED.1 as u64)?;
         let pool = compute_pool(config.train.threads)?;

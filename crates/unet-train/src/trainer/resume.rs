@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use unet_data::Dataset;
+use unet_kernels::Tier;
 
 use super::Trainer;
 use crate::TrainError;
@@ -23,6 +24,8 @@ pub struct ResumeOptions {
     pub threads: Option<usize>,
     /// Where to compute.
     pub device: Option<Device>,
+    /// With which kernels.
+    pub tier: Option<Tier>,
     /// Stop and save after so many seconds.
     pub max_seconds: Option<f64>,
     /// What to do with a batch whose loss or gradient is no finite number.
@@ -110,10 +113,12 @@ impl Trainer {
 }
 
 impl ResumeOptions {
-    fn apply(&self, config: &mut RunConfig) {
+    /// Lays them over the configuration of a run that goes on.
+    pub fn apply(&self, config: &mut RunConfig) {
         let train = &mut config.train;
         train.threads = self.threads.unwrap_or(train.threads);
         train.device = self.device.unwrap_or(train.device);
+        train.tier = self.tier.or(train.tier);
         train.max_seconds = self.max_seconds.unwrap_or(0.0);
         train.non_finite = self.non_finite.unwrap_or(train.non_finite);
     }
