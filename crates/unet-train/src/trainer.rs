@@ -57,6 +57,8 @@ pub struct Trainer {
     /// When this session began, and when it last saved.
     began: Instant,
     saved: Instant,
+    /// How long this session's last validation took.
+    validation_took: Option<Duration>,
     /// Kept open: nobody else may train in this directory meanwhile.
     _lock: Option<File>,
 }
@@ -152,6 +154,7 @@ impl Trainer {
             metrics: hooks.metrics,
             began: now,
             saved: now,
+            validation_took: None,
             _lock: lock,
         }
     }
@@ -214,6 +217,7 @@ impl Trainer {
             }
             self.save_if_due()?;
         }
+        self.save_ahead_of_validation()?;
         if self.config.train.ema_norm_batches > 0 {
             let batches = loader.epoch(self.progress.epoch).take(self.config.train.ema_norm_batches);
             self.pool.install(|| self.learner.recalibrate(batches))?;
@@ -243,7 +247,7 @@ impl Trainer {
             Some(start) if epoch == 0 => &start.normalization,
             _ => &self.setup.normalization,
         };
-        let before = self.log.events_len();
+        let (before, began) = (self.log.events_len(), Instant::now());
         let mut job = Validation {
             dataset: self.dataset.as_ref(),
             indices: &self.setup.split.val,
@@ -258,9 +262,10 @@ impl Trainer {
         };
         let (log, observers) = (&mut self.log, &mut self.observers);
         let record = validate(&mut job, &mut self.learner, stop, &mut |event| tell(log, observers, event))?;
-        if record.is_none() {
+        match record {
+            Some(_) => self.validation_took = Some(began.elapsed()),
             // It will be done again, from its first image on.
-            self.log.cut_events(before)?;
+            None => self.log.cut_events(before)?,
         }
         Ok(record.map(Some))
     }

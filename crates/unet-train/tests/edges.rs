@@ -1,5 +1,7 @@
-//! Runs at their edges: epochs that have no value, a model to start from that is never beaten, a stop in the middle of a validation, an end
+//! Runs at their edges: epochs that have no value, a model to start from that is never beaten, an end in the middle of a validation or
 //! before the first state, weights that are no numbers any more.
+//!
+//! Length: one edge after the other, each with what it takes to get there.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -7,6 +9,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::{config, run, stack};
 use unet_kernels::Kernels;
@@ -213,6 +216,37 @@ fn a_run_that_is_killed_while_its_start_model_is_scored_can_be_resumed() {
     assert!(Trainer::resume(&out, stack(64), vec![]).unwrap().run(&goes_on()).unwrap().finished);
     assert!(last(&out) == last(&whole));
     assert_eq!(events(&out).len(), events(&whole).len());
+}
+
+#[test]
+fn a_run_that_is_killed_in_its_validation_has_lost_no_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = |millis| Hooks {
+        metrics: vec![Metric::higher("slow", move |_| {
+            std::thread::sleep(Duration::from_millis(millis));
+            Some(0.5)
+        })],
+        ..Hooks::default()
+    };
+    let whole = dir.path().join("whole");
+    Trainer::with_hooks(config(), stack(64), &whole, slow(0)).unwrap().run(&goes_on()).unwrap();
+    // Killed in the validation of that epoch, which takes so long, of a run that saves after so many seconds: the steps that are not lost.
+    for (epoch, millis, save_seconds, kept) in [(1, 0, 1e6, 4), (2, 0, 1e6, 4), (2, 600, 0.5, 8), (1, 0, 0.0, 0)] {
+        let out = dir.path().join(format!("{epoch}-{millis}-{save_seconds}"));
+        let (mut config, mut validated) = (config(), 0);
+        config.train.save_seconds = save_seconds;
+        let crashes = move |event: &Event<'_>| {
+            validated += usize::from(matches!(event, Event::Validating { .. }));
+            if validated == epoch { Err(crash()) } else { Ok(()) }
+        };
+        let hooks = Hooks { observers: vec![Box::new(crashes)], ..slow(millis) };
+        Trainer::with_hooks(config, stack(64), &out, hooks).unwrap().run(&goes_on()).unwrap_err();
+        let resumed = Trainer::resume_with(&out, stack(64), Default::default(), slow(0)).unwrap();
+        assert_eq!(resumed.plan().first_step, kept, "{}", out.display());
+        assert!(resumed.run(&goes_on()).unwrap().finished);
+        assert!(last(&out) == last(&whole));
+        assert_eq!(std::fs::read_to_string(RunDir::new(&out).metrics()).unwrap().lines().count(), 3);
+    }
 }
 
 /// Binary cross-entropy whose gradient is scaled: by the last factor in all calls after the first ones.

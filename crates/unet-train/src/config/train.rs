@@ -45,7 +45,8 @@ pub struct TrainSection {
     pub samples: usize,
     /// Histograms of weights and gradients go to TensorBoard after every so many epochs; 0 never.
     pub histograms: u64,
-    /// The state is saved at least this often, in seconds, and after each epoch; 0 only then.
+    /// The state is saved at least this often, in seconds, where steps are made (ahead of a validation that would take it beyond that,
+    /// too), and after each epoch; 0 only then.
     pub save_seconds: f64,
     /// Whether a run that needs more memory than there is, is refused before its first step.
     pub memory_check: bool,

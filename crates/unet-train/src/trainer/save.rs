@@ -26,6 +26,17 @@ impl Trainer {
         Ok(())
     }
 
+    /// Writes the state where, without that, it might become older than it should in the validation that comes next: nothing is written on
+    /// its way. The one before tells how long it takes; the first may take any time.
+    pub(super) fn save_ahead_of_validation(&mut self) -> Result<(), TrainError> {
+        let every = self.config.train.save_seconds;
+        let age = self.saved.elapsed().saturating_add(self.validation_took.unwrap_or(Duration::MAX));
+        if every > 0.0 && !self.setup.split.val.is_empty() && age >= Duration::from_secs_f64(every) {
+            self.write_state()?;
+        }
+        Ok(())
+    }
+
     /// Writes the state alone, once the logs that it speaks of are on the disk. One with weights that are no numbers would take the place of
     /// the last good one: it is an error, and nothing is written.
     pub(super) fn write_state(&mut self) -> Result<(), TrainError> {
