@@ -205,8 +205,22 @@ fn inspect_says_what_things_are() {
     }
     let json: Value = serde_json::from_str(&desk.unet(&["inspect", "data", "--json"]).out).expect("JSON");
     assert_eq!((json["images"].as_u64(), json["sizes"][0]["width"].as_u64()), (Some(4), Some(45)));
-    let json: Value = serde_json::from_str(&desk.unet(&["inspect", "run", "--json"]).out).expect("JSON");
-    assert_eq!((json["finished"].as_bool(), json["epochs"].as_array().map(Vec::len)), (Some(true), Some(2)));
+    let run: Value = serde_json::from_str(&desk.unet(&["inspect", "run", "--json"]).out).expect("JSON");
+    assert_eq!((run["finished"].as_bool(), run["epochs"].as_array().map(Vec::len)), (Some(true), Some(2)));
+    // The memory of a run is what it announced, and what is said of the same settings without training.
+    let inspect = ["inspect", "data", "--config", "run/config.toml"];
+    let json: Value = serde_json::from_str(&desk.unet(&[&inspect[..], &["--json"]].concat()).out).expect("JSON");
+    let bytes = json["memory_bytes"].as_u64().expect("a number");
+    let parts = json["memory_parts"].as_object().expect("parts").values().map(|v| v.as_u64().expect("bytes")).sum();
+    assert!(bytes > parts && parts > 0, "{json}");
+    assert_eq!((&run["memory_bytes"], &run["memory_parts"]), (&json["memory_bytes"], &json["memory_parts"]));
+    let again = desk.unet(&["train", "--config", "run/config.toml", "--log-format", "json", "--out", "again"]);
+    let start: Value = serde_json::from_str(again.err.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(start["memory_bytes"].as_u64(), Some(bytes));
+    for target in [&["inspect", "run"][..], &inspect] {
+        let text = desk.unet(target).out;
+        assert!(text.contains(&format!("about {} MiB to train it", bytes >> 20)), "{text}");
+    }
     let json: Value = serde_json::from_str(&desk.unet(&["inspect", "--cpu", "--json"]).out).expect("JSON");
     assert_eq!((&json["tiers"][0]["tier"], &json["tiers"][0]["supported"]), (&"portable".into(), &true.into()));
 }

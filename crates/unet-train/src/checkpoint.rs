@@ -11,6 +11,7 @@ use unet_model::{UNet, weights};
 
 use crate::TrainError;
 use crate::config::RunConfig;
+use crate::memory::MemoryEstimate;
 use crate::objects::InstanceConfig;
 use crate::observe::{Best, TensorBoard};
 use crate::predict::Augmentation;
@@ -208,6 +209,14 @@ impl RunDir {
         let config = RunConfig::from_toml(&state.config, "the run's state", None)?;
         let has_val = config.data.val != ValSpec::None;
         Ok(state.selected.best_by(config.train.select.measured(has_val)))
+    }
+
+    /// The memory that the run was found to need, as its state says; none of a state that an older version wrote.
+    ///
+    /// # Errors
+    /// There is no state, or it is damaged.
+    pub fn memory(&self) -> Result<Option<MemoryEstimate>, TrainError> {
+        Ok(RunState::describe(&self.state())?.memory)
     }
 
     /// Whether a run began here and ended before anything of it was saved.

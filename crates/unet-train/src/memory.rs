@@ -1,6 +1,7 @@
 //! The memory of a run before its first step: [`estimate`] adds it up from the configuration, [`check`] compares it with what the system
 //! can give, and advises.
 
+use serde::{Deserialize, Serialize};
 use unet_data::{Dataset, Split};
 use unet_kernels::{Dims, Kernels};
 use unet_model::UNetConfig;
@@ -28,7 +29,7 @@ const IDLE: u64 = 16;
 const OVERLAY: u64 = 15;
 
 /// What a run needs, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryEstimate {
     /// Activations and their gradients, at the peak of a step.
     pub activations: u64,

@@ -15,6 +15,7 @@ use unet_model::{Gradients, ModelError, Parameters, Precision};
 
 use crate::TrainError;
 use crate::config::TrainSection;
+use crate::memory::MemoryEstimate;
 use crate::observe::{Ended, EpochRecord};
 use crate::optim::AverageWeights;
 use crate::schedule::Plateau;
@@ -49,6 +50,9 @@ pub(crate) struct RunState {
     pub tier: String,
     /// Number format of activations.
     pub precision: Precision,
+    /// What the run needs.
+    #[serde(default)]
+    pub memory: Option<MemoryEstimate>,
     /// Position and partial sums.
     pub progress: Progress,
     /// Steps of the optimizer.

@@ -58,6 +58,7 @@ impl Trainer {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             tier: self.plan.tier.clone(),
             precision: self.learner.precision(),
+            memory: Some(self.plan.memory),
             progress: self.progress.clone(),
             steps: self.learner.steps(),
             average_weights: self.learner.optimizer.average_weights(),

@@ -9,7 +9,7 @@ use serde_json::json;
 use unet_data::{Checkup, Dataset, Finding, Histogram, MaskKind, OpenOptions, Severity, Split, Survey, ValSpec, codec};
 use unet_train::plan::DEFAULT_BUDGET;
 use unet_train::recipe::{AUTO, DEFAULT_RECIPE};
-use unet_train::{Choice, ImageFacts, Means, Plan, RunConfig, TrainError};
+use unet_train::{Choice, ImageFacts, Means, MemoryEstimate, Plan, RunConfig, TrainError};
 
 use crate::args::InspectArgs;
 use crate::cmd::plan;
@@ -57,7 +57,7 @@ pub fn report(path: &Path, args: &InspectArgs, terminal: &Terminal) -> Result<()
         terminal.line(format!("Preview: {}", file.display()));
     }
     match args.json {
-        true => print_json(dataset.as_ref(), &split, &found, (survey.as_ref(), &choices)),
+        true => print_json(dataset.as_ref(), &split, &found, (survey.as_ref(), &choices), &config),
         false => print_facts(path, dataset.as_ref(), &split, (&found, survey.as_ref(), &choices), &config),
     }
 }
@@ -94,7 +94,10 @@ fn print_json(
     split: &Split,
     found: &Checkup,
     (survey, choices): (Option<&Survey>, &[Choice]),
+    config: &RunConfig,
 ) -> Result<()> {
+    // Where no image can be read, that is among the findings.
+    let memory = memory(dataset, split, config).ok();
     let sizes: Vec<_> = found.sizes.iter().map(|(&(w, h), &n)| json!({"width": w, "height": h, "images": n})).collect();
     let depths: Vec<_> = found.depths.iter().map(|(bits, n)| json!({"bits": bits, "images": n})).collect();
     let classes: Vec<_> = dataset.classes().classes().iter().zip(found.shares()).collect();
@@ -117,6 +120,8 @@ fn print_json(
         "ignored_pixels": found.ignored_pixels,
         "train": split.train.len(),
         "val": split.val.len(),
+        "memory_bytes": memory.map(|m| m.total()),
+        "memory_parts": memory,
         "survey": survey,
         "plan": choices,
         "findings": found.findings,
@@ -186,12 +191,17 @@ fn add_plan(facts: &mut Facts, dataset: &dyn Dataset, split: &Split, config: &Ru
     let logits = config.loss.build_for(classes, dataset.classes().is_layered())?.logits_per_pixel(classes);
     let model = config.model.network(dataset.channels(), logits);
     let (w, h) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { dataset.size(0)? };
-    let bytes = unet_train::estimate_memory(config, &ImageFacts::of(dataset, split)?)?.total();
+    let bytes = memory(dataset, split, config)?.total();
     facts.add("network", network(&model));
     let memory = format!("about {} MiB to train it on {} patches of {w}×{h}", bytes >> 20, config.train.batch_size);
     facts.add("memory", memory);
     facts.add("schedule", schedule_line(config, steps_per_epoch(dataset, split, config)?));
     Ok(())
+}
+
+/// What training with these settings needs.
+fn memory(dataset: &dyn Dataset, split: &Split, config: &RunConfig) -> Result<MemoryEstimate> {
+    Ok(unet_train::estimate_memory(config, &ImageFacts::of(dataset, split)?)?)
 }
 
 /// Steps of an epoch: batches of what is trained on, so many of them a step.

@@ -21,11 +21,14 @@ pub fn report(root: &Path, as_json: bool) -> Result<()> {
     let all = epochs.len() as u64 >= config.train.epochs;
     // Also one that stopped early; without a state that can be read only the epochs tell.
     let finished = run.is_finished().unwrap_or(all);
+    let memory = run.memory().ok().flatten();
     if as_json {
         return output::print_json(&json!({
             "kind": "run",
             "path": root.display().to_string(),
             "finished": finished,
+            "memory_bytes": memory.map(|m| m.total()),
+            "memory_parts": memory,
             "config": config,
             "checkpoint": file.map(|f| f.display().to_string()),
             "meta": stored.map(|s| s.meta),
@@ -41,6 +44,9 @@ pub fn report(root: &Path, as_json: bool) -> Result<()> {
     let per_epoch = epochs.last().map_or(1, |r| r.step / r.epoch.max(1));
     facts.add("schedule", schedule_line(&config, per_epoch));
     let early = if finished && !all { ", and no epoch got better any more" } else { "" };
+    if let Some(memory) = memory {
+        facts.add("memory", format!("about {} MiB to train it", memory.total() >> 20));
+    }
     facts.add("epochs", format!("{} of {} done{early}", epochs.len(), config.train.epochs));
     if let (Some(file), Some(stored)) = (&file, &stored) {
         facts.add("model", file.display().to_string());
