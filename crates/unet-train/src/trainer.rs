@@ -112,7 +112,8 @@ impl Trainer {
             let checkpoint = Checkpoint::load(path)?;
             let notes = ready.learner.start_from(&checkpoint.model, path)?;
             let from = Start::of(&checkpoint, dataset.as_ref(), &setup.normalization);
-            ready.plan.notes.extend(notes.into_iter().chain(from.note(&setup.normalization, path)));
+            let unscored = setup.split.val.is_empty().then(|| Start::note_unscored(path));
+            ready.plan.notes.extend(notes.into_iter().chain(from.note(&setup.normalization, path)).chain(unscored));
             start = Some(from);
         }
         let lock = run.lock()?;

@@ -19,7 +19,7 @@ use unet_train::loss::{BceWithLogits, Loss, LossSum, Targets};
 use unet_train::objects::InstanceConfig;
 use unet_train::observe::{Ended, Event, Observer, ValidationRecord};
 use unet_train::{
-    Checkpoint, Hooks, Metric, PredictOptions, Predictor, RunConfig, TrainError, Trainer, evaluate_model,
+    Checkpoint, Hooks, Learner, Metric, PredictOptions, Predictor, RunConfig, TrainError, Trainer, evaluate_model,
 };
 
 fn goes_on() -> AtomicBool {
@@ -247,6 +247,37 @@ fn a_run_that_is_killed_in_its_validation_has_lost_no_step() {
         assert!(last(&out) == last(&whole));
         assert_eq!(std::fs::read_to_string(RunDir::new(&out).metrics()).unwrap().lines().count(), 3);
     }
+}
+
+#[test]
+fn every_layer_that_starts_anew_is_named_and_all_else_comes_along() {
+    let text = "model.width = 4\nmodel.depth = 4\nmodel.residual = true\nmodel.deep_supervision = true";
+    let config = RunConfig::from_toml(text, "test", Some("quick")).unwrap();
+    let learner = |channels, classes| Learner::new(Kernels::detect(), &config, channels, classes, 10).unwrap();
+    let start = learner(1, 2);
+    let mut next = learner(3, 3);
+    let notes = next.start_from(start.model(), Path::new("start")).unwrap();
+    let [channels, logits] = &notes[..] else { panic!("{notes:?}") };
+    assert!(channels.contains("inc.shortcut, inc.double_conv.0 start anew"), "{channels}");
+    assert!(logits.contains("aux2, aux1, outc start anew"), "{logits}");
+    let anew = ["inc.double_conv.0.", "inc.shortcut.", "aux2.", "aux1.", "outc."];
+    for spec in next.model().params().specs() {
+        let is = next.model().params().to_vec(&spec.name).unwrap();
+        let named = anew.iter().any(|layer| spec.name.starts_with(layer));
+        assert!(named || is == start.model().params().to_vec(&spec.name).unwrap(), "{}", spec.name);
+    }
+}
+
+#[test]
+fn a_model_to_start_from_that_cannot_be_scored_is_said_to_be_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = start_model(dir.path());
+    let mut config = from(&start);
+    (config.data.val, config.train.select) = ("none".parse().unwrap(), "auto".parse().unwrap());
+    let trainer = Trainer::new(config, stack(64), &dir.path().join("run"), vec![]).unwrap();
+    let notes = trainer.plan().notes.join("; ");
+    assert!(notes.contains("nothing is held out") && notes.contains("start.safetensors is not scored"), "{notes}");
+    assert_eq!(trainer.run(&goes_on()).unwrap().baseline, None);
 }
 
 /// Binary cross-entropy whose gradient is scaled: by the last factor in all calls after the first ones.

@@ -10,8 +10,9 @@ use crate::optim::{Ema, copy_of};
 
 impl Learner {
     /// Takes the weights and running statistics of another network of the same layers; `path` names it in errors. Where it has other
-    /// channels of the image or other classes, the first or the last convolution keeps its drawn weights: the sentences that are given
-    /// say so. Meant for before the first step: the optimizer's state stays.
+    /// channels of the image or other classes, the first or the last convolution (with the way around it of a residual block, and the
+    /// heads of deep supervision) keeps its drawn weights: the sentences that are given say so. Meant for before the first step: the
+    /// optimizer's state stays.
     ///
     /// # Errors
     /// The networks differ in more than that, or the parameters cannot be copied.
@@ -28,27 +29,24 @@ impl Learner {
             );
             return Err(TrainError::checkpoint(path, problem));
         }
-        let mut notes = Vec::new();
-        for (has, wants, what, layer) in [
-            (found.in_channels, inputs, "channel(s) of the image", "inc.double_conv.0."),
-            (found.out_channels, outputs, "logit(s)", "outc."),
-        ] {
-            if has != wants {
-                let name = layer.trim_end_matches('.');
-                notes.push(format!(
-                    "{} has {has} {what}, this run {wants}: {name} starts anew, all else from there",
-                    path.display()
-                ));
-            }
-        }
+        let changes: [(usize, usize, &str, LayerOf); 2] = [
+            (found.in_channels, inputs, "channel(s) of the image", of_channels),
+            (found.out_channels, outputs, "logit(s)", of_logits),
+        ];
+        let changes = changes.into_iter().filter(|(has, wants, ..)| has != wants);
         for spec in other.params().specs() {
-            let begins_with = |parts: &[&str]| parts.iter().any(|part| spec.name.starts_with(part));
-            let anew = found.in_channels != inputs && begins_with(&["inc.double_conv.0.", "inc.shortcut."])
-                || found.out_channels != outputs && begins_with(&["outc.", "aux"]);
-            if !anew {
+            if changes.clone().all(|(.., layer)| layer(&spec.name).is_none()) {
                 self.model.params_mut().set(&spec.name, &other.params().to_vec(&spec.name)?)?;
             }
         }
+        let note = |(has, wants, what, layer): (usize, usize, &str, LayerOf)| {
+            let mut layers: Vec<&str> = self.model.params().specs().iter().filter_map(|s| layer(&s.name)).collect();
+            layers.dedup();
+            let start = if layers.len() == 1 { "starts" } else { "start" };
+            let layers = layers.join(", ");
+            format!("{} has {has} {what}, this run {wants}: {layers} {start} anew, all else from there", path.display())
+        };
+        let notes = changes.map(note).collect();
         self.reset_average()?;
         Ok(notes)
     }
@@ -62,6 +60,20 @@ impl Learner {
         }
         Ok(())
     }
+}
+
+/// Gives the layer of a parameter, where that is of a certain kind.
+type LayerOf = fn(&str) -> Option<&str>;
+
+/// The layer of a parameter, where its shape depends on the channels of the image: the first convolution, and the way around it.
+fn of_channels(parameter: &str) -> Option<&str> {
+    ["inc.double_conv.0", "inc.shortcut"].into_iter().find(|layer| parameter.starts_with(&format!("{layer}.")))
+}
+
+/// The same of the number of logits: the last convolution, and the heads of the decoder's levels.
+fn of_logits(parameter: &str) -> Option<&str> {
+    let layer = parameter.split('.').next()?;
+    (layer == "outc" || layer.starts_with("aux")).then_some(layer)
 }
 
 /// What tells networks apart.

@@ -52,6 +52,14 @@ impl Start {
         (!same)
             .then(|| format!("{} was trained on values scaled by '{was}', this run scales by '{is}'", path.display()))
     }
+
+    /// Says so where there is nothing to score it on.
+    pub(super) fn note_unscored(path: &Path) -> String {
+        let path = path.display();
+        format!(
+            "nothing is held out: {path} is not scored, and no epoch is compared with it; hold images out with --val"
+        )
+    }
 }
 
 impl Trainer {
