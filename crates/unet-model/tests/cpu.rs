@@ -3,7 +3,8 @@
 
 use unet_kernels::{Dims, Kernels, Tier};
 use unet_model::{
-    AnyTrainer, CpuPredictor, CpuTrainer, Gradients, ParamKind, Parameters, Precision, UNet, UNetConfig, Upsampling,
+    AnyPredictor, AnyTrainer, CpuPredictor, CpuTrainer, Gradients, ParamKind, Parameters, Precision, UNet, UNetConfig,
+    Upsampling,
 };
 
 /// A small network with arbitrary, unequal weights.
@@ -162,6 +163,34 @@ fn bf16_follows_f32() {
         let whole = |g: &Gradients| g.iter().flat_map(|(_, g)| g.to_vec()).collect::<Vec<_>>();
         let distance = off(&whole(&near_grads), &whole(&grads));
         assert!(distance > 0.0 && distance < 0.1, "gradient of {upsampling:?} on {tier}: {distance}");
+    }
+}
+
+#[test]
+fn a_prediction_says_which_layer_was_the_first_that_is_no_number() {
+    let dims = Dims::new(1, 20, 24, 1);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut model = network(Upsampling::Transposed);
+        let first = |model: &UNet, x: &[f32]| {
+            AnyPredictor::new(Kernels::detect(), precision, model).unwrap().first_non_finite(x, dims).unwrap()
+        };
+        let mut x = image(dims);
+        assert_eq!(first(&model, &x), None);
+        // From the last layer up, so that each comes before those that were spoilt already.
+        for (name, layer) in [
+            ("outc.conv.bias", "outc.conv"),
+            ("up2.conv.double_conv.4.running_var", "up2.conv.double_conv.4"),
+            ("up1.up.weight", "up1.up"),
+            ("down2.maxpool_conv.1.double_conv.0.weight", "down2.maxpool_conv.1.double_conv.0"),
+            ("inc.double_conv.1.weight", "inc.double_conv.1"),
+        ] {
+            let mut values = model.params().to_vec(name).unwrap();
+            values[0] = f32::NAN;
+            model.params_mut().set(name, &values).unwrap();
+            assert_eq!(first(&model, &x).as_deref(), Some(layer), "{precision}");
+        }
+        x[7] = f32::INFINITY;
+        assert_eq!(first(&model, &x).as_deref(), Some("input"));
     }
 }
 

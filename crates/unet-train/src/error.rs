@@ -236,7 +236,7 @@ fn epoch_words(epoch: Option<u64>) -> String {
 }
 
 /// What to do about a batch beside learning more slowly.
-const LOOK_OR_SKIP: &str = "look for damaged images, or leave such batches out with train.non_finite = \"skip\"";
+const LOOK_OR_SKIP: &str = "look for damaged images, or leave such batches (and the scores of such epochs) out with train.non_finite = \"skip\"";
 
 /// The images, the layer, or both.
 fn place_words(images: &[String], layer: Option<&str>) -> String {

@@ -13,8 +13,7 @@ use unet_model::{AnyTrainer, Gradients, ModelError, ParamSpec, Parameters, Preci
 
 pub(crate) use self::average::{Average, Pending};
 use self::deep::Levels;
-pub(crate) use self::finite::check_finite;
-use self::finite::non_finite;
+pub(crate) use self::finite::non_finite;
 use self::middle::Middle;
 use crate::TrainError;
 use crate::config::{RunConfig, Warmup};

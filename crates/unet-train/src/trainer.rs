@@ -262,7 +262,10 @@ impl Trainer {
             metrics: &mut self.metrics,
         };
         let (log, observers) = (&mut self.log, &mut self.observers);
-        let record = validate(&mut job, &mut self.learner, stop, &mut |event| tell(log, observers, event))?;
+        let record = match validate(&mut job, &mut self.learner, stop, &mut |event| tell(log, observers, event)) {
+            Ok(record) => record,
+            Err(error) => return self.leave_unscored(epoch, error).map(|()| Some(None)),
+        };
         match record {
             Some(_) => self.validation_took = Some(began.elapsed()),
             // It will be done again, from its first image on.
@@ -277,7 +280,10 @@ impl Trainer {
         // No number where every batch was left out.
         let train_loss = p.loss.0 / p.images as f64;
         let (train, epoch) = (&self.config.train, p.epoch + 1);
-        let (best, value) = self.selected.observe(&self.measure, train, epoch, train_loss, val.as_ref());
+        // Where the validation came upon no number, the training loss says nothing of the network either.
+        let unscored = val.is_none() && !self.setup.split.val.is_empty();
+        let compared = if unscored { f64::NAN } else { train_loss };
+        let (best, value) = self.selected.observe(&self.measure, train, epoch, compared, val.as_ref());
         self.plateau.observe(&self.config.schedule, value, self.measure.higher_is_better);
         self.learner.set_lr_factor(self.plateau.factor());
         let record = EpochRecord {

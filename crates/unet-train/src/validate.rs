@@ -16,7 +16,7 @@ use crate::objects::Grid;
 use crate::observe::{Event, ValidationRecord};
 use crate::predict::{Segmenter, Tiling, labels_of, overlay, probabilities_of};
 use crate::selection::Measure;
-use crate::step::{Learner, check_finite};
+use crate::step::{Learner, non_finite};
 use crate::threshold::ThresholdCounts;
 
 /// What to validate on, and where overlays go.
@@ -62,7 +62,12 @@ pub(crate) fn validate(
         let logits = job.pool.install(|| segmenter.logits(&x, size))?;
         drop(x);
         loss.add(learner.loss_of(&logits, &truth.labels, (1, size.0, size.1))?);
-        check_finite("validation loss", loss.mean(), learner.steps(), std::slice::from_ref(&sample.id))?;
+        if !loss.mean().is_finite() {
+            let x = job.normalization.apply(&sample.image)?;
+            let (step, learner, segmenter) = (learner.steps(), &mut *learner, &mut segmenter);
+            let layer = job.pool.install(move || first_non_finite(learner, segmenter, &x, size))?;
+            return Err(non_finite("validation loss", loss.mean(), step, &[sample.id], layer));
+        }
         let k = learner.model().config().out_channels;
         let probabilities = probabilities_of(&logits, k, layered);
         let labels = labels_of(&probabilities, truth.labels.len(), 0.5, layered);
@@ -109,6 +114,19 @@ pub(crate) fn validate(
     }
     let (images, loss, scores) = (job.indices.len(), loss.mean(), Scores::of(&counts));
     Ok(Some(ValidationRecord { images, loss, scores, threshold, metrics }))
+}
+
+/// Where a value that is no finite number comes from: a weight, or else the first layer that makes one of the image.
+fn first_non_finite(
+    learner: &Learner,
+    segmenter: &mut Segmenter,
+    x: &[f32],
+    size: (usize, usize),
+) -> Result<Option<String>, TrainError> {
+    match learner.first_bad_weight()? {
+        Some((weight, _)) => Ok(Some(weight)),
+        None => Ok(segmenter.first_non_finite(x, size)?),
+    }
 }
 
 /// What an image adds to the challenge's scores; where the truth says nothing, both are background.

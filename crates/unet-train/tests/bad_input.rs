@@ -267,6 +267,34 @@ fn a_loss_that_is_no_number_stops_and_names_epoch_step_and_image() {
 }
 
 #[test]
+fn a_validation_loss_that_is_no_number_names_image_and_layer() {
+    for cut in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.data.normalization = unet_train::config::NormalizationKind::Raw;
+        // Without padding an image is cut into what the network says something of.
+        (config.model.valid, config.train.epochs) = (cut, 1);
+        let mut spoilt = config.clone();
+        spoilt.data.val = "2..4".parse().unwrap();
+        let error = run(spoilt, Arc::new(Broken(stack(64))), &dir.path().join("a")).unwrap_err();
+        let what = ["the validation loss became", "epoch 1, step 4 (images synthetic_002; first in input)"];
+        assert_says(&error.to_string(), &[what[0], what[1], "train.non_finite"]);
+
+        // Weights so large that logits are beyond what a float holds, in a model to start from.
+        run(config.clone(), stack(64), &dir.path().join("b")).unwrap();
+        let mut start = Checkpoint::load(&dir.path().join("b")).unwrap();
+        for (name, value) in [("up2.conv.double_conv.4.bias", 1e3), ("outc.conv.weight", 3e38)] {
+            start.model.params_mut().set(name, &[value; 4]).unwrap();
+        }
+        let path = dir.path().join("start.safetensors");
+        Checkpoint::save(&path, &start.model, &start.meta).unwrap();
+        config.model.init = Some(path);
+        let error = run(config, stack(64), &dir.path().join("c")).unwrap_err();
+        assert_says(&error.to_string(), &[what[0], "synthetic_003; first in outc.conv)"]);
+    }
+}
+
+#[test]
 fn a_loss_that_becomes_no_number_later_leaves_the_good_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config();

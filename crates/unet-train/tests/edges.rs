@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::{config, run, stack};
 use unet_kernels::Kernels;
 use unet_train::checkpoint::RunDir;
-use unet_train::config::NormalizationKind;
+use unet_train::config::{NonFinite, NormalizationKind};
 use unet_train::loss::{BceWithLogits, Loss, LossSum, Targets};
 use unet_train::objects::InstanceConfig;
 use unet_train::observe::{Ended, Event, Observer, ValidationRecord};
@@ -278,6 +278,78 @@ fn a_model_to_start_from_that_cannot_be_scored_is_said_to_be_so() {
     let notes = trainer.plan().notes.join("; ");
     assert!(notes.contains("nothing is held out") && notes.contains("start.safetensors is not scored"), "{notes}");
     assert_eq!(trainer.run(&goes_on()).unwrap().baseline, None);
+}
+
+/// Binary cross-entropy that is no number when it is asked for without its gradient at that call, from 0: in that validation.
+struct Unscorable {
+    inner: BceWithLogits,
+    calls: usize,
+    bad: usize,
+}
+
+impl Loss for Unscorable {
+    fn name(&self) -> &'static str {
+        "unscorable"
+    }
+
+    fn logits_per_pixel(&self, classes: usize) -> usize {
+        self.inner.logits_per_pixel(classes)
+    }
+
+    fn evaluate(
+        &mut self,
+        kernels: &Kernels,
+        logits: &[f32],
+        targets: &Targets<'_>,
+        grad: Option<&mut [f32]>,
+    ) -> Result<LossSum, TrainError> {
+        let validates = grad.is_none();
+        let sum = self.inner.evaluate(kernels, logits, targets, grad)?;
+        let is_bad = validates && self.calls == self.bad;
+        self.calls += usize::from(validates);
+        Ok(if is_bad { LossSum { sum: f64::INFINITY, ..sum } } else { sum })
+    }
+}
+
+#[test]
+fn an_epoch_whose_validation_loss_is_no_number_ends_the_run_or_has_no_value() {
+    let dir = tempfile::tempdir().unwrap();
+    for select in ["train_loss", "val_dice", "val_loss"] {
+        let mut config = config();
+        config.train.select = select.parse().unwrap();
+        let train = |config: &RunConfig, name: &str, observers: Vec<Box<dyn Observer>>| {
+            let loss = Unscorable { inner: BceWithLogits::default(), calls: 0, bad: 1 };
+            let hooks = Hooks { loss: Some(Box::new(loss)), ..Hooks::observing(observers) };
+            let out = dir.path().join(format!("{name}-{select}"));
+            Trainer::with_hooks(config.clone(), stack(64), &out, hooks).unwrap().run(&goes_on())
+        };
+        let error = train(&config, "stop", vec![]).unwrap_err();
+        let what = "validation loss";
+        assert!(
+            matches!(&error, TrainError::NonFinite { what: w, epoch: Some(2), step: 8, .. } if *w == what),
+            "{error}"
+        );
+
+        config.train.non_finite = NonFinite::Skip;
+        let (records, recorder) = common::recorder();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&said);
+        let observer = move |event: &Event<'_>| {
+            if let Event::Unscored { epoch, problem } = event {
+                sink.lock().unwrap().push((*epoch, (*problem).to_owned()));
+            }
+            Ok(())
+        };
+        let summary = train(&config, "skip", vec![recorder, Box::new(observer)]).unwrap();
+        assert_eq!((summary.finished, summary.step), (true, 12));
+        let said = said.lock().unwrap();
+        assert!(said.len() == 1 && said[0].0 == 2, "{said:?}");
+        assert!(said[0].1.contains("validation loss became inf in step 8 (images synthetic_003)"), "{said:?}");
+        let records = records.lock().unwrap();
+        let has_val: Vec<bool> = records.iter().map(|r| r.val.is_some()).collect();
+        assert_eq!((has_val, records[1].best), (vec![true, false, true], false), "{select}");
+        assert!(records[1].train_loss.is_finite() && summary.best.unwrap().epoch != 2);
+    }
 }
 
 /// Binary cross-entropy whose gradient is scaled: by the last factor in all calls after the first ones.

@@ -62,6 +62,7 @@ fn document(event: &Event<'_>) -> Option<Value> {
             "seconds": s.time.as_secs_f64(),
         }),
         Event::Skipped { step, problem } => json!({"event": "skipped", "step": step, "problem": problem}),
+        Event::Unscored { epoch, problem } => json!({"event": "unscored", "epoch": epoch, "problem": problem}),
         Event::Baseline { record, best } => json!({"event": "baseline", "val": record, "best": best}),
         Event::Epoch(record) => json!({"event": "epoch", "record": record}),
         Event::Best(best) => json!({"event": "best", "best": best}),

@@ -161,6 +161,9 @@ impl Observer for TrainingProgress {
             Event::Skipped { step, problem } => {
                 self.terminal.line(format!("  left out  a batch for step {step}: {problem}"))
             }
+            Event::Unscored { epoch, problem } => {
+                self.terminal.line(format!("  left out  the scores of epoch {epoch}: {problem}"))
+            }
             Event::Best(best) => self.best = Some((*best).clone()),
             Event::Baseline { best, .. } => {
                 self.best = Some((*best).clone());

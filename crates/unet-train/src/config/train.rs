@@ -70,7 +70,7 @@ pub enum NonFinite {
     /// End the run; the checkpoints stay.
     #[default]
     Stop,
-    /// Leave the batch out and go on; ten in a row end the run.
+    /// Leave the batch out and go on; ten in a row end the run. An epoch whose validation loss is none has no value.
     Skip,
 }
 

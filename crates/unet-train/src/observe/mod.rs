@@ -39,6 +39,14 @@ pub enum Event<'a> {
         /// What was wrong, in words.
         problem: &'a str,
     },
+    /// The validation of an epoch (0 is the model that the run starts from) was left out, as a loss in it was no finite number: the epoch has
+    /// no value.
+    Unscored {
+        /// The epoch.
+        epoch: u64,
+        /// What was wrong, in words.
+        problem: &'a str,
+    },
     /// The model that the run starts from was scored: the mark to beat.
     Baseline {
         /// Its scores.

@@ -56,6 +56,26 @@ impl Segmenter {
         Within { top, left, height: rows.len, width: columns.len }
     }
 
+    /// The path of the first layer that makes a value that is no finite number of an image, as [`AnyPredictor::first_non_finite`] has it, in
+    /// the first tile that has such a layer.
+    pub(crate) fn first_non_finite(&mut self, x: &[f32], (h, w): (usize, usize)) -> Result<Option<String>, ModelError> {
+        let (tiles, channels) = (self.size.cut(h, w), self.config.in_channels);
+        if tiles.len() == 1 && !self.config.options.valid {
+            return self.network.first_non_finite(x, Dims::new(1, h, w, channels));
+        }
+        let image = Strip { values: x, top: 0, width: w, height: h, channels };
+        for row in &tiles.rows {
+            for column in &tiles.columns {
+                let (tall, wide) = (self.widened(row), self.widened(column));
+                let dims = Dims::new(1, tall.len, wide.len, channels);
+                if let Some(layer) = self.network.first_non_finite(&image.cut(&tall, &wide), dims)? {
+                    return Ok(Some(layer));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// What the network has to see for a tile: the tile itself, or without padding so much more that it says something of all of it.
     pub(crate) fn widened(&self, tile: &Span) -> Span {
         let margin = geometry::margin(&self.config);

@@ -10,14 +10,18 @@ impl Learner {
     /// An error that names the first weight or running statistic, of the network that is trained or of its average, that is no finite
     /// number; on the current rayon pool.
     pub(crate) fn check_weights(&self) -> Result<(), TrainError> {
+        match self.first_bad_weight()? {
+            Some((name, value)) => Err(non_finite("weights", value, self.steps(), &[], Some(name))),
+            None => Ok(()),
+        }
+    }
+
+    /// The name of that weight or statistic, and its value.
+    pub(crate) fn first_bad_weight(&self) -> Result<Option<(String, f64)>, ModelError> {
         let models = [&self.model, self.result()];
         let distinct = if std::ptr::eq(models[0], models[1]) { &models[..1] } else { &models[..] };
-        for model in distinct {
-            if let Some((name, value)) = first_in(model)? {
-                return Err(non_finite("weights", value, self.steps(), &[], Some(name)));
-            }
-        }
-        Ok(())
+        let found = distinct.iter().map(|model| first_in(model));
+        found.filter_map(Result::transpose).next().transpose()
     }
 }
 
@@ -36,14 +40,7 @@ fn first_in(model: &UNet) -> Result<Option<(String, f64)>, ModelError> {
     Ok(None)
 }
 
-pub(crate) fn check_finite(what: &'static str, value: f64, step: u64, images: &[String]) -> Result<(), TrainError> {
-    match value.is_finite() {
-        true => Ok(()),
-        false => Err(non_finite(what, value, step, images, None)),
-    }
-}
-
-pub(super) fn non_finite(
+pub(crate) fn non_finite(
     what: &'static str,
     value: f64,
     step: u64,

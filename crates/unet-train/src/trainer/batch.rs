@@ -49,10 +49,17 @@ impl Trainer {
         }
         p.skipped += 1;
         p.skipped_in_a_row += 1;
-        let problem = error.to_string();
-        // Of the error's clauses, what was wrong; what to do has been done.
-        let problem = problem.split(": the weights").next().unwrap_or_default().to_owned();
-        self.emit(&Event::Skipped { step, problem: &problem })
+        self.emit(&Event::Skipped { step, problem: &what_was_wrong(&error) })
+    }
+
+    /// A validation that came upon a value that is no finite number ends the run, or leaves its epoch without a value where the
+    /// configuration says so.
+    pub(super) fn leave_unscored(&mut self, epoch: u64, error: TrainError) -> Result<(), TrainError> {
+        let skips = self.config.train.non_finite == NonFinite::Skip;
+        if !(skips && matches!(error, TrainError::NonFinite { .. })) {
+            return Err(error);
+        }
+        self.emit(&Event::Unscored { epoch, problem: &what_was_wrong(&error) })
     }
 
     /// Adds a step to the epoch's sums and tells of it.
@@ -83,4 +90,10 @@ impl Trainer {
         }
         error
     }
+}
+
+/// Of the error's clauses, what was wrong; what to do has been done.
+fn what_was_wrong(error: &TrainError) -> String {
+    let text = error.to_string();
+    text.split(": the weights").next().unwrap_or_default().to_owned()
 }

@@ -74,8 +74,11 @@ pub fn epochs(run: &RunDir) -> Result<Vec<EpochRecord>> {
 }
 
 fn table(epochs: &[EpochRecord], total: u64) -> String {
-    let Some(first) = epochs.first() else { return String::new() };
-    let has_val = first.val.is_some();
+    if epochs.is_empty() {
+        return String::new();
+    }
+    // One may have been left out.
+    let has_val = epochs.iter().any(|e| e.val.is_some());
     let seconds: f64 = epochs.iter().map(|e| e.seconds).sum();
     let time = std::time::Duration::try_from_secs_f64(seconds).map_or_else(|_| String::new(), text::duration);
     let rows: Vec<_> = epochs.iter().map(|e| table_row(e, total, has_val)).collect();

@@ -63,13 +63,38 @@ impl<T: Element> CpuPredictor<T> {
     /// # Errors
     /// As [`Self::run`].
     pub fn run_within(&mut self, x: &[f32], dims: Dims, within: Option<Within>) -> Result<&[f32], ModelError> {
+        self.watched(x, dims, within, None)?;
+        Ok(&self.logits)
+    }
+
+    /// The path of the first layer of [`Self::run`] whose output holds a value that is no finite number, in the order in which layers run;
+    /// `input` where `x` does already. `None` where all are finite.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn first_non_finite(&mut self, x: &[f32], dims: Dims) -> Result<Option<String>, ModelError> {
+        let mut first = (!all_finite(x)).then(|| "input".to_owned());
+        self.watched(x, dims, None, Some(&mut first))?;
+        Ok(first)
+    }
+
+    fn watched(
+        &mut self,
+        x: &[f32],
+        dims: Dims,
+        within: Option<Within>,
+        first: Option<&mut Option<String>>,
+    ) -> Result<(), ModelError> {
         check_input(&self.config, dims, x.len())?;
         let Self { config, context, norms, logits } = self;
         let x = context.input(x, dims);
         let level = config.depth;
-        forward(config, &mut Infer { config, context, norms, logits, within, level }, x)?;
-        Ok(&self.logits)
+        forward(config, &mut Infer { config, context, norms, logits, within, level, first }, x)
     }
+}
+
+fn all_finite<T: Element>(values: &[T]) -> bool {
+    values.iter().all(|v| v.to_f32().is_finite())
 }
 
 /// The path of the convolution ahead of a norm: `…double_conv.4` follows `…double_conv.3`.
@@ -97,6 +122,8 @@ struct Infer<'a, T> {
     within: Option<Within>,
     /// That of the map that is doubled next.
     level: usize,
+    /// The first layer with a value that is no finite number, where somebody wants to know.
+    first: Option<&'a mut Option<String>>,
 }
 
 /// What the decoder's map at a level is a part of, where the input is a part.
@@ -107,12 +134,26 @@ fn part_of_level(config: &UNetConfig, input: Within, level: usize) -> Within {
 }
 
 impl<T: Element> Infer<'_, T> {
+    /// Takes note of a layer, where it is the first whose output is not finite.
+    fn note(&mut self, path: &str, is_finite: impl FnOnce(&Self) -> bool) {
+        let open = self.first.as_ref().is_some_and(|first| first.is_none());
+        if open
+            && !is_finite(self)
+            && let Some(first) = &mut self.first
+        {
+            **first = Some(path.to_owned());
+        }
+    }
+
     fn layer(&mut self, layer: &ConvNorm, x: &Stored<T>) -> Result<Stored<T>, ModelError> {
         let mut y = self.context.conv(layer, x)?;
-        y.norm = Some(match self.norms.get(&layer.norm) {
+        let finish = match self.norms.get(&layer.norm) {
             Some(running) => Finish::batch(running.clone(), layer.slope),
             None => self.context.finish(layer, &y)?,
-        });
+        };
+        self.note(&layer.conv, |_| all_finite(y.values.get()));
+        self.note(&layer.norm, |_| finish.is_finite());
+        y.norm = Some(finish);
         Ok(y)
     }
 }
@@ -154,6 +195,9 @@ impl<T: Element> Backend for Infer<'_, T> {
         let within = self.within.map(|whole| part_of_level(self.config, whole, self.level));
         self.level -= 1;
         let y = self.context.up_concat(up, crop, &x, within, &skip)?;
+        if let Up::Transposed { path, .. } = up {
+            self.note(path, |_| all_finite(y.values.get()));
+        }
         self.context.free(x);
         self.context.free(skip);
         Ok(y)
@@ -165,6 +209,7 @@ impl<T: Element> Backend for Infer<'_, T> {
 
     fn head(&mut self, layer: &Head, x: Stored<T>) -> Result<(), ModelError> {
         self.context.head(layer, &x, self.logits)?;
+        self.note(&layer.path, |infer| all_finite(infer.logits.as_slice()));
         self.context.free(x);
         Ok(())
     }

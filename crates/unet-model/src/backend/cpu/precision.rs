@@ -107,6 +107,17 @@ impl AnyPredictor {
             Self::Bf16(predictor) => predictor.run_within(x, dims, within),
         }
     }
+
+    /// As [`CpuPredictor::first_non_finite`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn first_non_finite(&mut self, x: &[f32], dims: Dims) -> Result<Option<String>, ModelError> {
+        match self {
+            Self::F32(predictor) => predictor.first_non_finite(x, dims),
+            Self::Bf16(predictor) => predictor.first_non_finite(x, dims),
+        }
+    }
 }
 
 /// A forward pass of [`AnyTrainer`] whose backward pass is still to come.
