@@ -4,6 +4,7 @@
 mod average;
 mod deep;
 mod finite;
+mod logits;
 mod middle;
 mod start;
 
@@ -14,6 +15,7 @@ use unet_model::{AnyTrainer, Gradients, ModelError, ParamSpec, Parameters, Preci
 pub(crate) use self::average::{Average, Pending};
 use self::deep::Levels;
 pub(crate) use self::finite::non_finite;
+use self::logits::{check_network, logits_of};
 use self::middle::Middle;
 use crate::TrainError;
 use crate::config::{RunConfig, Warmup};
@@ -88,7 +90,7 @@ impl Learner {
     /// As [`Self::new`], with a loss of the caller's own instead of the configuration's.
     ///
     /// # Errors
-    /// The configuration is impossible.
+    /// The configuration is impossible, or the loss takes other logits than so many classes have.
     pub fn with_loss(
         kernels: Kernels,
         config: &RunConfig,
@@ -97,7 +99,8 @@ impl Learner {
         loss: Box<dyn Loss>,
         total_steps: u64,
     ) -> Result<Self, TrainError> {
-        let network = config.model.network(channels, loss.logits_per_pixel(classes));
+        let logits = logits_of(loss.as_ref(), classes, config.data.multi_label)?;
+        let network = config.model.network(channels, logits);
         let model = fresh_network(network, config.train.seed)?;
         Self::with_model(kernels, config, model, loss, total_steps)
     }
@@ -105,7 +108,7 @@ impl Learner {
     /// Trains a given network further, with a given loss.
     ///
     /// # Errors
-    /// The parameters cannot be copied.
+    /// The loss takes other logits than the network has, or the parameters cannot be copied.
     pub fn with_model(
         kernels: Kernels,
         config: &RunConfig,
@@ -113,6 +116,7 @@ impl Learner {
         loss: Box<dyn Loss>,
         total_steps: u64,
     ) -> Result<Self, TrainError> {
+        check_network(loss.as_ref(), model.config().out_channels)?;
         let decay = config.train.ema_decay;
         let precision = config.train.precision.on(&kernels);
         let group = |spec: &ParamSpec| Group::configured(&config.groups, spec);

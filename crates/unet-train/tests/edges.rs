@@ -1,5 +1,5 @@
 //! Runs at their edges: epochs that have no value, a model to start from that is never beaten, an end in the middle of a validation or
-//! before the first state, weights that are no numbers any more.
+//! before the first state, weights that are no numbers any more, a loss that goes with nothing.
 //!
 //! Length: one edge after the other, each with what it takes to get there.
 #![allow(clippy::unwrap_used)]
@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use candle_core::Tensor;
 use common::{config, run, stack};
 use unet_kernels::Kernels;
+use unet_model::{Parameters, UNet};
 use unet_train::checkpoint::RunDir;
 use unet_train::config::{NonFinite, NormalizationKind};
-use unet_train::loss::{BceWithLogits, Loss, LossSum, Targets};
+use unet_train::loss::{BceWithLogits, CandleLoss, CandleTargets, Loss, LossSum, Targets};
 use unet_train::objects::InstanceConfig;
 use unet_train::observe::{Ended, Event, Observer, ValidationRecord};
 use unet_train::{
@@ -350,6 +352,31 @@ fn an_epoch_whose_validation_loss_is_no_number_ends_the_run_or_has_no_value() {
         assert_eq!((has_val, records[1].best), (vec![true, false, true], false), "{select}");
         assert!(records[1].train_loss.is_finite() && summary.best.unwrap().epoch != 2);
     }
+}
+
+#[test]
+fn a_loss_on_other_logits_than_the_classes_have_is_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let sum = |logits: &Tensor, _: &CandleTargets| logits.sqr()?.mean_all();
+    let out = dir.path().join("run");
+    let refused = |logits| {
+        let hooks = Hooks { loss: Some(Box::new(CandleLoss::new("own", logits, sum))), ..Hooks::default() };
+        Trainer::with_hooks(config(), stack(64), &out, hooks).err().map(|e| e.to_string())
+    };
+    let text = refused(3).unwrap();
+    assert!(text.contains("'own' on 3 logit(s)") && text.contains("expected 1 (of the second class) or 2"), "{text}");
+    assert!(!out.exists());
+    assert_eq!([refused(1), refused(2)], [None, None]);
+    // And those of a network that is given.
+    let network = |logits| {
+        let network = config().model.network(1, logits);
+        let params = Parameters::new(&network, unet_model::init::of_network(&network, 0)).unwrap();
+        let model = UNet::from_parameters(network, params).unwrap();
+        Learner::with_model(Kernels::detect(), &config(), model, Box::new(CandleLoss::new("own", 2, sum)), 10)
+    };
+    assert!(network(2).is_ok());
+    let text = network(3).err().unwrap().to_string();
+    assert!(text.contains("'own' on 2 logit(s)") && text.contains("3, as the network has"), "{text}");
 }
 
 /// Binary cross-entropy whose gradient is scaled: by the last factor in all calls after the first ones.

@@ -1,0 +1,33 @@
+//! Whether a loss goes with the classes and with the network, before anything is computed: what does not would be found out by the first
+//! validation, or by the first prediction.
+
+use crate::TrainError;
+use crate::loss::Loss;
+
+/// The logits per pixel that a loss takes for so many classes: one each, or a single one for two of which a pixel has one.
+pub(super) fn logits_of(loss: &dyn Loss, classes: usize, layered: bool) -> Result<usize, TrainError> {
+    let found = loss.logits_per_pixel(classes);
+    let single = classes == 2 && !layered;
+    if found == classes || found == 1 && single {
+        return Ok(found);
+    }
+    let expected = match single {
+        true => "1 (of the second class) or 2 (one for each class)".to_owned(),
+        false => format!("{classes}, one for each class"),
+    };
+    Err(refusal(loss, found, expected))
+}
+
+/// That a loss takes the logits of a network that has so many for each pixel.
+pub(super) fn check_network(loss: &dyn Loss, logits: usize) -> Result<(), TrainError> {
+    let found = loss.logits_per_pixel(logits);
+    // A single one is that of two classes.
+    if found == logits || logits == 1 && loss.logits_per_pixel(2) == 1 {
+        return Ok(());
+    }
+    Err(refusal(loss, found, format!("{logits}, as the network has")))
+}
+
+fn refusal(loss: &dyn Loss, found: usize, expected: String) -> TrainError {
+    TrainError::config("loss", format!("'{}' on {found} logit(s) per pixel", loss.name()), expected)
+}
