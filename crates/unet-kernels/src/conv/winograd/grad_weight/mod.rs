@@ -13,6 +13,8 @@ use crate::{Dims, Element, Kernels, Map, Source};
 
 /// Most floats of sums of which every part can have its own: they should stay in the second-level cache, or near it.
 const OWN: usize = 1 << 20;
+/// Fewest parts that threads can share fairly.
+const FEWEST: usize = 4;
 
 /// What is multiplied: tiles of the input and of the output's gradient.
 #[derive(Clone, Copy)]
@@ -44,14 +46,19 @@ pub(in crate::conv) fn run<T: Element, U: Element>(
     let input = Reader::<T, 6> { source: x, grid, before: conv.pad as isize };
     let output = Reader::<U, 4> { source: dy.into(), grid, before: 0 };
     let pair = Pair { input, output };
-    match POINTS * conv.cin * sums_row(kernels, conv) <= OWN {
+    match in_parts(grid.len(), POINTS * conv.cin * sums_row(kernels, conv)) {
         true => parts::run(kernels, pair, conv, dw),
         false => shared::run(kernels, pair, conv, dw),
     }
 }
 
+/// Whether so many tiles are shared out to parts that each keep sums, of so many floats, of their own.
+fn in_parts(tiles: usize, sums: usize) -> bool {
+    sums <= OWN && parts::parts(tiles, sums) >= FEWEST
+}
+
 /// Floats that [`run`] works in, for vectors of so many; what each thread has of its own left out.
 pub(in crate::conv) fn working_floats(conv: ConvShape, out: Dims, width: usize) -> usize {
     let (tiles, sums) = (Grid::over(out).len(), POINTS * conv.cin * conv.cout.next_multiple_of(width));
-    if sums <= OWN { parts::parts(tiles, sums) * sums } else { shared::working_floats(conv, tiles, width) }
+    if in_parts(tiles, sums) { parts::parts(tiles, sums) * sums } else { shared::working_floats(conv, tiles, width) }
 }
