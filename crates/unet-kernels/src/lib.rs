@@ -20,6 +20,7 @@
 //! ```
 
 mod allocator;
+mod awake;
 mod blur;
 mod channels;
 mod conv;
@@ -48,6 +49,7 @@ mod upsample;
 mod warp;
 
 pub use allocator::give_back_freed_blocks;
+pub use awake::awake;
 pub use conv::{ConvShape, ConvWeights};
 pub use dropout::Dropout;
 pub use element::Element;

@@ -9,7 +9,7 @@ mod middle;
 mod start;
 
 use unet_data::Batch;
-use unet_kernels::{Dims, Kernels};
+use unet_kernels::{Dims, Kernels, awake};
 use unet_model::{AnyTrainer, Gradients, ModelError, ParamSpec, Parameters, Precision, UNet, UNetConfig, geometry};
 
 pub(crate) use self::average::{Average, Pending};
@@ -174,7 +174,7 @@ impl Learner {
         if first {
             std::mem::swap(&mut self.grads, &mut self.batch_grads);
         }
-        let result = self.gradient_of(batch);
+        let result = awake(|| self.gradient_of(batch));
         if first {
             std::mem::swap(&mut self.grads, &mut self.batch_grads);
         }
@@ -208,10 +208,15 @@ impl Learner {
     /// # Errors
     /// A parameter has no gradient.
     pub fn apply(&mut self) -> Result<StepReport, TrainError> {
-        let loss = self.pending.loss();
-        if self.pending.batches == 0 {
-            return Ok(StepReport { loss, lr: 0.0, grad_norm: 0.0 });
+        match self.pending.batches {
+            0 => Ok(StepReport { loss: self.pending.loss(), lr: 0.0, grad_norm: 0.0 }),
+            _ => awake(|| self.update()),
         }
+    }
+
+    /// [`Self::apply`] where batches were taken in.
+    fn update(&mut self) -> Result<StepReport, TrainError> {
+        let loss = self.pending.loss();
         let optimizer = &self.optimizer;
         let moving = self.grads.iter().filter(|(name, _)| optimizer.moves(name));
         let grad_norm = self.kernels.global_norm(moving.map(|(_, g)| g));

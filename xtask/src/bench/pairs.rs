@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Between two turns: threads of the one that just ran stop spinning before the other is timed.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// A turn lasts at least so long, in seconds: short units of work are done in a row, as training and inference do them.
+const TURN: f64 = 0.5;
+
 /// Times of two programs that took turns, in seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
@@ -17,9 +20,13 @@ pub struct Comparison {
 impl Comparison {
     /// Lets the two take turns `runs` times; who goes first changes from pair to pair.
     pub fn measure(ours: &mut Worker, peer: &mut Worker, runs: usize) -> Result<Self> {
-        let turn = |worker: &mut Worker| {
+        let turn = |worker: &mut Worker| -> Result<f64> {
             std::thread::sleep(PAUSE);
-            worker.step()
+            let mut seconds = vec![worker.step()?];
+            while seconds.iter().sum::<f64>() < TURN {
+                seconds.push(worker.step()?);
+            }
+            Ok(of_turn(&seconds))
         };
         let mut pairs = Vec::with_capacity(runs);
         for run in 0..runs {
@@ -58,6 +65,12 @@ impl Comparison {
     }
 }
 
+/// The time of one of a turn's units in a row: the median. The first of several does not count: processors that slept are slow to start.
+fn of_turn(seconds: &[f64]) -> f64 {
+    let counted = if seconds.len() > 1 { &seconds[1..] } else { seconds };
+    median(counted.to_vec())
+}
+
 /// The middle value, or the mean of the middle two; NaN for none.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -81,6 +94,13 @@ mod tests {
         assert_eq!(comparison.ratio(), 0.5);
         assert_eq!(median(vec![4.0, 1.0]), 2.5);
         assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn the_first_unit_of_a_turn_of_several_does_not_count() {
+        assert_eq!(of_turn(&[9.0, 1.0, 3.0, 2.0]), 2.0);
+        assert_eq!(of_turn(&[9.0, 1.0]), 1.0);
+        assert_eq!(of_turn(&[9.0]), 9.0);
     }
 
     #[cfg(unix)]

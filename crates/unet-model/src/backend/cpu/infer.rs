@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use unet_kernels::{Dims, Element, Kernels, NormState, Within};
+use unet_kernels::{Dims, Element, Kernels, NormState, Within, awake};
 
 use super::finish::Finish;
 use super::ops::Context;
@@ -89,7 +89,7 @@ impl<T: Element> CpuPredictor<T> {
         let Self { config, context, norms, logits } = self;
         let x = context.input(x, dims);
         let level = config.depth;
-        forward(config, &mut Infer { config, context, norms, logits, within, level, first }, x)
+        awake(|| forward(config, &mut Infer { config, context, norms, logits, within, level, first }, x))
     }
 }
 
