@@ -43,7 +43,7 @@ pub mod survey;
 pub mod tails;
 pub mod weight_map;
 
-pub use self::augment::{AugmentConfig, Augmenter, Symmetry};
+pub use self::augment::{AugmentConfig, Augmenter, Interpolation, Symmetry};
 pub use self::batch::{Batch, Patch};
 pub use self::codec::Axes;
 pub use self::dataset::synthetic::{Synthetic, SyntheticConfig};

@@ -1,5 +1,5 @@
 //! A warped image, row by row: where the pixels of an output row come from ([`Kernels::place_row`]), and what is there, values between
-//! four pixels ([`Kernels::warp_row`]) or the label of the nearest one ([`Kernels::warp_labels_row`]).
+//! four or sixteen pixels ([`Kernels::warp_row`]) or the label of the nearest one ([`Kernels::warp_labels_row`]).
 //!
 //! For data augmentation, which works on images as they are stored (8 or 16 bits, or floats) and on many patches side by side: nothing
 //! here starts threads. Places are in pixels, 0 the middle of the first one; beyond the border the image is mirrored about the middle of
@@ -10,88 +10,17 @@
 
 #![allow(clippy::needless_range_loop, reason = "several arrays side by side are walked by number")]
 
+mod cubic;
+mod pixel;
+
+pub use self::pixel::PixelValue;
 use crate::simd::{Simd, Vectorized};
-use crate::{Grid, Kernels};
+use crate::{Filter, Grid, Kernels};
 
 /// Pixels of a piece.
 const PIECE: usize = 256;
 /// f32 tells pixels apart up to here.
 const SIDE_LIMIT: usize = 1 << 24;
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for u8 {}
-    impl Sealed for u16 {}
-    impl Sealed for f32 {}
-}
-
-/// A value as images store it: `u8`, `u16` or `f32`.
-pub trait PixelValue: Copy + Send + Sync + sealed::Sealed {
-    /// Two neighbours.
-    #[doc(hidden)]
-    type Pair: Copy + Default;
-    /// As a float, unscaled.
-    fn to_f32(self) -> f32;
-    /// Reads two neighbours.
-    /// # Safety
-    /// `p` is valid for reads of two values.
-    #[doc(hidden)]
-    unsafe fn pair(p: *const Self) -> Self::Pair;
-    /// Both as floats.
-    #[doc(hidden)]
-    fn split(pair: Self::Pair) -> (f32, f32);
-}
-
-impl PixelValue for u8 {
-    type Pair = u16;
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        f32::from(self)
-    }
-    #[inline(always)]
-    unsafe fn pair(p: *const Self) -> u16 {
-        // SAFETY: the caller's promise; bytes need no alignment.
-        u16::from_le(unsafe { p.cast::<u16>().read_unaligned() })
-    }
-    #[inline(always)]
-    fn split(pair: u16) -> (f32, f32) {
-        (f32::from(pair & 0xFF), f32::from(pair >> 8))
-    }
-}
-
-impl PixelValue for u16 {
-    type Pair = [u16; 2];
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        f32::from(self)
-    }
-    #[inline(always)]
-    unsafe fn pair(p: *const Self) -> [u16; 2] {
-        // SAFETY: the caller's promise; an array is aligned as its elements are.
-        unsafe { *p.cast() }
-    }
-    #[inline(always)]
-    fn split(pair: [u16; 2]) -> (f32, f32) {
-        (f32::from(pair[0]), f32::from(pair[1]))
-    }
-}
-
-impl PixelValue for f32 {
-    type Pair = [f32; 2];
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self
-    }
-    #[inline(always)]
-    unsafe fn pair(p: *const Self) -> [f32; 2] {
-        // SAFETY: the caller's promise; an array is aligned as its elements are.
-        unsafe { *p.cast() }
-    }
-    #[inline(always)]
-    fn split(pair: [f32; 2]) -> (f32, f32) {
-        (pair[0], pair[1])
-    }
-}
 
 /// One image as it is stored: (H, W, C).
 #[derive(Clone, Copy, Debug)]
@@ -150,13 +79,16 @@ impl Kernels {
         self.run(Place { start: line.start.1, step: line.step.1, bends, is_x: false, out: y });
     }
 
-    /// The image's values at the places of a row, bilinear: (W, C). A place that is not finite is taken for 0.
+    /// The image's values at the places of a row: (W, C). A place that is not finite is taken for 0.
     ///
     /// # Panics
     /// `out` has not C values for each place; the grid has more places along one axis than along the other.
-    pub fn warp_row<T: PixelValue>(&self, image: Raster<'_, T>, grid: Grid<'_>, out: &mut [f32]) {
+    pub fn warp_row<T: PixelValue>(&self, image: Raster<'_, T>, filter: Filter, grid: Grid<'_>, out: &mut [f32]) {
         assert!(grid.x.len() == grid.y.len() && out.len() == grid.x.len() * image.c, "{} values", out.len());
-        self.run(Values { image, grid, out });
+        match filter {
+            Filter::Bilinear => self.run(Values { image, grid, out }),
+            Filter::Bicubic => self.run(Cubic { image, grid, out }),
+        }
     }
 
     /// The labels of the pixels nearest to the places of a row, halves to the larger one.
@@ -289,6 +221,24 @@ impl<T: PixelValue> Vectorized for Values<'_, '_, T> {
                     corners(&values[k..], &taps, (c, right, below), &mut out[k..]);
                 }
             }
+        }
+    }
+}
+
+struct Cubic<'a, 'b, T> {
+    image: Raster<'a, T>,
+    grid: Grid<'a>,
+    out: &'b mut [f32],
+}
+
+impl<T: PixelValue> Vectorized for Cubic<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let pieces = self.grid.x.chunks(PIECE).zip(self.grid.y.chunks(PIECE));
+        for ((x, y), out) in pieces.zip(self.out.chunks_mut(PIECE * self.image.c)) {
+            cubic::values(self.image, x, y, out);
         }
     }
 }

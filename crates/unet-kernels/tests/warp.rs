@@ -16,6 +16,27 @@ fn mirrored(mut place: f64, side: usize) -> f64 {
     if last == 0.0 { 0.0 } else { place }
 }
 
+/// Keys' cubic convolution with a = −½ (1981), from its definition by distance.
+fn keys(distance: f64) -> f64 {
+    match distance.abs() {
+        d if d < 1.0 => 1.5 * d.powi(3) - 2.5 * d.powi(2) + 1.0,
+        d if d < 2.0 => -0.5 * d.powi(3) + 2.5 * d.powi(2) - 4.0 * d + 2.0,
+        _ => 0.0,
+    }
+}
+
+fn bicubic<T: PixelValue>(v: &[T], (h, w, c): (usize, usize, usize), x: f32, y: f32, k: usize) -> f64 {
+    let (x, y) = (mirrored(x.into(), w), mirrored(y.into(), h));
+    let tap = |place: f64, i: i32, side: usize| {
+        let at = place.floor() + f64::from(i);
+        (mirrored(at, side) as usize, keys(place - at))
+    };
+    let row = |y: usize| {
+        (-1..3).map(|i| tap(x, i, w)).map(|(x, share)| f64::from(v[(y * w + x) * c + k].to_f32()) * share).sum::<f64>()
+    };
+    (-1..3).map(|i| tap(y, i, h)).map(|(y, share)| row(y) * share).sum()
+}
+
 fn bilinear<T: PixelValue>(v: &[T], (h, w, c): (usize, usize, usize), x: f32, y: f32, k: usize) -> f64 {
     let (x, y) = (mirrored(x.into(), w), mirrored(y.into(), h));
     let at = |y: usize, x: usize| f64::from(v[(y.min(h - 1) * w + x.min(w - 1)) * c + k].to_f32());
@@ -32,15 +53,19 @@ fn places(seed: u64, side: usize, count: usize, reach: f32) -> Vec<f32> {
 
 fn check<T: PixelValue>(v: &[T], (h, w, c): (usize, usize, usize), seed: u64, count: usize, reach: f32) {
     let (x, y) = (places(seed, w, count, reach), places(seed + 1, h, count, reach));
-    let expected = |i: usize| bilinear(v, (h, w, c), x[i / c], y[i / c], i % c) as f32;
-    let expected: Vec<f32> = (0..count * c).map(expected).collect();
     // A place itself is known to 2⁻²⁴ of its size.
     let scale = v.iter().fold(1.0f32, |a, v| a.max(v.to_f32().abs()));
     let allowed = scale * 4e-6 * (1.0 + reach * h.max(w) as f32);
-    for k in tiers() {
-        let mut found = vec![f32::NAN; count * c];
-        k.warp_row(Raster::new(v, (h, w), c), Grid { x: &x, y: &y }, &mut found);
-        assert_within(&found, &expected, |_| allowed, "warped");
+    for (filter, naive) in
+        [(Filter::Bilinear, bilinear::<T> as fn(_, _, _, _, _) -> _), (Filter::Bicubic, bicubic::<T>)]
+    {
+        let expected = |i: usize| naive(v, (h, w, c), x[i / c], y[i / c], i % c) as f32;
+        let expected: Vec<f32> = (0..count * c).map(expected).collect();
+        for k in tiers() {
+            let mut found = vec![f32::NAN; count * c];
+            k.warp_row(Raster::new(v, (h, w), c), filter, Grid { x: &x, y: &y }, &mut found);
+            assert_within(&found, &expected, |_| allowed, "warped");
+        }
     }
 }
 
@@ -48,7 +73,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
-    fn values_are_those_of_the_four_pixels_around(
+    fn values_are_those_of_the_pixels_around(
         size in (1usize..40, 1usize..40, 1usize..4), count in 0usize..600, seed in 0u64..1 << 40, reach in 0.1f32..9.0,
     ) {
         let floats = values(seed, size.0 * size.1 * size.2);
@@ -121,13 +146,15 @@ proptest! {
 fn every_tier_gives_the_same_bits() {
     let v: Vec<u16> = (0..900).map(|i| (i * 7919 % 60000) as u16).collect();
     let (x, y) = (places(5, 30, 700, 2.0), places(6, 30, 700, 2.0));
-    let row = |k: &unet_kernels::Kernels| {
-        let mut found = vec![0.0; 700];
-        k.warp_row(Raster::new(&v, (30, 30), 1), Grid { x: &x, y: &y }, &mut found);
-        found
-    };
-    let all: Vec<_> = tiers().iter().map(row).collect();
-    assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+    for filter in [Filter::Bilinear, Filter::Bicubic] {
+        let row = |k: &unet_kernels::Kernels| {
+            let mut found = vec![0.0; 700];
+            k.warp_row(Raster::new(&v, (30, 30), 1), filter, Grid { x: &x, y: &y }, &mut found);
+            found
+        };
+        let all: Vec<_> = tiers().iter().map(row).collect();
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{filter:?}");
+    }
 }
 
 #[test]
@@ -135,10 +162,12 @@ fn places_that_are_none_are_the_first_pixel() {
     let v = [9.0f32, 1.0, 2.0, 3.0];
     let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, 1.0];
     for k in tiers() {
-        let mut found = [0.0; 5];
-        k.warp_row(Raster::new(&v, (2, 2), 1), Grid { x: &x, y: &[0.0; 5] }, &mut found);
-        assert_eq!((&found[..3], found[4]), (&[9.0; 3][..], 1.0));
-        assert!((1.0..=9.0).contains(&found[3]));
+        for filter in [Filter::Bilinear, Filter::Bicubic] {
+            let mut found = [0.0; 5];
+            k.warp_row(Raster::new(&v, (2, 2), 1), filter, Grid { x: &x, y: &[0.0; 5] }, &mut found);
+            assert_eq!((&found[..3], found[4]), (&[9.0; 3][..], 1.0));
+            assert!((1.0..=9.0).contains(&found[3]));
+        }
         let mut labels = [0; 5];
         k.warp_labels_row(Raster::new(&[4, 5, 6, 7], (2, 2), 1), Grid { x: &x, y: &[0.0; 5] }, &mut labels);
         assert_eq!((&labels[..3], labels[4]), (&[4; 3][..], 5));

@@ -2,7 +2,7 @@
 //! one resampling.
 
 use rand::Rng;
-use unet_kernels::{Grid, Kernels, Line, PixelValue, Raster, ShapeError};
+use unet_kernels::{Filter, Grid, Kernels, Line, PixelValue, Raster, ShapeError};
 
 use super::Source;
 use super::config::{AugmentConfig, Symmetry};
@@ -18,6 +18,8 @@ pub(super) struct Geometry {
     origin: (i64, i64),
     turn: Turn,
     warp: Option<Warp>,
+    /// Between the pixels of an image that is warped.
+    filter: Filter,
 }
 
 /// An element of the symmetry group of the square: first transpose, then mirror.
@@ -87,7 +89,7 @@ impl Geometry {
             ((out.0 + 2 * margin, out.1 + 2 * margin), (origin.0 - margin as i64, origin.1 - margin as i64));
         let turn = Turn::draw(c.symmetry, out.0 == out.1, rng);
         let warp = Warp::draw(c, kernels, out, turn, rng)?;
-        Ok(Self { out, origin, turn, warp })
+        Ok(Self { out, origin, turn, warp, filter: c.interpolation.into() })
     }
 
     /// Width and height of the output.
@@ -95,7 +97,7 @@ impl Geometry {
         self.out
     }
 
-    /// All that belongs to an image under this map: raw values (H, W, C) bilinear, labels of the nearest pixels, weights bilinear.
+    /// All that belongs to an image under this map: raw values (H, W, C) interpolated as configured, labels of the nearest pixels, weights bilinear.
     pub(super) fn apply(&self, kernels: Kernels, source: Source<'_>) -> Mapped {
         let image = source.image;
         match image.pixels() {
@@ -124,12 +126,12 @@ impl Geometry {
         let map = source.weights.map(|map| Raster::new(map, (h, w), 1));
         self.each_row(kernels, warp, |y, grid| {
             let row = y * width..(y + 1) * width;
-            kernels.warp_row(values, grid, &mut image[row.start * c..row.end * c]);
+            kernels.warp_row(values, self.filter, grid, &mut image[row.start * c..row.end * c]);
             if let (Some(out), Some(mask)) = (&mut labels, mask) {
                 kernels.warp_labels_row(mask, grid, &mut out[row.clone()]);
             }
             if let (Some(out), Some(map)) = (&mut weights, map) {
-                kernels.warp_row(map, grid, &mut out[row]);
+                kernels.warp_row(map, Filter::Bilinear, grid, &mut out[row]);
             }
         });
         Mapped { image, labels, weights }
@@ -284,7 +286,7 @@ mod tests {
     }
 
     fn cut(side: usize, turn: Turn, warp: Option<Warp>) -> Geometry {
-        Geometry { out: (side, side), origin: (0, 0), turn, warp }
+        Geometry { out: (side, side), origin: (0, 0), turn, warp, filter: Filter::Bicubic }
     }
 
     fn mapped(geometry: &Geometry, image: &Image) -> Vec<f32> {
@@ -327,10 +329,31 @@ mod tests {
                 cut(8, turn, Some(Warp { matrix: turn.matrix(), shift: (0.0, 0.0), elastic: None, dense: None }));
             let weights = image.to_f32();
             let source = Source { image: &image, labels: Some(&mask), weights: Some(&weights) };
-            let (exact, warped) = (exact.apply(Kernels::detect(), source), warped.apply(Kernels::detect(), source));
-            assert_eq!((&exact.image, &exact.labels), (&warped.image, &warped.labels), "{turn:?}");
-            assert_eq!((&exact.weights, exact.weights.as_ref()), (&warped.weights, Some(&exact.image)), "{turn:?}");
+            let exact = exact.apply(Kernels::detect(), source);
+            for filter in [Filter::Bilinear, Filter::Bicubic] {
+                let warped = Geometry { filter, ..warped.clone() }.apply(Kernels::detect(), source);
+                assert_eq!((&exact.image, &exact.labels), (&warped.image, &warped.labels), "{turn:?} {filter:?}");
+                assert_eq!((&exact.weights, exact.weights.as_ref()), (&warped.weights, Some(&exact.image)), "{turn:?}");
+            }
         }
+    }
+
+    #[test]
+    fn bicubic_keeps_the_grain_that_bilinear_smooths_away() {
+        let image = random_image(64);
+        let deviation = |v: &[f32]| {
+            let mean = v.iter().sum::<f32>() / v.len() as f32;
+            (v.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / v.len() as f32).sqrt()
+        };
+        let of = |filter| {
+            let (sin, cos) = 30f32.to_radians().sin_cos();
+            let warp = Warp { matrix: [cos, -sin, sin, cos], shift: (0.0, 0.0), elastic: None, dense: None };
+            let none = Turn { transpose: false, flip_x: false, flip_y: false };
+            deviation(&mapped(&Geometry { filter, ..cut(64, none, Some(warp)) }, &image)) / deviation(&image.to_f32())
+        };
+        // Of white noise at places anywhere between pixels: (2/3)² of the variance is left by bilinear shares.
+        let (bilinear, bicubic) = (of(Filter::Bilinear), of(Filter::Bicubic));
+        assert!((0.62..0.72).contains(&bilinear) && bicubic > 0.8, "{bilinear} {bicubic}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod intensity;
 use rand::Rng;
 use unet_kernels::{Dims, Kernels, ShapeError};
 
-pub use self::config::{AugmentConfig, Symmetry};
+pub use self::config::{AugmentConfig, Interpolation, Symmetry};
 pub(crate) use self::geometric::Place;
 use self::geometric::{Geometry, Mapped};
 pub(crate) use self::intensity::quick_normal;

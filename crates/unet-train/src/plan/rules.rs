@@ -2,7 +2,7 @@
 //!
 //! Their numbers were found on the ISBI-2012 slices and on synthetic stacks; `docs/recipe.md` has the measurements.
 
-use unet_data::{ClassSurvey, DataError, Dataset, Sampler, Survey, Symmetry, ValSpec, neighbours_alike};
+use unet_data::{ClassSurvey, DataError, Dataset, Interpolation, Sampler, Survey, Symmetry, ValSpec, neighbours_alike};
 
 use super::Means;
 use crate::config::{NormalizationKind, RunConfig};
@@ -200,6 +200,7 @@ fn symmetry(facts: &Facts<'_>, c: &mut RunConfig) -> String {
 fn warps(facts: &Facts<'_>, c: &mut RunConfig) -> String {
     let a = &mut c.augment;
     (a.warp_probability, a.scale, a.shear) = (0.9, 0.2, 0.0);
+    a.interpolation = Interpolation::Bicubic;
     let thickness = thinnest(facts.survey).unwrap_or(6.0);
     if upright(facts.survey).is_some() {
         (a.elastic_sigma, a.elastic_spacing) = (0.0, 64.0);
