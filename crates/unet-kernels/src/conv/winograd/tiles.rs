@@ -6,6 +6,9 @@ use crate::Dims;
 /// Side of a tile's output.
 pub(super) const STEP: usize = 4;
 
+/// Channels from which rows are set apart.
+const APART: usize = 128;
+
 /// The 4×4 tiles that cover a map, image by image, row by row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
@@ -30,8 +33,8 @@ impl Grid {
     }
 }
 
-/// Where the values of a block of tiles lie: point by point, tile by tile, channel by channel. Rows and points are set apart
-/// by a cache line, or else those of powers of two would fall into the same few lines of the cache.
+/// Where the values of a block of tiles lie: point by point, tile by tile, channel by channel. Points, and rows of many channels, are set
+/// apart by a cache line, or else those of powers of two would fall into the same few lines of the cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub tiles: usize,
@@ -43,7 +46,8 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(tiles: usize, channels: usize, width: usize) -> Self {
-        let row = channels.next_multiple_of(width) + 16;
+        let row = channels.next_multiple_of(width);
+        let row = if row < APART { row } else { row + 16 };
         Self { tiles, row, point: tiles * row + 16 }
     }
 
