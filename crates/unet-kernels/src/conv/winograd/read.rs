@@ -8,6 +8,9 @@ use super::transform::{COLUMNS, Spread};
 use crate::simd::{Simd, Vectorized};
 use crate::{Element, Source};
 
+/// Rows of the products' register block (of two vectors each) from which there are registers for four columns of the domain at once.
+const MANY_ROWS: usize = 12;
+
 /// What tiles are read from; `SIDE` is 6 for inputs, 4 for output gradients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a, T, const SIDE: usize> {
@@ -72,8 +75,8 @@ impl<T: Element, const SIDE: usize> Reader<'_, T, SIDE> {
                 // SAFETY: `pixels` lie inside the map and have `channels` values each; the block holds all points of this tile.
                 unsafe {
                     match inside && lanes == S::WIDTH {
-                        true => tile.transform::<SIDE, NORM, false>(s, to, layout.point),
-                        false => tile.transform::<SIDE, NORM, true>(s, to, layout.point),
+                        true => tile.transform::<S, SIDE, NORM, false>(s, to, layout.point),
+                        false => tile.transform::<S, SIDE, NORM, true>(s, to, layout.point),
                     }
                 }
             }
@@ -130,33 +133,38 @@ impl<T: Element, V: Copy> Tile<'_, T, V> {
     /// # Safety
     /// All pixels but missing ones are valid for reads of `c + lanes` values; `to` is valid for a vector at each multiple of `point`.
     #[inline(always)]
-    unsafe fn transform<const SIDE: usize, const NORM: bool, const EDGE: bool>(
+    unsafe fn transform<S: Simd<V = V>, const SIDE: usize, const NORM: bool, const EDGE: bool>(
         &self,
-        s: impl Simd<V = V>,
+        s: S,
         to: *mut f32,
         point: usize,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            self.columns::<0, SIDE, NORM, EDGE>(s, to, point);
-            self.columns::<1, SIDE, NORM, EDGE>(s, to, point);
-            self.columns::<2, SIDE, NORM, EDGE>(s, to, point);
+            if S::ROWS >= MANY_ROWS && !EDGE {
+                self.columns::<0, 2, SIDE, NORM, EDGE>(s, to, point);
+            } else {
+                self.columns::<0, 1, SIDE, NORM, EDGE>(s, to, point);
+                self.columns::<1, 1, SIDE, NORM, EDGE>(s, to, point);
+            }
+            self.columns::<2, 1, SIDE, NORM, EDGE>(s, to, point);
         }
     }
 
-    /// Two of the domain's six columns: few enough vectors wait between the transforms of rows and columns to do so in registers. Pixels
-    /// are read, and normalised, up to three times for that, which costs less than to store and load those vectors.
+    /// A pair of the domain's six columns, or (`PAIRS` = 2) the pairs 0 and 1, which depend on the same pixels: few enough vectors wait
+    /// between the transforms of rows and columns to do so in registers. Pixels are read, and normalised, up to three times for that, which
+    /// costs less than to store and load those vectors.
     ///
     /// # Safety
     /// As for [`Self::transform`].
     #[inline(always)]
-    unsafe fn columns<const PAIR: usize, const SIDE: usize, const NORM: bool, const EDGE: bool>(
+    unsafe fn columns<const PAIR: usize, const PAIRS: usize, const SIDE: usize, const NORM: bool, const EDGE: bool>(
         &self,
         s: impl Simd<V = V>,
         to: *mut f32,
         point: usize,
     ) {
-        let mut half = [[s.zero(); SIDE]; 2];
+        let mut half = [[[s.zero(); SIDE]; 2]; PAIRS];
         for r in 0..SIDE {
             let mut d = [s.zero(); SIDE];
             for j in 0..SIDE {
@@ -166,13 +174,19 @@ impl<T: Element, V: Copy> Tile<'_, T, V> {
                 }
             }
             let two = Spread::<SIDE>::two::<_, PAIR>(s, d);
-            (half[0][r], half[1][r]) = (two[0], two[1]);
+            (half[0][0][r], half[0][1][r]) = (two[0], two[1]);
+            if PAIRS == 2 {
+                let two = Spread::<SIDE>::two::<_, 1>(s, d);
+                (half[1][0][r], half[1][1][r]) = (two[0], two[1]);
+            }
         }
-        for k in 0..2 {
-            let full = Spread::<SIDE>::all(s, half[k]);
-            for r in 0..6 {
-                // SAFETY: the caller's promise.
-                unsafe { s.store(to.add((r * 6 + COLUMNS[PAIR][k]) * point), full[r]) };
+        for pair in 0..PAIRS {
+            for k in 0..2 {
+                let full = Spread::<SIDE>::all(s, half[pair][k]);
+                for r in 0..6 {
+                    // SAFETY: the caller's promise.
+                    unsafe { s.store(to.add((r * 6 + COLUMNS[PAIR + pair][k]) * point), full[r]) };
+                }
             }
         }
     }
