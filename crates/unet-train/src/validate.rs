@@ -61,7 +61,7 @@ pub(crate) fn validate(
         let size = (sample.image.height(), sample.image.width());
         let logits = job.pool.install(|| segmenter.logits(&x, size))?;
         drop(x);
-        loss.add(learner.loss_of(&logits, &truth.labels, (1, size.0, size.1))?);
+        loss.add(job.pool.install(|| learner.loss_of(&logits, &truth.labels, (1, size.0, size.1)))?);
         if !loss.mean().is_finite() {
             let x = job.normalization.apply(&sample.image)?;
             let (step, learner, segmenter) = (learner.steps(), &mut *learner, &mut segmenter);
