@@ -179,7 +179,8 @@ Examples:
   unet inspect model.safetensors         the network and how it is fed
   unet inspect --cpu                     what this processor offers")]
 pub struct InspectArgs {
-    /// A data set (folder, isbi2012, synthetic), a model (.safetensors) or a run folder
+    /// A data set (folder, isbi2012, synthetic), a model (.safetensors), or the folder of a run or of
+    /// a set of folds
     #[arg(required_unless_present = "cpu", conflicts_with = "cpu")]
     pub target: Option<String>,
     /// How files are to be understood.

@@ -77,6 +77,17 @@ fn folds_hold_out_each_image_once_and_are_summarised() {
         all.extend(held_out);
     }
     assert_eq!(all.len(), IMAGES, "{all:?}");
+    let report: Value = serde_json::from_str(&desk.unet(&["inspect", "k", "--json"]).out).expect("JSON");
+    assert_eq!((&report["kind"], &report["folds"]), (&"folds".into(), &4.into()));
+    let runs =
+        report["runs"].as_array().expect("runs").iter().map(|run| (run["path"].clone(), run["finished"].clone()));
+    assert_eq!(
+        runs.collect::<Vec<_>>(),
+        (1..=4).map(|fold| (format!("k/fold{fold}").into(), true.into())).collect::<Vec<_>>()
+    );
+    let lines = desk.unet(&["inspect", "k"]).out;
+    assert!(lines.starts_with("folds") && lines.contains("4 of 4 begun") && !lines.contains("go on"), "{lines}");
+    assert!((1..=4).all(|fold| lines.contains(&format!("k/fold{fold}/checkpoints/best.safetensors"))), "{lines}");
     // Mean and sample deviation of the best values, worked out anew from the runs' own records.
     let best = |fold: usize, score: &str| {
         let records = desk.text(&format!("k/fold{fold}/metrics.jsonl"));

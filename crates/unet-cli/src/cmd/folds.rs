@@ -36,6 +36,22 @@ pub fn is_set(folder: &Path) -> bool {
     folder.join(FILE).is_file()
 }
 
+/// How many folds the set in a folder has, and the runs of those that have begun.
+pub fn runs(folder: &Path) -> Result<(usize, Vec<PathBuf>)> {
+    let file = folder.join(FILE);
+    let folds = folds_of(&RunConfig::load(&file, None)?, &file)?;
+    let begun = (1..=folds).map(|fold| run_of(folder, fold)).filter(|run| RunDir::new(run).config().is_file());
+    Ok((folds, begun.collect()))
+}
+
+fn folds_of(config: &RunConfig, file: &Path) -> Result<usize> {
+    config.data.folds.with_context(|| format!("{}: says of no folds; restore it", file.display()))
+}
+
+fn run_of(folder: &Path, fold: usize) -> PathBuf {
+    folder.join(format!("fold{fold}"))
+}
+
 /// One run per fold, or the one that was asked for.
 pub fn train(config: RunConfig, folds: usize, dataset: &Arc<dyn Dataset>, session: &Session<'_>) -> Result<ExitCode> {
     let out = session.args.out.as_deref();
@@ -54,7 +70,7 @@ pub fn train(config: RunConfig, folds: usize, dataset: &Arc<dyn Dataset>, sessio
         None => resolve::make_run_folder(None, &config)?,
     };
     let set = Set { folder, config, folds, dataset, session };
-    let run = set.run_of(fold);
+    let run = run_of(&set.folder, fold);
     set.announce(fold);
     match set.begun(fold, &run, &run)? {
         Ended::Done(_) => Ok(ExitCode::SUCCESS),
@@ -66,7 +82,7 @@ pub fn train(config: RunConfig, folds: usize, dataset: &Arc<dyn Dataset>, sessio
 pub fn go_on(folder: &Path, session: &Session<'_>) -> Result<ExitCode> {
     let file = folder.join(FILE);
     let (config, dataset) = session.go_on_with(&file, folder)?;
-    let folds = config.data.folds.with_context(|| format!("{}: says of no folds; restore it", file.display()))?;
+    let folds = folds_of(&config, &file)?;
     Set { folder: folder.to_owned(), config, folds, dataset: &dataset, session }.run()
 }
 
@@ -84,7 +100,7 @@ impl Set<'_> {
     fn run(&self) -> Result<ExitCode> {
         let mut done = Vec::new();
         for fold in 1..=self.folds {
-            let run = self.run_of(fold);
+            let run = run_of(&self.folder, fold);
             let files = RunDir::new(&run);
             self.announce(fold);
             let ended = match files.config().is_file() {
@@ -102,10 +118,6 @@ impl Set<'_> {
         }
         summary::write(&self.folder, &done, self.session.terminal)?;
         Ok(ExitCode::SUCCESS)
-    }
-
-    fn run_of(&self, fold: usize) -> PathBuf {
-        self.folder.join(format!("fold{fold}"))
     }
 
     fn announce(&self, fold: usize) {
@@ -139,7 +151,7 @@ impl Set<'_> {
 
     /// Takes the folder back where not even the first run could begin, so that it may be given again.
     fn leave_nothing(&self) {
-        if !self.run_of(1).exists() {
+        if !run_of(&self.folder, 1).exists() {
             let _ = std::fs::remove_file(self.folder.join(FILE));
             let _ = std::fs::remove_dir(&self.folder);
         }

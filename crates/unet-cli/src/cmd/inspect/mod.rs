@@ -1,4 +1,4 @@
-//! `unet inspect`: what a data set, a model, a run or this machine is, as lines or as JSON. Nothing is changed.
+//! `unet inspect`: what a data set, a model, a run, a set of folds or this machine is, as lines or as JSON. Nothing is changed.
 
 mod dataset;
 mod machine;
@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use unet_train::RunDir;
 
+use super::folds;
 use crate::args::InspectArgs;
 use crate::terminal::Terminal;
 
@@ -27,6 +28,8 @@ pub fn run(args: &InspectArgs, terminal: &Terminal) -> Result<ExitCode> {
         model::report(path, args.json)?;
     } else if RunDir::new(path).config().is_file() {
         run::report(path, args.json)?;
+    } else if folds::is_set(path) {
+        run::report_set(path, args.json)?;
     } else {
         dataset::report(path, args, terminal)?;
     }
