@@ -4,12 +4,9 @@
 use std::ops::Range;
 
 use super::tiles::{Grid, Layout};
-use super::transform::{COLUMNS, Spread};
+use super::transform::{COLUMNS, MANY_ROWS, Spread};
 use crate::simd::{Simd, Vectorized};
 use crate::{Element, Source};
-
-/// Rows of the products' register block (of two vectors each) from which there are registers for four columns of the domain at once.
-const MANY_ROWS: usize = 12;
 
 /// What tiles are read from; `SIDE` is 6 for inputs, 4 for output gradients.
 #[derive(Clone, Copy, Debug)]

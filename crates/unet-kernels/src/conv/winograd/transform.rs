@@ -3,6 +3,9 @@
 
 use crate::simd::Simd;
 
+/// Rows of the products' register block (of two vectors each) from which there are registers for four columns or rows of a tile at once.
+pub(super) const MANY_ROWS: usize = 12;
+
 /// The domain's columns by twos: those of a pair share most of their arithmetic.
 pub(super) const COLUMNS: [[usize; 2]; 3] = [[1, 2], [3, 4], [0, 5]];
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::tiles::{Grid, Layout, STEP};
-use super::transform;
+use super::transform::{self, MANY_ROWS};
 use crate::Element;
 use crate::conv::moments::{Few, Moments};
 use crate::conv::output::Pixels;
@@ -109,7 +109,15 @@ impl<U: Element, V: Copy> Tile<'_, U, V> {
         moments: &mut Option<Moments<'_>>,
     ) {
         // SAFETY: the caller's promise.
-        let halves = unsafe { [self.rows::<S, 0, WHOLE>(s, from, point), self.rows::<S, 1, WHOLE>(s, from, point)] };
+        let halves = unsafe {
+            if S::ROWS >= MANY_ROWS && WHOLE {
+                self.rows::<S, 0, 2, WHOLE>(s, from, point)
+            } else {
+                let [even] = self.rows::<S, 0, 1, WHOLE>(s, from, point);
+                let [odd] = self.rows::<S, 1, 1, WHOLE>(s, from, point);
+                [even, odd]
+            }
+        };
         if let Some(moments) = moments {
             moments.join(s, self.lane, self.few::<S, WHOLE>(s, &halves));
         }
@@ -121,35 +129,43 @@ impl<U: Element, V: Copy> Tile<'_, U, V> {
         WHOLE || (r < self.rows && j < self.cols)
     }
 
-    /// Transforms and writes the even or the odd rows of the tile, which fit the registers.
+    /// Transforms and writes the even or the odd rows of the tile, which fit the registers, or (`HALVES` = 2) first these, then those.
     ///
     /// # Safety
     /// As for [`Self::transform`].
     #[inline(always)]
-    unsafe fn rows<S: Simd<V = V>, const ODD: usize, const WHOLE: bool>(
+    unsafe fn rows<S: Simd<V = V>, const ODD: usize, const HALVES: usize, const WHOLE: bool>(
         &self,
         s: S,
         from: *const f32,
         point: usize,
-    ) -> [[V; STEP]; 2] {
-        let mut half = [[s.zero(); 6]; 2];
+    ) -> [[[V; STEP]; 2]; HALVES] {
+        let mut half = [[[s.zero(); 6]; 2]; HALVES];
         for j in 0..6 {
             let mut m = [s.zero(); 6];
-            for r in ODD..5 + ODD {
+            for r in ODD..4 + ODD + HALVES {
                 // SAFETY: the caller's promise.
                 m[r] = unsafe { s.load(from.add((r * 6 + j) * point)) };
             }
             let two = transform::output_two::<S, ODD>(s, m);
-            (half[0][j], half[1][j]) = (two[0], two[1]);
+            (half[0][0][j], half[0][1][j]) = (two[0], two[1]);
+            if HALVES == 2 {
+                let two = transform::output_two::<S, 1>(s, m);
+                (half[1][0][j], half[1][1][j]) = (two[0], two[1]);
+            }
         }
-        let (mut y, width) = ([[self.bias; STEP]; 2], self.to.dims().w);
-        for i in 0..2 {
-            let (row, r) = (transform::output(s, half[i]), 2 * i + ODD);
-            for j in 0..STEP {
-                y[i][j] = s.add(row[j], self.bias);
-                if self.has::<WHOLE>(r, j) {
-                    // SAFETY: the caller's promise.
-                    unsafe { self.to.store_as::<S, WHOLE>(s, self.first + r * width + j, self.channel, y[i][j]) };
+        let (mut y, width) = ([[[self.bias; STEP]; 2]; HALVES], self.to.dims().w);
+        for k in 0..HALVES {
+            for i in 0..2 {
+                let (row, r) = (transform::output(s, half[k][i]), 2 * i + ODD + k);
+                for j in 0..STEP {
+                    y[k][i][j] = s.add(row[j], self.bias);
+                    if self.has::<WHOLE>(r, j) {
+                        // SAFETY: the caller's promise.
+                        unsafe {
+                            self.to.store_as::<S, WHOLE>(s, self.first + r * width + j, self.channel, y[k][i][j]);
+                        }
+                    }
                 }
             }
         }
