@@ -85,10 +85,7 @@ impl Kernels {
     /// `out` has not C values for each place; the grid has more places along one axis than along the other.
     pub fn warp_row<T: PixelValue>(&self, image: Raster<'_, T>, filter: Filter, grid: Grid<'_>, out: &mut [f32]) {
         assert!(grid.x.len() == grid.y.len() && out.len() == grid.x.len() * image.c, "{} values", out.len());
-        match filter {
-            Filter::Bilinear => self.run(Values { image, grid, out }),
-            Filter::Bicubic => self.run(Cubic { image, grid, out }),
-        }
+        self.run(Values { image, filter, grid, out });
     }
 
     /// The labels of the pixels nearest to the places of a row, halves to the larger one.
@@ -196,6 +193,7 @@ fn fold(places: &mut [f32], last: f32) {
 
 struct Values<'a, 'b, T> {
     image: Raster<'a, T>,
+    filter: Filter,
     grid: Grid<'a>,
     out: &'b mut [f32],
 }
@@ -205,41 +203,30 @@ impl<T: PixelValue> Vectorized for Values<'_, '_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { image, grid, out } = self;
-        let Raster { values, h, w, c } = image;
-        let mut taps = Taps::new();
-        // The neighbours of a single row or column are itself.
-        let (right, below) = (if w > 1 { c } else { 0 }, if h > 1 { w * c } else { 0 });
-        for start in (0..grid.x.len()).step_by(PIECE) {
-            let n = PIECE.min(grid.x.len() - start);
-            taps.settle(&grid.x[start..start + n], &grid.y[start..start + n], (h, w));
-            let out = &mut out[start * c..(start + n) * c];
-            if c == 1 && w > 1 {
-                pairs(values, &taps, below, out);
-            } else {
-                for k in 0..c {
-                    corners(&values[k..], &taps, (c, right, below), &mut out[k..]);
-                }
+        let Self { image, filter, grid, out } = self;
+        let pieces = grid.x.chunks(PIECE).zip(grid.y.chunks(PIECE));
+        for ((x, y), out) in pieces.zip(out.chunks_mut(PIECE * image.c)) {
+            match filter {
+                Filter::Bilinear => linear(image, x, y, out),
+                Filter::Bicubic => cubic::values(image, x, y, out),
             }
         }
     }
 }
 
-struct Cubic<'a, 'b, T> {
-    image: Raster<'a, T>,
-    grid: Grid<'a>,
-    out: &'b mut [f32],
-}
-
-impl<T: PixelValue> Vectorized for Cubic<'_, '_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let pieces = self.grid.x.chunks(PIECE).zip(self.grid.y.chunks(PIECE));
-        for ((x, y), out) in pieces.zip(self.out.chunks_mut(PIECE * self.image.c)) {
-            cubic::values(self.image, x, y, out);
-        }
+/// The values of an image at up to `PIECE` places: (n, C).
+#[inline(always)]
+fn linear<T: PixelValue>(image: Raster<'_, T>, x: &[f32], y: &[f32], out: &mut [f32]) {
+    let Raster { values, h, w, c } = image;
+    let mut taps = Taps::new();
+    // The neighbours of a single row or column are itself.
+    let (right, below) = (if w > 1 { c } else { 0 }, if h > 1 { w * c } else { 0 });
+    taps.settle(x, y, (h, w));
+    if c == 1 && w > 1 {
+        return pairs(values, &taps, below, out);
+    }
+    for k in 0..c {
+        corners(&values[k..], &taps, (c, right, below), &mut out[k..]);
     }
 }
 
