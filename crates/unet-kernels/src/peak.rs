@@ -22,8 +22,9 @@ impl Kernels {
 
     /// One thread's rate: the best of several numbers of accumulators, as instruction sets differ in registers and latency.
     fn look(&self) -> f64 {
-        let rates = [self.run(Chains::<4>), self.run(Chains::<8>), self.run(Chains::<12>), self.run(Chains::<16>)];
-        rates.into_iter().fold(0.0, f64::max)
+        let few = [self.run(Chains::<2>), self.run(Chains::<3>), self.run(Chains::<4>), self.run(Chains::<6>)];
+        let many = [self.run(Chains::<8>), self.run(Chains::<12>), self.run(Chains::<16>)];
+        few.into_iter().chain(many).fold(0.0, f64::max)
     }
 }
 
