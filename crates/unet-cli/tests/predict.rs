@@ -33,12 +33,13 @@ fn objects_come_as_labels_outlines_tables_and_regions() {
         (&["--seed-distance", "4"], "distance"),
         (&[], "probability"),
     ] {
-        let ended = desk.unet(&[&predict[..], flags, &["--force", "--min-size", "2"]].concat());
+        let ended = desk.unet(&[&predict[..], flags, &["--force", "--min-size", "2", "--grow", "3"]].concat());
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         let json: Value = serde_json::from_str(&desk.text("out/0_objects.json")).expect("JSON");
+        let (found, number) = (&json["method"], |key: &str| json["method"][key].as_u64());
         assert_eq!(
-            (json["method"]["separation"].as_str(), json["method"]["min_area"].as_u64()),
-            (Some(method), Some(2))
+            (found["separation"].as_str(), number("min_area"), number("grow")),
+            (Some(method), Some(2), Some(3))
         );
         let smoothing = if flags.len() == 6 { 2.0 } else { 1.0 };
         assert_eq!(json["method"]["smoothing"].as_f64(), Some(smoothing));

@@ -1,5 +1,5 @@
-//! [`tune`]: the threshold, and for objects the smallest size, whether and how they are parted, and from which seeds, that are best for a
-//! score on held-out images.
+//! [`tune`]: the threshold, and for objects the smallest size, whether and how they are parted, from which seeds, and how far they grow,
+//! that are best for a score on held-out images.
 //! Takes a [`Predictor`] and the images, yields [`Tuned`], which [`store`] writes into the checkpoint.
 
 use std::path::Path;
@@ -30,6 +30,8 @@ const SMOOTHINGS: [f64; 3] = [0.0, 1.0, 2.0];
 const DISTANCES: [f64; 7] = [3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0];
 /// Smallest sizes that are tried, in pixels.
 const SIZES: [usize; 7] = [0, 8, 16, 32, 64, 128, 256];
+/// Pixels by which objects grow that are tried, where most of the images is objects.
+const GROWTHS: [usize; 5] = [0, 2, 4, 8, 16];
 /// Times that every parameter is looked at again with the others as they are by then.
 const ROUNDS: usize = 2;
 
@@ -207,7 +209,9 @@ fn search(
 fn objects_search(images: &[Image], score: TuneScore, mut best: Candidate) -> Result<Candidate, ScoreError> {
     use Separation::{Components, Distance, Probability};
     type Change = Box<dyn Fn(InstanceConfig) -> InstanceConfig>;
-    let kinds: [Vec<Change>; 5] = [
+    // V_rand and V_info see nothing of the background: they would let lone objects grow all over it.
+    let growths: &[usize] = if mostly_objects(images) { &GROWTHS } else { &[] };
+    let kinds: [Vec<Change>; 6] = [
         SEED_LEVELS
             .map(|seed_level| -> Change {
                 Box::new(move |c| InstanceConfig { seed_level, separation: Probability, ..c })
@@ -221,6 +225,7 @@ fn objects_search(images: &[Image], score: TuneScore, mut best: Candidate) -> Re
             })
             .into(),
         SIZES.map(|min_area| -> Change { Box::new(move |c| InstanceConfig { min_area, ..c }) }).into(),
+        growths.iter().map(|&grow| -> Change { Box::new(move |c| InstanceConfig { grow, ..c }) }).collect(),
     ];
     let whole = InstanceConfig { separation: Components, ..best.2 };
     best = better(best, (rate(images, score, best.1, &whole)?, best.1, whole));
@@ -231,6 +236,14 @@ fn objects_search(images: &[Image], score: TuneScore, mut best: Candidate) -> Re
         }
     }
     Ok(best)
+}
+
+/// Whether true objects take more than half of the images, as cells do that membranes part.
+fn mostly_objects(images: &[Image]) -> bool {
+    let (inside, all) = images.iter().fold((0, 0), |(inside, all), image| {
+        (inside + image.objects.iter().filter(|&&object| object != 0).count(), all + image.objects.len())
+    });
+    2 * inside > all
 }
 
 type Candidate = (f64, f64, InstanceConfig);
@@ -321,6 +334,30 @@ mod tests {
             }
         }
         assert!("v_ramd".parse::<TuneScore>().unwrap_err().to_string().contains("did you mean v_rand"));
+    }
+
+    #[test]
+    fn cells_that_fill_the_image_grow_and_lone_objects_do_not() {
+        // Two cells that are found too small: beside each other they fill the image, or lie far apart in it.
+        let found_small = |width: usize, right: usize| {
+            let grid = Grid::new(width, 14);
+            let cell = |p: usize, rim: usize| {
+                let (x, y) = (p % width, p / width);
+                let within = |left: usize| (left + rim..left + 12 - rim).contains(&x);
+                (1 + rim..13 - rim).contains(&y) && (within(1) || within(right))
+            };
+            let truth: Vec<u8> = (0..grid.pixels()).map(|p| u8::from(cell(p, 0))).collect();
+            let probability = (0..grid.pixels()).map(|p| if cell(p, 2) { 0.9 } else { 0.0 }).collect();
+            let objects = true_objects(&truth, grid, 1).unwrap();
+            Image { grid, truth, objects, probability }
+        };
+        let tuned = |image| {
+            let usual = InstanceConfig { smoothing: 0.0, ..InstanceConfig::default() };
+            search(&[image], TuneScore::Ap, (0.5, usual))
+        };
+        let full = tuned(found_small(27, 14)).unwrap();
+        assert!(full.objects.unwrap().grow > 0 && full.after > full.before, "{full:?}");
+        assert_eq!(tuned(found_small(80, 60)).unwrap().objects.unwrap().grow, 0);
     }
 
     #[test]

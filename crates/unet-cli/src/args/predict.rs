@@ -102,6 +102,10 @@ pub struct ObjectArgs {
     /// Fill holes of at most N pixels [default: as tuned, or 64]
     #[arg(long, value_name = "N")]
     pub fill_holes: Option<usize>,
+    /// Let objects grow by at most N pixels over what lies between them, until they meet: for cells that only membranes
+    /// part [default: as tuned, or 0]
+    #[arg(long, value_name = "N")]
+    pub grow: Option<usize>,
     /// Drop objects that touch the border of the image
     #[arg(long)]
     pub clear_border: bool,

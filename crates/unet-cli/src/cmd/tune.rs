@@ -69,6 +69,9 @@ fn facts(found: &Tuned) -> Facts {
         };
         facts.add("objects", parted);
         facts.add("least size", format!("{} pixels", objects.min_area));
+        if objects.grow > 0 {
+            facts.add("growth", format!("until they meet, by {} pixels at most", objects.grow));
+        }
     }
     facts
 }

@@ -2,7 +2,10 @@
 //!
 //! Threshold, fill holes, then either connected components or, where touching objects are to be parted, seeds and a watershed from them:
 //! seeds where the smoothed probability is high, the watershed on it, so that objects part where the network is least sure; or seeds on
-//! the ridges of the distance to the background, so that they part where they are narrow. Last the border, small objects and numbers.
+//! the ridges of the distance to the background, so that they part where they are narrow. Then small objects go, those that are left grow
+//! towards each other where that is asked for, and last come the border and numbers.
+
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +56,9 @@ pub struct InstanceConfig {
     pub min_area: usize,
     /// Holes of at most so many pixels are filled; 0 fills none.
     pub max_hole: usize,
+    /// Objects grow by at most so many pixels over what lies between them, until they meet where the network is least sure ([`grow`]):
+    /// for cells that nothing but membranes parts. 0 lets none grow.
+    pub grow: usize,
     /// Whether objects that touch the border of the image are dropped.
     pub clear_border: bool,
 }
@@ -76,6 +82,7 @@ impl Default for InstanceConfig {
             seed_distance: 10.0,
             min_area: 16,
             max_hole: 64,
+            grow: 0,
             clear_border: false,
         }
     }
@@ -116,12 +123,35 @@ fn inside(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Result<Co
             watershed(&landscape, &seeds.labels, &mask, grid, Connectivity::Four)?
         }
     };
+    remove_small(&mut labels, config.min_area);
+    let grown = if config.grow == 0 { None } else { Some(grow(probability, &labels, grid, config.grow)?) };
     if config.clear_border {
         clear_border(&mut labels, grid, 0)?;
     }
-    remove_small(&mut labels, config.min_area);
+    if let Some(mut grown) = grown {
+        // Objects at the border keep others from growing into their place, and go after that.
+        let kept: HashSet<u32> = labels.into_iter().collect();
+        grown.iter_mut().filter(|label| !kept.contains(label)).for_each(|label| *label = 0);
+        labels = grown;
+    }
     let count = renumber(&mut labels);
     Ok(Components { labels, count })
+}
+
+/// Lets objects grow over the background, pixels likely to lie in an object first, until they meet or have grown by `reach` pixels (between
+/// the centres of pixels): a watershed of `probability` from the objects, so that those that meet do so along the ridge between them, a
+/// membrane's middle.
+///
+/// # Errors
+/// [`GridError`] where a slice does not cover the image.
+pub fn grow(probability: &[f32], labels: &[u32], grid: Grid, reach: usize) -> Result<Vec<u32>, GridError> {
+    grid.check("the probability image", probability.len())?;
+    grid.check("the label image", labels.len())?;
+    let squared = (reach as f64).powi(2);
+    let near: Vec<u8> =
+        squared_distances(grid, |pixel| labels[pixel] != 0).into_iter().map(|d| u8::from(d <= squared)).collect();
+    let landscape: Vec<f32> = probability.iter().map(|&p| -p).collect();
+    watershed(&landscape, labels, &near, grid, Connectivity::Four)
 }
 
 /// The probability that is `share` of the way from the threshold to what `probability` is in the mask at most: its 99th percentile there,
@@ -326,6 +356,40 @@ mod tests {
         assert_eq!((found.count, found.labels[12 * 40 + 12], found.labels[0]), (2, 0, 1));
         let inner = InstanceConfig { clear_border: true, ..raw };
         assert_eq!(instances(&probability, grid, &inner).map(|found| found.count), Ok(1));
+    }
+
+    #[test]
+    fn cells_grow_until_they_meet_in_the_middle_of_the_membrane() {
+        // A membrane of seven pixels, darkest in its third column; left of the left cell a wide void, and a speck in the void.
+        let grid = Grid::new(40, 9);
+        let probability: Vec<f32> = (0..grid.pixels())
+            .map(|pixel| match (pixel % 40, pixel / 40) {
+                (16..=20, _) | (28..40, _) => 0.9,
+                (x @ 21..=27, _) => 0.05 + 0.06 * x.abs_diff(23) as f32,
+                (2, 4) => 0.8,
+                _ => 0.1,
+            })
+            .collect();
+        let found = |config| instances(&probability, grid, &config).expect("sizes fit");
+        let row = |config| found(config).labels[4 * 40..5 * 40].to_vec();
+        let config = InstanceConfig { min_area: 4, ..InstanceConfig::default() };
+        assert_eq!(row(config)[21..28], [0; 7]);
+        let grown = row(InstanceConfig { grow: 5, ..config });
+        let (left, right) = (grown[18], grown[30]);
+        assert!(left != right && left != 0 && right != 0, "{grown:?}");
+        assert_eq!(grown[21..23], [left; 2], "{grown:?}");
+        assert_eq!(grown[24..28], [right; 4], "they meet at the darkest column: {grown:?}");
+        assert_eq!((grown[11], grown[10], grown[2]), (left, 0, 0), "by five pixels, and specks do not grow: {grown:?}");
+        // The right cell lies at the border and is dropped; its place stays empty.
+        let alone = row(InstanceConfig { grow: 5, clear_border: true, ..config });
+        assert!(alone[24..].iter().all(|&label| label == 0), "{alone:?}");
+        assert_eq!(found(InstanceConfig { grow: 5, clear_border: true, ..config }).count, 0, "all of them touch it");
+        assert_eq!(
+            found(InstanceConfig { grow: 100, min_area: 1000, ..config }).count,
+            0,
+            "nothing grows from nothing"
+        );
+        assert!(grow(&probability, &[1], grid, 1).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use components::{Components, components, components_of_labels};
 pub use distance::distance_transform;
 pub use grid::{Connectivity, Grid, GridError};
 pub use imagej::{RoiError, roi, roi_zip};
-pub use instances::{InstanceConfig, Separation, confident_seeds, distance_seeds, instances, seed_level};
+pub use instances::{InstanceConfig, Separation, confident_seeds, distance_seeds, grow, instances, seed_level};
 pub use outline::{Outline, outlines};
 pub use properties::{RegionProperties, region_properties};
 pub use smooth::smooth;

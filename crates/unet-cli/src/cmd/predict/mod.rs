@@ -131,6 +131,7 @@ fn with_flags(args: &ObjectArgs, predictor: &Predictor) -> Option<InstanceConfig
         smoothing: args.smooth.unwrap_or(base.smoothing),
         seed_distance: args.seed_distance.unwrap_or(base.seed_distance),
         max_hole: args.fill_holes.unwrap_or(base.max_hole),
+        grow: args.grow.unwrap_or(base.grow),
         clear_border: args.clear_border || base.clear_border,
         separation,
         ..base
