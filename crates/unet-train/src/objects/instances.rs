@@ -380,10 +380,18 @@ mod tests {
         assert_eq!(grown[21..23], [left; 2], "{grown:?}");
         assert_eq!(grown[24..28], [right; 4], "they meet at the darkest column: {grown:?}");
         assert_eq!((grown[11], grown[10], grown[2]), (left, 0, 0), "by five pixels, and specks do not grow: {grown:?}");
-        // The right cell lies at the border and is dropped; its place stays empty.
-        let alone = row(InstanceConfig { grow: 5, clear_border: true, ..config });
-        assert!(alone[24..].iter().all(|&label| label == 0), "{alone:?}");
-        assert_eq!(found(InstanceConfig { grow: 5, clear_border: true, ..config }).count, 0, "all of them touch it");
+        // With the left cell off the border, the right one alone is dropped; its place stays empty, and what grew to the border stays.
+        let inner: Vec<f32> = (0..grid.pixels())
+            .map(|pixel| match (pixel % 40, pixel / 40) {
+                (16..=20, 0..2 | 7..) => 0.1,
+                _ => probability[pixel],
+            })
+            .collect();
+        let cleared = InstanceConfig { grow: 5, clear_border: true, ..config };
+        let left_alone = instances(&inner, grid, &cleared).expect("sizes fit");
+        assert_eq!((left_alone.count, left_alone.labels[18]), (1, 1));
+        let row = &left_alone.labels[4 * 40..5 * 40];
+        assert!(row[20..23].iter().all(|&l| l == 1) && row[24..].iter().all(|&l| l == 0), "{row:?}");
         assert_eq!(
             found(InstanceConfig { grow: 100, min_area: 1000, ..config }).count,
             0,
