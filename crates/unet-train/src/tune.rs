@@ -34,6 +34,8 @@ const SIZES: [usize; 7] = [0, 8, 16, 32, 64, 128, 256];
 const GROWTHS: [usize; 5] = [0, 2, 4, 8, 16];
 /// Times that every parameter is looked at again with the others as they are by then.
 const ROUNDS: usize = 2;
+/// What a change of the objects' parameters has to gain. Less than that says nothing about other images.
+const LEAST_GAIN: f64 = 0.001;
 
 /// What is to be as high as possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -178,64 +180,129 @@ pub fn store(path: &Path, tuned: &Tuned) -> Result<(), TrainError> {
     Checkpoint::save(&file, &model, &meta)
 }
 
-/// One parameter after the other, each at its best with the others as they are, until nothing changes.
+/// The best threshold; for objects from two starts, the parameters as they are and the connected parts. The latter stay unless the former
+/// gain enough: what has fewer parameters has been fitted less to these images.
 fn search(
     images: &[Image],
     score: TuneScore,
     (threshold, objects): (f64, InstanceConfig),
 ) -> Result<Tuned, ScoreError> {
     let usual = InstanceConfig { threshold: threshold as f32, ..objects };
-    let before = rate(images, score, threshold, &usual)?;
-    let mut best = (before, threshold, usual);
-    for _ in 0..ROUNDS {
-        let at_start = best;
-        for step in 1..=STEPS {
-            let threshold = f64::from(step) / f64::from(STEPS + 1);
-            let config = InstanceConfig { threshold: threshold as f32, ..best.2 };
-            best = better(best, (rate(images, score, threshold, &config)?, threshold, config));
-        }
-        if score.is_of_objects() {
-            best = objects_search(images, score, best)?;
-        }
-        if best == at_start {
-            break;
+    let start = (rate(images, score, threshold, &usual)?, threshold, usual);
+    let mut best = start;
+    if score.is_of_objects() {
+        let found = Objects { images, score, grow: mostly_objects(images) };
+        let (plain, usual) = (found.descend(found.parts(start)?)?, found.descend(start)?);
+        best = enough(plain, usual);
+        // Of two that are about as good, that which was there may be the better one.
+        best = if best.0 < start.0 { start } else { best };
+    } else {
+        for threshold in thresholds() {
+            best = better(best, (rate(images, score, threshold, &usual)?, threshold, usual));
         }
     }
     let objects = score.is_of_objects().then_some(best.2);
-    Ok(Tuned { score, before, after: best.0, threshold: best.1, objects, images: images.len() })
+    Ok(Tuned { score, before: start.0, after: best.0, threshold: best.1, objects, images: images.len() })
 }
 
-/// The parameters of objects alone, one kind after the other.
-fn objects_search(images: &[Image], score: TuneScore, mut best: Candidate) -> Result<Candidate, ScoreError> {
-    use Separation::{Components, Distance, Probability};
-    type Change = Box<dyn Fn(InstanceConfig) -> InstanceConfig>;
-    // V_rand and V_info see nothing of the background: they would let lone objects grow all over it.
-    let growths: &[usize] = if mostly_objects(images) { &GROWTHS } else { &[] };
-    let kinds: [Vec<Change>; 6] = [
-        SEED_LEVELS
-            .map(|seed_level| -> Change {
-                Box::new(move |c| InstanceConfig { seed_level, separation: Probability, ..c })
-            })
-            .into(),
-        SEED_AREAS.map(|seed_area| -> Change { Box::new(move |c| InstanceConfig { seed_area, ..c }) }).into(),
-        SMOOTHINGS.map(|smoothing| -> Change { Box::new(move |c| InstanceConfig { smoothing, ..c }) }).into(),
-        DISTANCES
-            .map(|seed_distance| -> Change {
-                Box::new(move |c| InstanceConfig { seed_distance, separation: Distance, ..c })
-            })
-            .into(),
-        SIZES.map(|min_area| -> Change { Box::new(move |c| InstanceConfig { min_area, ..c }) }).into(),
-        growths.iter().map(|&grow| -> Change { Box::new(move |c| InstanceConfig { grow, ..c }) }).collect(),
-    ];
-    let whole = InstanceConfig { separation: Components, ..best.2 };
-    best = better(best, (rate(images, score, best.1, &whole)?, best.1, whole));
-    for change in kinds.iter().flatten() {
-        let config = change(best.2);
-        if config != best.2 {
-            best = better(best, (rate(images, score, best.1, &config)?, best.1, config));
+/// 0.05, 0.10, … 0.95.
+fn thresholds() -> impl Iterator<Item = f64> {
+    (1..=STEPS).map(|step| f64::from(step) / f64::from(STEPS + 1))
+}
+
+/// The search for the parameters of objects.
+struct Objects<'a> {
+    images: &'a [Image],
+    score: TuneScore,
+    /// Whether they may grow. V_rand and V_info see nothing of the background: they would let lone objects grow all over it.
+    grow: bool,
+}
+
+impl Objects<'_> {
+    /// The best of all these.
+    fn best_of(&self, settings: impl IntoIterator<Item = Setting>) -> Result<Option<Candidate>, ScoreError> {
+        let mut best = None;
+        for (threshold, config) in settings {
+            let one = (rate(self.images, self.score, threshold, &config)?, threshold, config);
+            best = Some(best.map_or(one, |best| better(best, one)));
         }
+        Ok(best)
     }
-    Ok(best)
+
+    /// The connected parts at their best threshold, as they are or grown.
+    fn parts(&self, start: Candidate) -> Result<Candidate, ScoreError> {
+        let grows = if self.grow { vec![0, GROWTHS[GROWTHS.len() - 1]] } else { vec![start.2.grow] };
+        let parts = |grow| InstanceConfig { separation: Separation::Components, grow, ..start.2 };
+        let settings = grows.into_iter().flat_map(|grow| thresholds().map(move |t| at(t, parts(grow))));
+        Ok(self.best_of(settings)?.unwrap_or(start))
+    }
+
+    /// One parameter after the other, each at its best with the others as they are, until nothing changes.
+    fn descend(&self, mut best: Candidate) -> Result<Candidate, ScoreError> {
+        for _ in 0..ROUNDS {
+            let at_start = best;
+            for kind in self.kinds() {
+                let settings = kind
+                    .into_iter()
+                    .map(|change| change((best.1, best.2)))
+                    .filter(|other| used(other.1) != used(best.2));
+                if let Some(found) = self.best_of(settings)? {
+                    best = enough(best, found);
+                }
+            }
+            if best == at_start {
+                break;
+            }
+        }
+        Ok(best)
+    }
+
+    /// What each parameter may become.
+    fn kinds(&self) -> [Vec<Change>; 8] {
+        use Separation::{Components, Distance, Probability};
+        let growths: &[usize] = if self.grow { &GROWTHS } else { &[] };
+        [
+            thresholds().map(|t| -> Change { Box::new(move |(_, c)| at(t, c)) }).collect(),
+            vec![set(|c| c.separation = Components)],
+            SEED_LEVELS.map(|level| set(move |c| (c.separation, c.seed_level) = (Probability, level))).into(),
+            SEED_AREAS.map(|area| set(move |c| c.seed_area = area)).into(),
+            SMOOTHINGS.map(|smoothing| set(move |c| c.smoothing = smoothing)).into(),
+            DISTANCES.map(|distance| set(move |c| (c.separation, c.seed_distance) = (Distance, distance))).into(),
+            SIZES.map(|size| set(move |c| c.min_area = size)).into(),
+            growths.iter().map(|&grow| set(move |c| c.grow = grow)).collect(),
+        ]
+    }
+}
+
+/// The parameters that count: those of another way of parting objects are as usual.
+fn used(config: InstanceConfig) -> InstanceConfig {
+    let usual = InstanceConfig::default();
+    let mut counting = config;
+    if config.separation != Separation::Probability {
+        (counting.seed_level, counting.seed_area, counting.smoothing) =
+            (usual.seed_level, usual.seed_area, usual.smoothing);
+    }
+    if config.separation != Separation::Distance {
+        counting.seed_distance = usual.seed_distance;
+    }
+    counting
+}
+
+/// A threshold and the parameters of objects at it.
+type Setting = (f64, InstanceConfig);
+
+/// A parameter set to another value.
+type Change = Box<dyn Fn(Setting) -> Setting>;
+
+fn at(threshold: f64, config: InstanceConfig) -> Setting {
+    (threshold, InstanceConfig { threshold: threshold as f32, ..config })
+}
+
+fn set(change: impl Fn(&mut InstanceConfig) + 'static) -> Change {
+    Box::new(move |(threshold, mut config)| {
+        change(&mut config);
+        (threshold, config)
+    })
 }
 
 /// Whether true objects take more than half of the images, as cells do that membranes part.
@@ -253,6 +320,11 @@ fn better(best: Candidate, other: Candidate) -> Candidate {
     let off = |candidate: &Candidate| (candidate.1 - 0.5).abs();
     let nearer = other.0 == best.0 && off(&other) < off(&best);
     if other.0 > best.0 || nearer { other } else { best }
+}
+
+/// The other, if it gains enough.
+fn enough(best: Candidate, other: Candidate) -> Candidate {
+    if other.0 > best.0 + LEAST_GAIN { other } else { best }
 }
 
 /// The score of all images under these parameters.

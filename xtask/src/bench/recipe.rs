@@ -41,6 +41,9 @@ pub struct Run {
     /// Of one view, and of the views that the plan has chosen.
     pub single: Scores,
     pub views: Scores,
+    /// Of cells that grow along the ridges between them, at the best of the tenths as `views` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grown: Option<CellScores>,
     /// Of the cells as objects, parted as was best on the images trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cells: Option<CellScores>,
@@ -148,23 +151,24 @@ fn train(program: &Path, data: &Path, place: &Path, case: &Case, seed: u16) -> R
         command.arg("evaluate").arg(place).arg(data).args(["--on", "val", "--json"]).args(tta);
         Ok(serde_json::from_str(&process::capture(&mut command)?)?)
     };
-    let score = |tta: &[&str]| scores(&evaluate(tta)?).context("the scores of unet evaluate --json");
+    let score = |report: &Value| scores(report).context("the scores of unet evaluate --json");
     let metrics = std::fs::read_to_string(place.join("metrics.jsonl"))?;
     let last: Value = serde_json::from_str(metrics.lines().last().unwrap_or_default())?;
     let config = std::fs::read_to_string(place.join("config.toml"))?;
     let width = config.lines().find_map(|l| l.strip_prefix("width = ")?.parse().ok()).unwrap_or_default();
-    let (single, views) = (score(&["--tta", "none"])?, score(&[])?);
+    let planned = evaluate(&[])?;
+    let (single, views) = (score(&evaluate(&["--tta", "none"])?)?, score(&planned)?);
+    let grown = Some(cell_scores(&planned["isbi"]["grown"]).context("isbi.grown in what unet evaluate --json says")?);
     let mut tune = Command::new(program);
     tune.arg("tune").arg(place).arg(data).args(["--score", "objects_v_info", "--on", "train", "--json"]);
     process::capture(&mut tune)?;
-    let cells = Some(cell_scores(&evaluate(&[])?).context("objects in what unet evaluate --json says")?);
+    let cells = Some(cell_scores(&evaluate(&[])?["objects"]).context("objects in what unet evaluate --json says")?);
     let steps = last["step"].as_u64().unwrap_or_default();
-    Ok(Run { case: case.kind(), val: case.val.to_owned(), seed, seconds, steps, width, single, views, cells })
+    Ok(Run { case: case.kind(), val: case.val.to_owned(), seed, seconds, steps, width, single, views, grown, cells })
 }
 
-fn cell_scores(report: &Value) -> Option<CellScores> {
-    let objects = &report["objects"];
-    Some(CellScores { v_rand: objects["v_rand"].as_f64()?, v_info: objects["v_info"].as_f64()? })
+fn cell_scores(section: &Value) -> Option<CellScores> {
+    Some(CellScores { v_rand: section["v_rand"].as_f64()?, v_info: section["v_info"].as_f64()? })
 }
 
 fn scores(report: &Value) -> Option<Scores> {
@@ -227,12 +231,15 @@ pub fn table(runs: &[Run]) -> String {
                 column(|s| s.v_info)
             );
         }
-        let cells: Vec<CellScores> = own.iter().filter_map(|r| r.cells).collect();
-        if cells.len() == own.len() {
+        for (made, side) in [("grown", (|r| r.grown) as fn(&Run) -> Option<CellScores>), ("cells", |r| r.cells)] {
+            let cells: Vec<CellScores> = own.iter().filter_map(|r| side(r)).collect();
+            if cells.len() < own.len() {
+                continue;
+            }
             let column = |f: fn(&CellScores) -> f64| spread(&cells.iter().map(f).collect::<Vec<f64>>(), 4);
             let (rand, info) = (column(|s| s.v_rand), column(|s| s.v_info));
             text += &format!(
-                "| {case} | {val} | {} | {}, {steps} | {seconds} | cells | – | – | {rand} | {info} |\n",
+                "| {case} | {val} | {} | {}, {steps} | {seconds} | {made} | – | – | {rand} | {info} |\n",
                 own.len(),
                 own[0].width
             );
@@ -256,7 +263,8 @@ mod tests {
         let run = |seed, v: f64| {
             let single = Scores { pixel_error: 0.08, membrane_dice: 0.8, v_rand: v, v_info: v };
             let (case, val) = ("auto/1m".to_owned(), "24..30".to_owned());
-            Run { case, val, seed, seconds: 60.0, steps: 500, width: 16, single, views: single, cells: None }
+            let (grown, cells) = (None, None);
+            Run { case, val, seed, seconds: 60.0, steps: 500, width: 16, single, views: single, grown, cells }
         };
         vec![run(0, 0.95), run(1, 0.97)]
     }
@@ -269,11 +277,11 @@ mod tests {
         // Runs of one case count together wherever they stand, and cells where all have them.
         let mut runs = some();
         let cells = |v_rand| Some(CellScores { v_rand, v_info: 0.5 });
-        (runs[0].cells, runs[1].cells) = (cells(0.9), cells(0.8));
+        (runs[0].cells, runs[1].cells, runs[1].grown) = (cells(0.9), cells(0.8), cells(0.7));
         runs.insert(1, Run { case: "auto/10s".to_owned(), ..runs[0].clone() });
         let text = table(&runs);
         assert!(text.contains("| cells | – | – | 0.8500 (0.8000–0.9000) | 0.5000 (0.5000–0.5000) |"), "{text}");
-        assert_eq!(text.matches("| one |").count(), 2, "{text}");
+        assert_eq!((text.matches("| one |").count(), text.matches("| grown |").count()), (2, 0), "{text}");
     }
 
     #[test]
@@ -282,8 +290,8 @@ mod tests {
             "isbi": {"v_rand": 0.9, "v_info": 0.95}});
         assert_eq!(scores(&report).map(|s| s.membrane_dice), Some(0.8));
         assert!(scores(&serde_json::json!({})).is_none());
-        let report = serde_json::json!({"objects": {"v_rand": 0.97, "v_info": 0.98}});
-        assert_eq!(cell_scores(&report).map(|s| s.v_info), Some(0.98));
+        let section = serde_json::json!({"v_rand": 0.97, "v_info": 0.98});
+        assert_eq!(cell_scores(&section).map(|s| s.v_info), Some(0.98));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use unet_data::{ClassTable, IGNORE};
 
 use super::report::{ClassReport, ImageObjects, PixelReport, ShapeScores};
 use crate::metric::{
-    Confusion, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, adapted_rand_error, betti_error,
-    cl_dice, isbi_of_labels, surface_scores,
+    Confusion, GrownCounts, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, adapted_rand_error,
+    betti_error, cl_dice, isbi_of_labels, surface_scores,
 };
 use crate::objects::{Connectivity, Grid, InstanceConfig, components, instances};
 
@@ -30,6 +30,7 @@ pub(super) struct Scored {
     pub counts: Confusion,
     pub pixels: PixelReport,
     pub isbi: Option<IsbiCounts>,
+    pub grown: Option<GrownCounts>,
     pub objects: Option<(ObjectCounts, ImageObjects)>,
 }
 
@@ -57,9 +58,11 @@ impl Scored {
         let values: Vec<u32> = classes.classes().iter().map(|c| c.value).collect();
         let pixels = pixel_report(&values, &counts, &shapes);
         let two = is_one_of_two(classes);
-        let isbi = if two { Some(isbi(image)?) } else { None };
+        let slice = isbi_slice(image);
+        let isbi = if two { Some(IsbiCounts::of(&slice)?) } else { None };
+        let grown = if two { GrownCounts::of(&slice)? } else { None };
         let objects = if two { Some(objects(around)?) } else { None };
-        Ok(Self { counts, pixels, isbi, objects })
+        Ok(Self { counts, pixels, isbi, grown, objects })
     }
 }
 
@@ -138,9 +141,9 @@ fn shape(image: &Segmented<'_>, class: usize, layered: bool) -> Result<ShapeScor
     })
 }
 
-fn isbi(image: &Segmented<'_>) -> Result<IsbiCounts, ScoreError> {
+fn isbi_slice<'a>(image: &Segmented<'a>) -> IsbiSlice<'a> {
     let proposal = image.probability.map_or(Proposal::Mask(image.labels), Proposal::Probability);
-    IsbiCounts::of(&IsbiSlice { grid: image.grid, truth: image.truth, proposal })
+    IsbiSlice { grid: image.grid, truth: image.truth, proposal }
 }
 
 /// The connected parts of a class.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::metric::{ClassScores, IsbiPoint, IsbiScores, IsbiSliceScores, ObjectScores};
+use crate::metric::{ClassScores, GrownScores, IsbiPoint, IsbiScores, IsbiSliceScores, ObjectScores};
 use crate::objects::InstanceConfig;
 
 /// The scores of many images.
@@ -86,6 +86,10 @@ pub struct IsbiSection {
     pub micro: IsbiScores,
     /// Means over the slices at each threshold.
     pub curve: Vec<IsbiPoint>,
+    /// V_rand and V_info of cells that grow along the ridges of the probability ([`crate::metric::GrownCounts`]), each at the best of the
+    /// thresholds; `null` where masks were scored.
+    #[serde(default)]
+    pub grown: Option<GrownScores>,
 }
 
 /// Objects of class 1.

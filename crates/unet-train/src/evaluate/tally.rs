@@ -6,7 +6,7 @@ use super::image::{BOUNDARY_TOLERANCE, Scored, is_one_of_two, pixel_report};
 use super::report::{
     ClassReport, ImageObjects, ImageReport, IsbiSection, ObjectSection, PixelReport, Report, ShapeScores,
 };
-use crate::metric::{ClassScores, Confusion, IsbiCounts, ObjectCounts, isbi_report};
+use crate::metric::{ClassScores, Confusion, GrownCounts, IsbiCounts, ObjectCounts, grown_report, isbi_report};
 use crate::objects::InstanceConfig;
 
 /// Counts images until they are scored.
@@ -16,20 +16,22 @@ pub(super) struct Tally {
     total: Confusion,
     images: Vec<ImageReport>,
     isbi: Vec<IsbiCounts>,
+    grown: Vec<GrownCounts>,
     objects: ObjectCounts,
 }
 
 impl Tally {
     pub fn new(classes: &ClassTable) -> Self {
         let values: Vec<u32> = classes.classes().iter().map(|c| c.value).collect();
-        let (images, isbi, objects) = (Vec::new(), Vec::new(), ObjectCounts::default());
-        Self { total: Confusion::of(classes), classes: classes.clone(), values, images, isbi, objects }
+        let (images, isbi, grown, objects) = (Vec::new(), Vec::new(), Vec::new(), ObjectCounts::default());
+        Self { total: Confusion::of(classes), classes: classes.clone(), values, images, isbi, grown, objects }
     }
 
     /// Adds one image under its name.
     pub fn add(&mut self, id: String, image: Scored) {
         self.total.merge(&image.counts);
         self.isbi.extend(image.isbi);
+        self.grown.extend(image.grown);
         let objects = image.objects.map(|(counts, objects)| {
             self.objects += counts;
             objects
@@ -45,7 +47,8 @@ impl Tally {
             for (image, scores) in self.images.iter_mut().zip(found.slices) {
                 image.isbi = Some(scores);
             }
-            IsbiSection { scores: found.scores, micro: found.micro, curve: found.curve }
+            let grown = grown_report(&self.grown);
+            IsbiSection { scores: found.scores, micro: found.micro, curve: found.curve, grown }
         });
         let of_objects = |score: fn(&ImageObjects) -> Option<f64>| {
             mean(self.images.iter().filter_map(|i| score(i.objects.as_ref()?)))
@@ -159,7 +162,7 @@ mod tests {
         let merged = [1u8; 10];
         let as_mask = report(&[(&TRUTH, None), (&merged, None)]);
         let isbi = as_mask.isbi.unwrap();
-        assert_eq!((isbi.curve.len(), isbi.scores.v_rand_threshold), (1, None));
+        assert_eq!((isbi.curve.len(), isbi.scores.v_rand_threshold, &isbi.grown), (1, None, &None));
         // A merger of two equal cells has V_rand 2/3; see the tests of the scores themselves.
         assert!((isbi.scores.v_rand - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
         assert_eq!(as_mask.per_image[0].isbi.unwrap().v_rand, Some(1.0));
@@ -167,6 +170,9 @@ mod tests {
         let probability = TRUTH.map(|t| if t == 0 { 0.6 } else { 0.9 });
         let swept = report(&[(&merged, Some(&probability))]).isbi.unwrap();
         assert_eq!((swept.curve.len(), swept.scores.v_rand, swept.scores.v_rand_threshold), (11, 1.0, Some(0.6)));
+        // Cells of four pixels are specks, and nothing is left to grow.
+        let grown = swept.grown.unwrap();
+        assert_eq!((grown.curve.len(), grown.v_info, grown.v_info_threshold), (11, 0.0, 0.5));
     }
 
     #[test]

@@ -147,9 +147,14 @@ fn inside(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Result<Co
 pub fn grow(probability: &[f32], labels: &[u32], grid: Grid, reach: usize) -> Result<Vec<u32>, GridError> {
     grid.check("the probability image", probability.len())?;
     grid.check("the label image", labels.len())?;
-    let squared = (reach as f64).powi(2);
-    let near: Vec<u8> =
-        squared_distances(grid, |pixel| labels[pixel] != 0).into_iter().map(|d| u8::from(d <= squared)).collect();
+    let near: Vec<u8> = match reach >= grid.width + grid.height {
+        true => vec![1; labels.len()],
+        false => {
+            let squared = (reach as f64).powi(2);
+            let distances = squared_distances(grid, |pixel| labels[pixel] != 0);
+            distances.into_iter().map(|d| u8::from(d <= squared)).collect()
+        }
+    };
     let landscape: Vec<f32> = probability.iter().map(|&p| -p).collect();
     watershed(&landscape, labels, &near, grid, Connectivity::Four)
 }

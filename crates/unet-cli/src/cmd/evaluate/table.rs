@@ -63,16 +63,20 @@ fn columns(cells: [String; 6]) -> String {
 fn isbi(section: &IsbiSection) -> String {
     let (mean, pooled) = (&section.scores, &section.micro);
     let mut lines = vec![format!("{:<20}{:>12}{:>12}{:>12}", "ISBI 2012", "slice mean", "pooled", "threshold")];
-    let mut row = |name: &str, values: [f64; 2], threshold: Option<f64>, digits: usize| {
+    let mut row = |name: &str, mean: f64, pooled: Option<f64>, threshold: Option<f64>, digits: usize| {
         let threshold = threshold.map_or_else(String::new, |t| format!("{t:.1}"));
-        let [a, b] = values.map(|v| format!("{v:.digits$}"));
+        let [a, b] = [Some(mean), pooled].map(|v| v.map_or_else(String::new, |v| format!("{v:.digits$}")));
         lines.push(format!("{name:<20}{a:>12}{b:>12}{threshold:>12}").trim_end().to_owned());
     };
-    row("V_rand", [mean.v_rand, pooled.v_rand], mean.v_rand_threshold, 4);
-    row("V_info", [mean.v_info, pooled.v_info], mean.v_info_threshold, 4);
-    row("Rand error", [mean.rand_error, pooled.rand_error], None, 4);
-    row("pixel error (1 - F)", [mean.pixel_error_f, pooled.pixel_error_f], None, 4);
-    row("warping error", [mean.warping_error, pooled.warping_error], None, 6);
+    row("V_rand", mean.v_rand, Some(pooled.v_rand), mean.v_rand_threshold, 4);
+    row("V_info", mean.v_info, Some(pooled.v_info), mean.v_info_threshold, 4);
+    if let Some(grown) = &section.grown {
+        row("V_rand, grown", grown.v_rand, None, Some(grown.v_rand_threshold), 4);
+        row("V_info, grown", grown.v_info, None, Some(grown.v_info_threshold), 4);
+    }
+    row("Rand error", mean.rand_error, Some(pooled.rand_error), None, 4);
+    row("pixel error (1 - F)", mean.pixel_error_f, Some(pooled.pixel_error_f), None, 4);
+    row("warping error", mean.warping_error, Some(pooled.warping_error), None, 6);
     lines.join("\n") + "\n"
 }
 

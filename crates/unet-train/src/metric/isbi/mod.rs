@@ -6,6 +6,7 @@
 //! the foreground of the truth alone, so slices without a cell have no such score and are left out of those means.
 
 mod counts;
+mod grown;
 mod labels;
 mod pairs;
 mod runs;
@@ -19,6 +20,7 @@ use super::rand_info::SplitMerge;
 use crate::objects::Grid;
 pub use counts::IsbiCounts;
 use counts::{Counts, THRESHOLDS};
+pub use grown::{GrownCounts, GrownPoint, GrownScores, grown_cells, grown_report};
 pub use labels::{LabelScores, isbi_of_labels};
 
 /// A slice to score.
@@ -147,7 +149,7 @@ pub fn isbi_report(slices: &[IsbiCounts]) -> Result<IsbiReport, ScoreError> {
     let micro: Vec<IsbiPoint> =
         thresholds.iter().map(|(threshold, counts)| point(*threshold, &[pooled(counts)])).collect();
     let row = |slice: usize| {
-        let at = |score: fn(&IsbiPoint) -> f64| &thresholds[best(&curve, score)].1[slice];
+        let at = |score: fn(&IsbiPoint) -> f64| &thresholds[best_point(&curve, score)].1[slice];
         IsbiSliceScores {
             pixel_error_f: at(|point| point.pixel_f).pixel_f().map(|f| 1.0 - f),
             v_rand: at(|point| point.v_rand.score).thinned.v_rand().map(|found| found.score),
@@ -162,7 +164,7 @@ pub fn isbi_report(slices: &[IsbiCounts]) -> Result<IsbiReport, ScoreError> {
 
 impl IsbiScores {
     fn of(curve: &[IsbiPoint]) -> Self {
-        let at = |score: fn(&IsbiPoint) -> f64| &curve[best(curve, score)];
+        let at = |score: fn(&IsbiPoint) -> f64| &curve[best_point(curve, score)];
         let (by_rand, by_info) = (at(|point| point.v_rand.score), at(|point| point.v_info.score));
         Self {
             pixel_error_f: 1.0 - at(|point| point.pixel_f).pixel_f,
@@ -177,8 +179,8 @@ impl IsbiScores {
 }
 
 /// Place of the point with the largest score; of equal ones, that nearest to 0.5, then the first.
-fn best(curve: &[IsbiPoint], score: impl Fn(&IsbiPoint) -> f64) -> usize {
-    let off_middle = |point: &IsbiPoint| point.threshold.map_or(0.0, |threshold| (threshold - 0.5).abs());
+fn best<P>(curve: &[P], threshold: impl Fn(&P) -> Option<f64>, score: impl Fn(&P) -> f64) -> usize {
+    let off_middle = |point: &P| threshold(point).map_or(0.0, |threshold| (threshold - 0.5).abs());
     let order = |a: &usize, b: &usize| {
         let (a_point, b_point) = (&curve[*a], &curve[*b]);
         score(a_point)
@@ -187,6 +189,10 @@ fn best(curve: &[IsbiPoint], score: impl Fn(&IsbiPoint) -> f64) -> usize {
             .then(b.cmp(a))
     };
     (0..curve.len()).max_by(order).unwrap_or(0)
+}
+
+fn best_point(curve: &[IsbiPoint], score: impl Fn(&IsbiPoint) -> f64) -> usize {
+    best(curve, |point| point.threshold, score)
 }
 
 /// Means over slices of the scores that they have.
