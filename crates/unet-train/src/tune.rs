@@ -402,10 +402,35 @@ mod tests {
             if let Some(objects) = tuned.objects {
                 // The speck is an invented object unless it is dropped, and a distance that parts cells is wrong.
                 assert!(objects.min_area > 1 && objects.threshold == tuned.threshold as f32, "{objects:?}");
+                assert_eq!(objects.separation, Separation::Components, "seeds gain nothing");
                 assert_eq!(tuned.after, 1.0);
             }
         }
         assert!("v_ramd".parse::<TuneScore>().unwrap_err().to_string().contains("did you mean v_rand"));
+    }
+
+    #[test]
+    fn seeds_are_taken_where_they_gain() {
+        // Two cells whose rims are less sure than the wall between them: no threshold parts them and keeps the rims.
+        let grid = Grid::new(60, 14);
+        let cell = |p: usize, rim: usize| {
+            let (x, y) = (p % 60, p / 60);
+            let within = |left: usize| (left + rim..left + 10 - rim).contains(&x);
+            (2 + rim..12 - rim).contains(&y) && (within(2) || within(13))
+        };
+        let truth: Vec<u8> = (0..grid.pixels()).map(|p| u8::from(cell(p, 0))).collect();
+        let probability = (0..grid.pixels()).map(|p| match (cell(p, 2), cell(p, 0)) {
+            (true, _) => 0.95,
+            (false, true) => 0.6,
+            _ if p % 60 == 12 && (2..12).contains(&(p / 60)) => 0.7,
+            _ => 0.1,
+        });
+        let probability = probability.collect();
+        let objects = true_objects(&truth, grid, 1).unwrap();
+        let image = Image { grid, truth, objects, probability };
+        let tuned = search(&[image], TuneScore::Ap, (0.5, InstanceConfig::default())).unwrap();
+        assert_ne!(tuned.objects.unwrap().separation, Separation::Components, "{tuned:?}");
+        assert!(tuned.after > 0.8, "{tuned:?}");
     }
 
     #[test]

@@ -248,9 +248,12 @@ pub fn table(runs: &[Run]) -> String {
     text
 }
 
-/// `mean (least–most)`.
+/// `mean (least–most)`, of a single run its value.
 fn spread(values: &[f64], digits: usize) -> String {
     let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    if values.len() == 1 {
+        return format!("{mean:.digits$}");
+    }
     let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
     format!("{mean:.digits$} ({low:.digits$}–{high:.digits$})")
 }
@@ -280,6 +283,7 @@ mod tests {
         (runs[0].cells, runs[1].cells, runs[1].grown) = (cells(0.9), cells(0.8), cells(0.7));
         runs.insert(1, Run { case: "auto/10s".to_owned(), ..runs[0].clone() });
         let text = table(&runs);
+        assert!(text.contains("| auto/10s | 24..30 | 1 | 16, 500 | 60.0 | one | 0.0800 |"), "{text}");
         assert!(text.contains("| cells | – | – | 0.8500 (0.8000–0.9000) | 0.5000 (0.5000–0.5000) |"), "{text}");
         assert_eq!((text.matches("| one |").count(), text.matches("| grown |").count()), (2, 0), "{text}");
     }
