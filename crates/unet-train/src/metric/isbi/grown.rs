@@ -137,7 +137,7 @@ mod tests {
         let empty = vec![0; GRID.pixels()];
         let empty = IsbiSlice { grid: GRID, truth: &empty, proposal: Proposal::Probability(&probability) };
         let empty = GrownCounts::of(&empty).unwrap().unwrap();
-        assert_eq!(grown_report(&[empty.clone()]), None);
+        assert_eq!(grown_report(std::slice::from_ref(&empty)), None);
         // Beside a slice with cells it counts for nothing.
         let full = IsbiSlice { grid: GRID, truth: &truth, proposal: Proposal::Probability(&probability) };
         let full = GrownCounts::of(&full).unwrap().unwrap();
