@@ -4,7 +4,7 @@ use unet_data::{ClassTable, IGNORE};
 
 use super::report::{ClassReport, ImageObjects, PixelReport, ShapeScores};
 use crate::metric::{
-    Confusion, GrownCounts, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, adapted_rand_error,
+    Confusion, GrownSlice, IsbiCounts, IsbiSlice, ObjectCounts, Proposal, ScoreError, Scores, adapted_rand_error,
     betti_error, cl_dice, isbi_of_labels, surface_scores,
 };
 use crate::objects::{Connectivity, Grid, InstanceConfig, components, instances};
@@ -30,7 +30,7 @@ pub(super) struct Scored {
     pub counts: Confusion,
     pub pixels: PixelReport,
     pub isbi: Option<IsbiCounts>,
-    pub grown: Option<GrownCounts>,
+    pub grown: Option<GrownSlice>,
     pub objects: Option<(ObjectCounts, ImageObjects)>,
 }
 
@@ -60,7 +60,7 @@ impl Scored {
         let two = is_one_of_two(classes);
         let slice = isbi_slice(image);
         let isbi = if two { Some(IsbiCounts::of(&slice)?) } else { None };
-        let grown = if two { GrownCounts::of(&slice)? } else { None };
+        let grown = if two { GrownSlice::of(&slice)? } else { None };
         let objects = if two { Some(objects(around)?) } else { None };
         Ok(Self { counts, pixels, isbi, grown, objects })
     }

@@ -86,7 +86,7 @@ pub struct IsbiSection {
     pub micro: IsbiScores,
     /// Means over the slices at each threshold.
     pub curve: Vec<IsbiPoint>,
-    /// V_rand and V_info of cells that grow along the ridges of the probability ([`crate::metric::GrownCounts`]), each at the best of the
+    /// V_rand and V_info of cells that grow along the ridges of the probability ([`crate::metric::GrownSlice`]), each at the best of the
     /// thresholds; `null` where masks were scored.
     #[serde(default)]
     pub grown: Option<GrownScores>,

@@ -6,7 +6,7 @@ use super::image::{BOUNDARY_TOLERANCE, Scored, is_one_of_two, pixel_report};
 use super::report::{
     ClassReport, ImageObjects, ImageReport, IsbiSection, ObjectSection, PixelReport, Report, ShapeScores,
 };
-use crate::metric::{ClassScores, Confusion, GrownCounts, IsbiCounts, ObjectCounts, grown_report, isbi_report};
+use crate::metric::{ClassScores, Confusion, GrownSlice, IsbiCounts, ObjectCounts, grown_report, isbi_report};
 use crate::objects::InstanceConfig;
 
 /// Counts images until they are scored.
@@ -16,7 +16,7 @@ pub(super) struct Tally {
     total: Confusion,
     images: Vec<ImageReport>,
     isbi: Vec<IsbiCounts>,
-    grown: Vec<GrownCounts>,
+    grown: Vec<GrownSlice>,
     objects: ObjectCounts,
 }
 

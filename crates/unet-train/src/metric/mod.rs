@@ -18,7 +18,7 @@ pub use contingency::{Contingency, Overlap, Partition};
 pub use detection::{IOU_PERCENT, ObjectCounts, ObjectScores};
 pub use error::ScoreError;
 pub use isbi::{
-    GrownCounts, GrownPoint, GrownScores, IsbiCounts, IsbiPoint, IsbiReport, IsbiScores, IsbiSlice, IsbiSliceScores,
+    GrownPoint, GrownScores, GrownSlice, IsbiCounts, IsbiPoint, IsbiReport, IsbiScores, IsbiSlice, IsbiSliceScores,
     LabelScores, Proposal, grown_cells, grown_report, isbi_of_labels, isbi_report, isbi_scores,
 };
 pub use rand_info::{

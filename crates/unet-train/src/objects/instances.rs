@@ -148,6 +148,7 @@ pub fn grow(probability: &[f32], labels: &[u32], grid: Grid, reach: usize) -> Re
     grid.check("the probability image", probability.len())?;
     grid.check("the label image", labels.len())?;
     let near: Vec<u8> = match reach >= grid.width + grid.height {
+        // Farther than any pixel is from another.
         true => vec![1; labels.len()],
         false => {
             let squared = (reach as f64).powi(2);

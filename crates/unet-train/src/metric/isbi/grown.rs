@@ -15,7 +15,7 @@ use crate::objects::{Connectivity, InstanceConfig, Separation, components, insta
 
 /// The scores of one slice at every threshold; nothing where its truth has no cell.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GrownCounts {
+pub struct GrownSlice {
     steps: Vec<Option<LabelScores>>,
 }
 
@@ -45,7 +45,7 @@ pub struct GrownPoint {
     pub v_info: SplitMerge,
 }
 
-impl GrownCounts {
+impl GrownSlice {
     /// Scores one slice, its thresholds in parallel: the cells are those of [`grown_cells`]. Nothing where the slice is a mask.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ pub fn grown_cells(threshold: f64) -> InstanceConfig {
 
 /// Scores of a stack whose slices have been scored one by one: at each threshold the mean over those with a cell, then the best threshold;
 /// of equally good ones the one nearest to 0.5. Nothing where no truth has a cell.
-pub fn grown_report(slices: &[GrownCounts]) -> Option<GrownScores> {
+pub fn grown_report(slices: &[GrownSlice]) -> Option<GrownScores> {
     let point = |tenth: usize| {
         let scores: Vec<&LabelScores> = slices.iter().filter_map(|slice| slice.steps.get(tenth)?.as_ref()).collect();
         let mean = |of: &dyn Fn(&LabelScores) -> f64| scores.iter().map(|s| of(s)).sum::<f64>() / scores.len() as f64;
@@ -118,7 +118,7 @@ mod tests {
     fn cells_meet_on_the_ridge_and_not_half_way() {
         let (truth, probability) = slice();
         let slice = IsbiSlice { grid: GRID, truth: &truth, proposal: Proposal::Probability(&probability) };
-        let counts = GrownCounts::of(&slice).unwrap().unwrap();
+        let counts = GrownSlice::of(&slice).unwrap().unwrap();
         let scores = grown_report(&[counts.clone(), counts]).unwrap();
         assert_eq!((scores.v_rand, scores.v_info, scores.v_rand_threshold), (1.0, 1.0, 0.5), "{scores:?}");
         assert_eq!(scores.curve.len(), 11);
@@ -133,14 +133,14 @@ mod tests {
     fn masks_and_truths_without_cells_have_no_such_score() {
         let (truth, probability) = slice();
         let mask = IsbiSlice { grid: GRID, truth: &truth, proposal: Proposal::Mask(&truth) };
-        assert_eq!(GrownCounts::of(&mask).unwrap(), None);
+        assert_eq!(GrownSlice::of(&mask).unwrap(), None);
         let empty = vec![0; GRID.pixels()];
         let empty = IsbiSlice { grid: GRID, truth: &empty, proposal: Proposal::Probability(&probability) };
-        let empty = GrownCounts::of(&empty).unwrap().unwrap();
+        let empty = GrownSlice::of(&empty).unwrap().unwrap();
         assert_eq!(grown_report(std::slice::from_ref(&empty)), None);
         // Beside a slice with cells it counts for nothing.
         let full = IsbiSlice { grid: GRID, truth: &truth, proposal: Proposal::Probability(&probability) };
-        let full = GrownCounts::of(&full).unwrap().unwrap();
+        let full = GrownSlice::of(&full).unwrap().unwrap();
         assert_eq!(grown_report(&[full.clone(), empty]), grown_report(&[full]));
     }
 }
