@@ -7,7 +7,8 @@ files were made by the versions that their metadata names (torch 2.15.0, CPU).
 
 Norms are PyTorch's BatchNorm2d, InstanceNorm2d (affine) and GroupNorm, rectifiers its LeakyReLU. A residual block adds its input ahead of
 its last rectifier, by way of a 1×1 convolution and a norm where channels differ. Without padding (`valid`) the skip connections are cropped to what they meet. With deep supervision the loss is the weighted mean over the decoder's levels
-but the lowest, as nnU-Net weighs them, the labels taken at their size as its torch transforms do (`nearest-exact`). Dropout multiplies the bottleneck by factors that are
+but the lowest, as nnU-Net weighs them, the labels taken at their size as its torch transforms do (`nearest-exact`). Affinities have a head beside the last
+one, whose loss, here of the first class's labels for each of them, is added. Dropout multiplies the bottleneck by factors that are
 worked out here anew: SplitMix64's output function of the key and of each value's number in the order (N, H, W, C).
 """
 
@@ -37,6 +38,7 @@ CASES = [
     ("strided", 1, 1, 4, 2, "transposed", True, (24, 28), {"strided": True, "max_width": 8}),
     ("nnunet", 2, 1, 4, 4, "transposed", True, (32, 48), NNUNET),
     ("deep", 1, 2, 4, 3, "bilinear", False, (24, 40), {"deep_supervision": True}),
+    ("affinities", 1, 2, 4, 3, "bilinear", False, (24, 40), {"deep_supervision": True, "affinities": 8}),
     ("valid", 1, 1, 4, 2, "transposed", True, (44, 52), {"valid": True, "norm": "none", "dropout": 0.5}),
     ("valid-batch", 2, 1, 4, 2, "bilinear", False, (48, 44), {"valid": True}),
 ]
@@ -124,10 +126,12 @@ class UNet(nn.Module):
             below = decoder[level]
             if level in self.aux_levels:
                 setattr(self, f"aux{level}", plain.Outc(below, cout))
+        if get("affinities", 0):
+            self.affinity = plain.Outc(below, get("affinities"))
         self.outc = plain.Outc(below, cout)
 
     def forward(self, x):
-        """The logits; in training with deep supervision a list of them, level 0 first."""
+        """The logits; in training with deep supervision a list of them, level 0 first. Keeps those of affinities."""
         skips = [self.inc(x)]
         for level in range(1, self.depth + 1):
             skips.append(getattr(self, f"down{level}")(skips[-1]))
@@ -140,6 +144,7 @@ class UNet(nn.Module):
             if self.depth - number in self.aux_levels:
                 sides[self.depth - number] = getattr(self, f"aux{self.depth - number}")(x)
         logits = self.outc(x)
+        self.pairs = self.affinity(x) if hasattr(self, "affinity") else None
         if self.training and self.aux_levels:
             return [logits] + [sides[level] for level in self.aux_levels]
         return logits
@@ -158,6 +163,8 @@ def logits_and_gradients(model, x, target, idle):
     """Those of one batch in training mode, in the model's own precision, and the loss."""
     logits = model.train()(x)
     loss = loss_of(logits, target)
+    if model.pairs is not None:
+        loss = loss + F.binary_cross_entropy_with_logits(model.pairs, target[:, :1].expand_as(model.pairs))
     loss.backward()
     first = logits[0] if isinstance(logits, list) else logits
     return first.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if n not in idle}, loss.detach()

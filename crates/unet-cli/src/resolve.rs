@@ -171,7 +171,7 @@ fn file_scales_values(args: &TrainArgs) -> Result<bool> {
 fn fitting_patch(config: &RunConfig) -> usize {
     const WHOLE: usize = 388; // the paper's
     let side = if config.data.patch > 0 { config.data.patch } else { WHOLE };
-    geometry::output_side(&config.model.network(1, 1), side)
+    geometry::output_side(&config.network(1, 1), side)
 }
 
 /// What is held out: a part, or each of several in turn. One of the two that was typed takes the place of the file's other.

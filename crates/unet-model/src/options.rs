@@ -109,6 +109,9 @@ pub struct Options {
     /// Whether the decoder's levels have heads too, which are trained with the labels at their size (nnU-Net's deep supervision) and
     /// left out in inference. Not without padding.
     pub deep_supervision: bool,
+    /// Logits of a head beside the last one, which is trained with affinities, whether pixels some way apart are of one object, and left
+    /// out in inference; 0 for none.
+    pub affinities: usize,
 }
 
 impl Options {
@@ -122,6 +125,7 @@ impl Options {
         strided: false,
         max_width: 0,
         deep_supervision: false,
+        affinities: 0,
     };
 
     /// Whether they are the plain U-Net's.
@@ -158,6 +162,9 @@ impl Options {
         }
         if self.max_width > 0 && self.max_width < width {
             return bad("max_width", self.max_width.to_string(), "0 (no limit), or at least the width");
+        }
+        if self.affinities > 256 {
+            return bad("affinities", self.affinities.to_string(), "0 to 256");
         }
         if !(0.0..1.0).contains(&self.negative_slope) {
             return bad("negative_slope", self.negative_slope.to_string(), "0 or more, and less than 1");

@@ -117,7 +117,7 @@ pub trait Backend {
     /// The interpreter's own.
     fn up_concat(&mut self, up: &Up, crop: bool, x: Self::Map, skip: Self::Map) -> Result<Self::Map, Self::Error>;
 
-    /// The logits of a level of the decoder, for deep supervision; `x` goes on.
+    /// The logits of a level of the decoder, for deep supervision, or at level 0 for affinities; `x` goes on.
     ///
     /// # Errors
     /// The interpreter's own.
@@ -176,6 +176,10 @@ pub fn forward<B: Backend>(config: &UNetConfig, b: &mut B, x: B::Map) -> Result<
             let path = format!("aux{level}.conv");
             b.side_head(level, &Head { path, cin: channels, cout: config.out_channels }, &x)?;
         }
+    }
+    let affinities = config.options.affinities;
+    if affinities > 0 {
+        b.side_head(0, &Head { path: "affinity.conv".into(), cin: channels, cout: affinities }, &x)?;
     }
     b.head(&Head { path: "outc.conv".into(), cin: channels, cout: config.out_channels }, x)
 }

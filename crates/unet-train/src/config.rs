@@ -19,7 +19,7 @@ mod train;
 pub use train::{Decay, GroupSection, NonFinite, Selection, TrainSection, Warmup};
 
 use crate::TrainError;
-use crate::loss::LossConfig;
+use crate::loss::{AffinityConfig, LossConfig};
 use crate::optim::OptimizerConfig;
 use crate::predict::Augmentation;
 use crate::recipe::recipe;
@@ -44,6 +44,9 @@ pub struct RunConfig {
     pub augment: AugmentConfig,
     /// What is minimised.
     pub loss: LossConfig,
+    /// Which pairs of pixels the network learns about beside that.
+    #[serde(default, skip_serializing_if = "AffinityConfig::is_none")]
+    pub affinity: AffinityConfig,
     /// How.
     pub optimizer: OptimizerConfig,
     /// Which parameters move how.
@@ -260,7 +263,7 @@ pub struct ModelSection {
 
 impl From<&UNetConfig> for ModelSection {
     fn from(c: &UNetConfig) -> Self {
-        let Options { norm, negative_slope, dropout, residual, valid, strided, max_width, deep_supervision } =
+        let Options { norm, negative_slope, dropout, residual, valid, strided, max_width, deep_supervision, .. } =
             c.options;
         let (width, depth, upsampling, conv_bias, init) = (c.width, c.depth, c.upsampling, c.conv_bias, None);
         Self {
@@ -282,11 +285,21 @@ impl From<&UNetConfig> for ModelSection {
 }
 
 impl ModelSection {
-    /// The network for images of so many channels and so many logits per pixel.
-    pub fn network(&self, in_channels: usize, out_channels: usize) -> UNetConfig {
+    /// The network for images of so many channels, so many logits per pixel, and so many affinities.
+    fn network(&self, in_channels: usize, out_channels: usize, affinities: usize) -> UNetConfig {
         let Self { width, depth, upsampling, conv_bias, norm, negative_slope, dropout, residual, valid, .. } = *self;
         let Self { strided, max_width, deep_supervision, .. } = *self;
-        let options = Options { norm, negative_slope, dropout, residual, valid, strided, max_width, deep_supervision };
+        let options = Options {
+            norm,
+            negative_slope,
+            dropout,
+            residual,
+            valid,
+            strided,
+            max_width,
+            deep_supervision,
+            affinities,
+        };
         UNetConfig { in_channels, out_channels, width, depth, upsampling, conv_bias, options }
     }
 }
@@ -298,6 +311,11 @@ impl RunConfig {
     /// There is none of that name.
     pub fn recipe(name: &str) -> Result<Self, TrainError> {
         recipe(name)
+    }
+
+    /// The network for images of so many channels and so many logits per pixel.
+    pub fn network(&self, in_channels: usize, out_channels: usize) -> UNetConfig {
+        self.model.network(in_channels, out_channels, self.affinity.logits())
     }
 
     /// Reads a file; see [`Self::from_toml`].
@@ -398,7 +416,7 @@ impl RunConfig {
     /// # Errors
     /// Names the key, its value and what it may be.
     pub fn validate(&self) -> Result<(), TrainError> {
-        let network = self.model.network(1, 1);
+        let network = self.network(1, 1);
         network.validate().map_err(|e| TrainError::config(format!("model.{}", e.field), e.found, e.expected))?;
         self.augment.validate()?;
         self.data.sampler.validate((self.data.patch > 0).then_some(self.data.patch))?;
@@ -410,6 +428,7 @@ impl RunConfig {
         self.schedule.validate()?;
         self.warmup.validate()?;
         self.loss.validate()?;
+        self.affinity.validate()?;
         self.train.validate()?;
         let least = 1usize << self.model.depth;
         if self.data.patch != 0 && self.data.patch < least {
@@ -445,6 +464,7 @@ impl RunConfig {
             ("data.ignore", data.ignore.is_some()),
             ("data.mask_threshold", data.mask_threshold.is_some()),
             ("data.weight_map", data.weight_map.is_some()),
+            ("affinity.distances", !self.affinity.is_none()),
         ];
         if let Some((key, _)) = of_one.into_iter().find(|(_, is_set)| data.multi_label && *is_set) {
             let expected = "nothing with data.multi_label: it is for masks of one class a pixel";

@@ -91,7 +91,7 @@ impl ImageFacts {
 pub fn estimate(config: &RunConfig, images: &ImageFacts) -> Result<MemoryEstimate, TrainError> {
     let ImageFacts { channels, classes, value_bytes, .. } = *images;
     let logits = config.loss.build_for(classes, config.data.multi_label)?.logits_per_pixel(classes);
-    let network = config.model.network(channels, logits);
+    let network = config.network(channels, logits);
     let largest_of = |sizes: &[(usize, usize)]| sizes.iter().copied().max_by_key(|(w, h)| w * h).unwrap_or((0, 0));
     let largest = largest_of(&images.train);
     let (width, height) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { largest };
@@ -103,7 +103,9 @@ pub fn estimate(config: &RunConfig, images: &ImageFacts) -> Result<MemoryEstimat
     let activations = step_bytes(&network, dims, element)? as u64;
     let specs = param_specs(&network);
     let stepping = working_values(&config.optimizer, &specs) * size_of::<f32>();
-    let working = (working_bytes(&network, dims)? + stepping) as u64;
+    // Of each affinity a label, as a float too, and its weight.
+    let affinities = network.options.affinities * width * height * config.train.batch_size * (1 + 2 * size_of::<f32>());
+    let working = (working_bytes(&network, dims)? + stepping + affinities) as u64;
     let one = parameter_bytes(&network) as u64;
     let state = (state_values(&config.optimizer, &specs) * size_of::<f32>()) as u64;
     let average = if config.train.ema_decay > 0.0 || config.optimizer.averages_itself() { one } else { 0 };

@@ -19,7 +19,7 @@ use crate::config::{
 };
 use crate::device::{Device, PrecisionChoice};
 use crate::error::nearest;
-use crate::loss::LossConfig;
+use crate::loss::{AffinityConfig, LossConfig};
 use crate::optim::OptimizerConfig;
 use crate::schedule::{By, Schedule};
 
@@ -58,6 +58,7 @@ fn tutorial() -> RunConfig {
         model: ModelSection::from(&UNetConfig::tutorial()),
         augment: AugmentConfig::flips(),
         loss: LossConfig::default(),
+        affinity: AffinityConfig::default(),
         optimizer: OptimizerConfig::tutorial(),
         groups: GroupSection::default(),
         schedule: Schedule::default(),
@@ -92,6 +93,7 @@ fn quick() -> RunConfig {
         model: ModelSection { width: 16, ..ModelSection::from(&UNetConfig::tutorial()) },
         augment: AugmentConfig::strong(),
         loss: LossConfig::default(),
+        affinity: AffinityConfig::default(),
         optimizer: OptimizerConfig::adamw(1e-3),
         groups: GroupSection::default(),
         schedule: Schedule::one_cycle(),

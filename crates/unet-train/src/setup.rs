@@ -37,7 +37,7 @@ impl Setup {
             Some(known) => known,
             None => config.data.normalization.fit(dataset.as_ref(), &split.train)?,
         };
-        let margin = geometry::margin(&config.model.network(1, 1));
+        let margin = geometry::margin(&config.network(1, 1));
         let loader_config = LoaderConfig { normalization: normalization.clone(), margin, ..config.loader() };
         let loader = Arc::new(Loader::new(Arc::clone(dataset), split.train.clone(), loader_config)?);
         Ok(Self { split, normalization, loader })

@@ -19,7 +19,7 @@ use self::logits::{check_network, logits_of};
 use self::middle::Middle;
 use crate::TrainError;
 use crate::config::{RunConfig, Warmup};
-use crate::loss::{Loss, LossSum, Targets};
+use crate::loss::{Affinity, Loss, LossSum, Targets};
 use crate::optim::{Ema, Group, Optimizer, copy_of, recalibrate};
 use crate::schedule::{Length, Schedule};
 use crate::state::Bits;
@@ -40,6 +40,7 @@ pub struct Learner {
     precision: Precision,
     trainer: AnyTrainer,
     loss: Box<dyn Loss>,
+    affinity: Affinity,
     schedule: Schedule,
     warmup: Warmup,
     plateau: f64,
@@ -55,7 +56,7 @@ pub struct Learner {
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// The loss of the step's batches, before the step.
+    /// The loss of the step's batches, before the step; that of the affinities, which validation does not have, is not in it.
     pub loss: LossSum,
     /// The learning rate used.
     pub lr: f64,
@@ -83,6 +84,7 @@ impl Learner {
         classes: usize,
         total_steps: u64,
     ) -> Result<Self, TrainError> {
+        config.affinity.check_class(classes)?;
         let loss = config.loss.build_for(classes, config.data.multi_label)?;
         Self::with_loss(kernels, config, channels, classes, loss, total_steps)
     }
@@ -100,7 +102,7 @@ impl Learner {
         total_steps: u64,
     ) -> Result<Self, TrainError> {
         let logits = logits_of(loss.as_ref(), classes, config.data.multi_label)?;
-        let network = config.model.network(channels, logits);
+        let network = config.network(channels, logits);
         let model = fresh_network(network, config.train.seed)?;
         Self::with_model(kernels, config, model, loss, total_steps)
     }
@@ -116,7 +118,7 @@ impl Learner {
         loss: Box<dyn Loss>,
         total_steps: u64,
     ) -> Result<Self, TrainError> {
-        check_network(loss.as_ref(), model.config().out_channels)?;
+        check_network(loss.as_ref(), model.config(), &config.affinity)?;
         let decay = config.train.ema_decay;
         let precision = config.train.precision.on(&kernels);
         let group = |spec: &ParamSpec| Group::configured(&config.groups, spec);
@@ -137,6 +139,7 @@ impl Learner {
             precision,
             trainer: AnyTrainer::new(kernels, precision, config.train.checkpoint_activations),
             loss,
+            affinity: Affinity::new(&config.affinity),
             schedule: config.schedule.clone(),
             warmup: config.warmup,
             plateau: 1.0,
@@ -231,7 +234,7 @@ impl Learner {
         Ok(StepReport { loss, lr: factor * self.peak_lr, grad_norm })
     }
 
-    /// The loss of a batch; its gradient goes to `batch_grads`.
+    /// The loss of a batch; its gradient, and that of the affinities beside it, goes to `batch_grads`.
     fn gradient_of(&mut self, batch: &Batch) -> Result<LossSum, TrainError> {
         let step = self.optimizer.steps() + 1;
         let dims = Dims::new(batch.n, batch.h, batch.w, batch.c);
@@ -243,14 +246,21 @@ impl Learner {
         let weights = batch.weights.as_deref().map(|weights| middle.of(weights));
         let targets = Targets { weights: weights.as_deref(), ..Targets::new(&labels, middle.inner()) };
         let mut loss = self.loss.evaluate(&self.kernels, pass.logits(), &targets, Some(&mut self.dlogits))?;
+        let (levels, affinities) = pass.sides().split_at(pass.sides().partition_point(|side| side.level > 0));
         let mut sides = Vec::new();
-        if !pass.sides().is_empty() {
-            let levels = Levels { kernels: &self.kernels, weights: &self.level_weights, targets };
-            (loss, sides) = levels.add(self.loss.as_mut(), loss, &mut self.dlogits, pass.sides())?;
+        if !levels.is_empty() {
+            let deep = Levels { kernels: &self.kernels, weights: &self.level_weights, targets };
+            (loss, sides) = deep.add(self.loss.as_mut(), loss, &mut self.dlogits, levels)?;
         }
-        if !loss.mean().is_finite() {
+        let mut minimised = loss.mean();
+        for side in affinities {
+            let mut grad = vec![0.0; side.logits.len()];
+            minimised += self.affinity.evaluate(&self.kernels, &side.logits, &targets, &mut grad)?;
+            sides.push(grad);
+        }
+        if !minimised.is_finite() {
             let layer = pass.first_non_finite().map(str::to_owned);
-            return Err(non_finite("loss", loss.mean(), step, &batch.ids, layer));
+            return Err(non_finite("loss", minimised, step, &batch.ids, layer));
         }
         pass.backward_deep(&self.dlogits, &sides, &mut self.batch_grads)?;
         let norm = self.kernels.global_norm(self.batch_grads.iter().map(|(_, g)| g));

@@ -369,7 +369,7 @@ fn a_loss_on_other_logits_than_the_classes_have_is_refused_before_anything_is_ma
     assert_eq!([refused(1), refused(2)], [None, None]);
     // And those of a network that is given.
     let network = |logits| {
-        let network = config().model.network(1, logits);
+        let network = config().network(1, logits);
         let params = Parameters::new(&network, unet_model::init::of_network(&network, 0)).unwrap();
         let model = UNet::from_parameters(network, params).unwrap();
         Learner::with_model(Kernels::detect(), &config(), model, Box::new(CandleLoss::new("own", 2, sum)), 10)

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use unet_data::Batch;
 use unet_kernels::Kernels;
-use unet_model::{ParamKind, UNet};
+use unet_model::{ParamKind, Parameters, UNet};
 use unet_train::{Learner, RunConfig};
 
 /// A learner of a small network for so many classes, by plain gradient descent with what else `text` says.
@@ -30,6 +30,13 @@ fn batch(seed: usize) -> Batch {
         ids: vec!["a".to_owned(), "b".to_owned()],
         label_version: 0,
     }
+}
+
+/// Stripes of two pixels with a line of one between them.
+fn stripes(seed: usize) -> Batch {
+    let mut batch = batch(seed);
+    batch.labels.iter_mut().enumerate().for_each(|(i, l)| *l = u8::from(i % 16 % 3 < 2 && i / 16 % 16 % 7 > 0));
+    batch
 }
 
 fn values(model: &UNet) -> BTreeMap<String, Vec<f32>> {
@@ -134,4 +141,59 @@ fn weights_of_a_network_of_other_classes_come_along_but_for_the_last_layer() {
         let expected = if name.starts_with("outc.") { &drawn[&name] } else { &from[&name] };
         assert!(is == *expected, "{name}");
     }
+}
+
+#[test]
+fn affinities_teach_the_network_and_only_in_training() {
+    let free = format!("{SGD}train.clip_norm = 0.0\n");
+    let pairs = format!("{free}affinity = {{ distances = [3], class = 1, weight = 2.0 }}\n");
+    let (mut plain, mut taught) = (learner(2, &free), learner(2, &pairs));
+    // The head beside the last one is all that the networks differ in, and no logit of a class depends on it.
+    let (mut names, of_plain) = (values(taught.model()), values(plain.model()));
+    let head: Vec<f32> = names.remove("affinity.conv.weight").unwrap();
+    assert!(head.len() == 4 * 4 && names.remove("affinity.conv.bias").unwrap().len() == 4);
+    assert!(names.keys().eq(of_plain.keys()));
+    taught.start_from(plain.model(), Path::new("plain")).unwrap();
+    let (without, with) = (plain.step(&stripes(0)).unwrap(), taught.step(&stripes(0)).unwrap());
+    assert_eq!(without.loss, with.loss, "the loss that is reported is that of the classes");
+    let (without, with) = (gradients(&plain), gradients(&taught));
+    assert!(with["affinity.conv.weight"].iter().any(|g| *g != 0.0));
+    assert!(without["outc.conv.weight"] == with["outc.conv.weight"], "the classes' head learns by itself");
+    assert!(without["inc.double_conv.0.weight"] != with["inc.double_conv.0.weight"], "what is below learns from both");
+    // Without a pair nothing is added.
+    let (mut plain, mut taught) = (learner(2, &free), learner(2, &pairs));
+    taught.start_from(plain.model(), Path::new("plain")).unwrap();
+    let empty = || Batch { labels: vec![0; 2 * 256], ..batch(0) };
+    plain.step(&empty()).unwrap();
+    taught.step(&empty()).unwrap();
+    let (without, mut with) = (gradients(&plain), gradients(&taught));
+    assert!(with.remove("affinity.conv.weight").unwrap().iter().all(|g| *g == 0.0));
+    with.remove("affinity.conv.bias");
+    assert_eq!(without, with);
+}
+
+#[test]
+fn affinities_start_anew_where_the_model_to_start_from_has_none() {
+    let start = learner(2, SGD);
+    let mut next = learner(2, &format!("{SGD}affinity.distances = [3]\n"));
+    let notes = next.start_from(start.model(), Path::new("start")).unwrap();
+    assert_eq!(notes, ["start has 0 affinities, this run 4: affinity starts anew, all else from there"]);
+    let (is, from) = (values(next.model()), values(start.model()));
+    assert!(from.iter().all(|(name, v)| is[name] == *v));
+    // The other way round they are left out.
+    let mut back = learner(2, SGD);
+    let notes = back.start_from(next.model(), Path::new("next")).unwrap();
+    assert_eq!(notes, ["next has 4 affinities, this run 0: all else from there"]);
+}
+
+#[test]
+fn a_network_without_the_affinities_that_are_to_be_learnt_is_refused() {
+    let of = |text: &str| RunConfig::from_toml(text, "test", Some("quick")).unwrap();
+    let (without, with) = (of("model.width = 4"), of("model.width = 4\naffinity.distances = [3, 9]"));
+    let network = without.network(1, 1);
+    let params = Parameters::new(&network, unet_model::init::of_network(&network, 0)).unwrap();
+    let model = UNet::from_parameters(network, params).unwrap();
+    let loss = with.loss.build(2).unwrap();
+    let error = Learner::with_model(Kernels::detect(), &with, model, loss, 10).err().unwrap().to_string();
+    assert!(error.contains("affinity.distances = [3, 9]") && error.contains("0 affinities"), "{error}");
 }

@@ -126,6 +126,26 @@ fn membranes_get_what_suits_thin_lines() {
     assert!(of_membranes(&c.loss), "{:?}", c.loss);
 }
 
+/// Discs as in `blobs`, of as many parts as there are cells in `membranes`, but nothing thin between them.
+fn many_blobs(_: usize, x: usize, y: usize) -> u8 {
+    u8::from((x % 64).abs_diff(32).pow(2) + (y % 64).abs_diff(32).pow(2) <= 81)
+}
+
+#[test]
+fn what_a_thin_class_parts_is_learnt_by_pairs_too() {
+    let of = |class, given: &str| Drawn::new((512, 512), 2, class).plan(&format!("{FIXED}{given}"));
+    // Lines of 5 pixels: pairs reach over them, 7 apart, and three times as far.
+    let plan = of(membranes, "");
+    assert_eq!((&plan.config.affinity.distances[..], plan.config.affinity.class), (&[7, 21][..], 1));
+    assert!(why(&plan, "pairs").contains("5.0 px apart"), "{}", why(&plan, "pairs"));
+    // The same where the membranes are the second class.
+    let turned = of(|i, x, y| 1 - membranes(i, x, y), "");
+    assert_eq!((turned.config.affinity.distances.len(), turned.config.affinity.class), (2, 0));
+    assert!(of(many_blobs, "").config.affinity.is_none() && of(blobs, "").config.affinity.is_none());
+    let asked = of(membranes, "affinity.distances = []\n");
+    assert!(asked.config.affinity.is_none() && why(&asked, "pairs") == "as you asked");
+}
+
 /// Guards against warps in a run that sees each place of the images a time or two.
 #[test]
 fn what_is_not_learnt_by_heart_is_not_warped() {

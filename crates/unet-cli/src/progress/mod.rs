@@ -243,7 +243,8 @@ pub fn network(model: &unet_model::UNetConfig) -> String {
 
 /// What a network has beside the plain one's layers, each behind a comma.
 fn option_words(options: &Options) -> String {
-    let Options { norm, negative_slope, dropout, residual, valid, strided, max_width, deep_supervision } = options;
+    let Options { norm, negative_slope, dropout, residual, valid, strided, max_width, deep_supervision, affinities } =
+        options;
     let words = [
         (*norm != Norm::Batch).then(|| format!("norm {norm}")),
         (*negative_slope > 0.0).then(|| format!("leaky {negative_slope}")),
@@ -253,6 +254,7 @@ fn option_words(options: &Options) -> String {
         strided.then(|| "strided".to_owned()),
         (*max_width > 0).then(|| format!("at most {max_width} channels")),
         deep_supervision.then(|| "deep supervision".to_owned()),
+        (*affinities > 0).then(|| format!("{affinities} affinities")),
     ];
     words.into_iter().flatten().fold(String::new(), |all, word| all + ", " + &word)
 }

@@ -36,7 +36,7 @@ pub fn all() -> Vec<Fixture> {
         .filter(|n| n.starts_with("parity-") || n.starts_with("options-"))
         .collect();
     names.sort();
-    assert_eq!(names.len(), 8 + 12, "{names:?}");
+    assert_eq!(names.len(), 8 + 13, "{names:?}");
     names.into_iter().map(|name| Fixture::read(&folder.join(&name), name)).collect()
 }
 

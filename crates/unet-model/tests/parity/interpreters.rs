@@ -56,11 +56,20 @@ fn at_level(target: &[f32], from: Dims, level: usize, to: Dims) -> Vec<f32> {
     out
 }
 
-/// The weighted mean of the losses of logits at several levels (NCHW), level 0 last, and each one's gradient.
+/// The weighted mean of the losses of logits at several levels (NCHW), level 0 last, and each one's gradient; affinities, at level 0 ahead
+/// of that, add the loss of the first class's targets for each.
 fn deep_bce(levels: &[(usize, Dims, Vec<f32>)], target: &[f32], weights: &[f64]) -> (f64, Vec<Vec<f32>>) {
     let full = levels.last().unwrap().1;
     let (mut loss, mut grads) = (0.0, Vec::new());
-    for (level, dims, logits) in levels {
+    for (at, (level, dims, logits)) in levels.iter().enumerate() {
+        if *level == 0 && at + 1 < levels.len() {
+            let pixels = full.h * full.w;
+            let first = target.chunks(pixels * full.c).flat_map(|image| image[..pixels].repeat(dims.c));
+            let (value, grad) = bce(logits, &first.collect::<Vec<_>>());
+            loss += value;
+            grads.push(grad);
+            continue;
+        }
         let target = if *level == 0 { target.to_vec() } else { at_level(target, full, *level, *dims) };
         let (value, mut grad) = bce(logits, &target);
         grad.iter_mut().for_each(|g| *g *= weights[*level] as f32);

@@ -1,6 +1,7 @@
 //! What training minimises: a [`Loss`] takes logits and class indices, yields the sum over pixels (or images) and its gradient by the
 //! logits. Values and gradients stay finite at any finite logit, on empty and on full masks.
 
+mod affinity;
 mod bce;
 mod candle;
 mod compound;
@@ -11,6 +12,8 @@ mod per_class;
 mod region;
 mod weights;
 
+pub(crate) use affinity::Affinity;
+pub use affinity::AffinityConfig;
 pub use bce::BceWithLogits;
 pub use candle::{CandleLoss, CandleTargets};
 pub use compound::Compound;

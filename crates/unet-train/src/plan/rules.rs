@@ -6,7 +6,7 @@ use unet_data::{ClassSurvey, DataError, Dataset, Interpolation, Sampler, Survey,
 
 use super::Means;
 use crate::config::{NormalizationKind, RunConfig};
-use crate::loss::{LossConfig, Scope};
+use crate::loss::{AffinityConfig, LossConfig, Scope};
 use crate::predict::Augmentation;
 
 /// Side of a patch that holds enough context for most textures.
@@ -21,6 +21,10 @@ const CONTEXT: f64 = 8.0;
 const SURELY: f64 = 6.0;
 /// The share below which a class is searched for.
 const RARE: f64 = 0.05;
+/// Parts an image from which on objects are many.
+const MANY: f64 = 8.0;
+/// The thickest that may lie between them, in pixels.
+const THIN: f64 = 32.0;
 
 /// What a rule may look at.
 pub(super) struct Facts<'a> {
@@ -44,6 +48,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { what: "depth", choose: depth, show: |c| c.model.depth.to_string() },
     Rule { what: "cut where", choose: sampler, show: |c| sampler_words(&c.data.sampler) },
     Rule { what: "loss", choose: loss, show: |c| loss_words(&c.loss) },
+    Rule { what: "pairs", choose: pairs, show: pairs_words },
     Rule { what: "turns", choose: symmetry, show: turns_words },
     Rule { what: "warps", choose: warps, show: warps_words },
     Rule { what: "views", choose: views, show: |c| c.predict.tta.name().to_owned() },
@@ -175,6 +180,27 @@ fn loss(facts: &Facts<'_>, c: &mut RunConfig) -> String {
     format!("classes have {} of the pixels; weighed by one over the root of that", shares.join(", "))
 }
 
+/// Affinities, where one class parts another into many: pairs of pixels that reach over what parts them, and three times as far.
+fn pairs(facts: &Facts<'_>, c: &mut RunConfig) -> String {
+    c.affinity = AffinityConfig::default();
+    let Some((objects, thickness)) = parted(facts.survey) else {
+        return "no class lies thinly between the many parts of another".to_owned();
+    };
+    let near = (thickness + 2.0).round() as usize;
+    (c.affinity.distances, c.affinity.class) = (vec![near, 3 * near], objects);
+    let (class, parts) = (&facts.survey.classes[objects], facts.survey.classes[objects].parts);
+    format!("{parts:.0} parts of {} an image, {} px apart: a gap joins two", class.value, short(thickness))
+}
+
+/// Of two classes the one whose many parts the other, thinner one, lies between, and how thick that is in pixels.
+fn parted(survey: &Survey) -> Option<(usize, f64)> {
+    let [zero, one] = &survey.classes[..] else { return None };
+    let (objects, class, between) = if one.parts >= zero.parts { (1, one, zero) } else { (0, zero, one) };
+    let (inside, thickness) = (class.thickness?, between.thickness?);
+    let is_parted = class.parts >= MANY && thickness < inside && thickness <= THIN;
+    is_parted.then_some((objects, thickness))
+}
+
 /// A class that lies high or low in the images, surely and by much.
 fn upright(survey: &Survey) -> Option<&ClassSurvey> {
     let off = |c: &ClassSurvey| c.height.map_or(0.0, |h| (h - 0.5).abs());
@@ -257,6 +283,11 @@ fn loss_words(loss: &LossConfig) -> String {
         }
         _ => name,
     }
+}
+
+fn pairs_words(c: &RunConfig) -> String {
+    let far: Vec<String> = c.affinity.distances.iter().map(usize::to_string).collect();
+    if far.is_empty() { "none".to_owned() } else { format!("of pixels {} px apart", far.join(" and ")) }
 }
 
 fn turns_words(c: &RunConfig) -> String {

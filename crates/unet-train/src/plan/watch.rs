@@ -99,7 +99,7 @@ impl<'a> Watch<'a> {
         let most = in_time.min(cache / bytes.max(1)).min((1 + TIMED.1) * batch);
         let images = &split.train[..most.max(batch).min(split.train.len())];
         let normalization = config.data.normalization.fit(self.dataset.as_ref(), images)?;
-        let margin = geometry::margin(&config.model.network(1, 1));
+        let margin = geometry::margin(&config.network(1, 1));
         let loader = Loader::new(
             Arc::clone(self.dataset),
             images.to_vec(),

@@ -1,8 +1,10 @@
 //! Whether a loss goes with the classes and with the network, before anything is computed: what does not would be found out by the first
 //! validation, or by the first prediction.
 
+use unet_model::UNetConfig;
+
 use crate::TrainError;
-use crate::loss::Loss;
+use crate::loss::{AffinityConfig, Loss};
 
 /// The logits per pixel that a loss takes for so many classes: one each, or a single one for two of which a pixel has one.
 pub(super) fn logits_of(loss: &dyn Loss, classes: usize, layered: bool) -> Result<usize, TrainError> {
@@ -18,8 +20,17 @@ pub(super) fn logits_of(loss: &dyn Loss, classes: usize, layered: bool) -> Resul
     Err(refusal(loss, found, expected))
 }
 
-/// That a loss takes the logits of a network that has so many for each pixel.
-pub(super) fn check_network(loss: &dyn Loss, logits: usize) -> Result<(), TrainError> {
+/// That a loss takes as many logits for each pixel as a network has, and that this has the affinities that are to be learnt.
+pub(super) fn check_network(
+    loss: &dyn Loss,
+    network: &UNetConfig,
+    affinity: &AffinityConfig,
+) -> Result<(), TrainError> {
+    let (has, logits) = (network.options.affinities, network.out_channels);
+    if has != affinity.logits() {
+        let expected = format!("as many distances as make {has} affinities, four each, as the network has");
+        return Err(TrainError::config("affinity.distances", format!("{:?}", affinity.distances), expected));
+    }
     let found = loss.logits_per_pixel(logits);
     // A single one is that of two classes.
     if found == logits || logits == 1 && loss.logits_per_pixel(2) == 1 {

@@ -10,8 +10,8 @@ use crate::optim::{Ema, copy_of};
 
 impl Learner {
     /// Takes the weights and running statistics of another network of the same layers; `path` names it in errors. Where it has other
-    /// channels of the image or other classes, the first or the last convolution (with the way around it of a residual block, and the
-    /// heads of deep supervision) keeps its drawn weights: the sentences that are given say so. Meant for before the first step: the
+    /// channels of the image, other classes or affinities, the first or the last convolution (with the way around it of a residual block,
+    /// and the heads of deep supervision) or the affinities' keeps its drawn weights: the sentences that are given say so. Meant for before the first step: the
     /// optimizer's state stays.
     ///
     /// # Errors
@@ -20,7 +20,8 @@ impl Learner {
         let (found, expected) = (other.config(), self.model.config());
         let (inputs, outputs) = (expected.in_channels, expected.out_channels);
         // Dropout is a matter of training, not of weights.
-        let options = Options { dropout: expected.options.dropout, ..found.options };
+        let (dropout, affinities) = (expected.options.dropout, expected.options.affinities);
+        let options = Options { dropout, affinities, ..found.options };
         if (UNetConfig { in_channels: inputs, out_channels: outputs, options, ..found.clone() }) != *expected {
             let problem = format!(
                 "cannot start from it: its network is {}, this run's is {}; leave out what changes the network",
@@ -29,9 +30,10 @@ impl Learner {
             );
             return Err(TrainError::checkpoint(path, problem));
         }
-        let changes: [(usize, usize, &str, LayerOf); 2] = [
+        let changes: [(usize, usize, &str, LayerOf); 3] = [
             (found.in_channels, inputs, "channel(s) of the image", of_channels),
             (found.out_channels, outputs, "logit(s)", of_logits),
+            (found.options.affinities, affinities, "affinities", of_affinities),
         ];
         let changes = changes.into_iter().filter(|(has, wants, ..)| has != wants);
         for spec in other.params().specs() {
@@ -42,9 +44,12 @@ impl Learner {
         let note = |(has, wants, what, layer): (usize, usize, &str, LayerOf)| {
             let mut layers: Vec<&str> = self.model.params().specs().iter().filter_map(|s| layer(&s.name)).collect();
             layers.dedup();
-            let start = if layers.len() == 1 { "starts" } else { "start" };
-            let layers = layers.join(", ");
-            format!("{} has {has} {what}, this run {wants}: {layers} {start} anew, all else from there", path.display())
+            let anew = match &layers[..] {
+                [] => String::new(),
+                [one] => format!("{one} starts anew, "),
+                _ => format!("{} start anew, ", layers.join(", ")),
+            };
+            format!("{} has {has} {what}, this run {wants}: {anew}all else from there", path.display())
         };
         let notes = changes.map(note).collect();
         self.reset_average()?;
@@ -74,6 +79,11 @@ fn of_channels(parameter: &str) -> Option<&str> {
 fn of_logits(parameter: &str) -> Option<&str> {
     let layer = parameter.split('.').next()?;
     (layer == "outc" || layer.starts_with("aux")).then_some(layer)
+}
+
+/// The same of the number of affinities: their convolution.
+fn of_affinities(parameter: &str) -> Option<&str> {
+    parameter.split('.').next().filter(|layer| *layer == "affinity")
 }
 
 /// What tells networks apart.

@@ -189,7 +189,7 @@ fn print_facts(
 fn add_plan(facts: &mut Facts, dataset: &dyn Dataset, split: &Split, config: &RunConfig) -> Result<()> {
     let classes = dataset.classes().len();
     let logits = config.loss.build_for(classes, dataset.classes().is_layered())?.logits_per_pixel(classes);
-    let model = config.model.network(dataset.channels(), logits);
+    let model = config.network(dataset.channels(), logits);
     let (w, h) = if config.data.patch > 0 { (config.data.patch, config.data.patch) } else { dataset.size(0)? };
     let bytes = memory(dataset, split, config)?.total();
     facts.add("network", network(&model));

@@ -74,7 +74,7 @@ impl<'a, T: Element> Pass<'a, T> {
         })
     }
 
-    /// The logits of the decoder's levels, from the lowest up; none where the network has no heads there.
+    /// The logits of the decoder's levels, from the lowest up, and at last affinities; none where the network has no heads for them.
     pub fn sides(&self) -> &[Side] {
         &self.tape.sides
     }

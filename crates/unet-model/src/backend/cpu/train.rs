@@ -30,16 +30,16 @@ pub struct Tape<T> {
     makers: Vec<usize>,
     /// (N, H, W, out_channels).
     pub logits: Vec<f32>,
-    /// Those of the decoder's levels, where the network has heads there.
+    /// Those of the decoder's levels and the affinities', where the network has heads for them.
     pub sides: Vec<Side>,
 }
 
-/// The logits of a level of the decoder.
+/// The logits of a level of the decoder, or affinities.
 #[derive(Clone, Debug)]
 pub struct Side {
-    /// 1 is half as large as the image, 2 a quarter.
+    /// 1 is half as large as the image, 2 a quarter; 0 for affinities.
     pub level: usize,
-    /// (N, H, W, out_channels).
+    /// (N, H, W, out_channels), or as many as there are affinities.
     pub logits: Vec<f32>,
     /// Their extents.
     pub dims: Dims,
