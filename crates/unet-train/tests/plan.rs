@@ -105,6 +105,8 @@ fn street(image: usize, x: usize, y: usize) -> u8 {
     }
 }
 
+/// A network that is fast.
+const TINY: &str = "model.width = 2\nmodel.depth = 2\ndata.patch = 32\ntrain.batch_size = 1\n";
 const FIXED: &str = "train.epochs = 3\n";
 
 fn why<'a>(plan: &'a Plan, what: &str) -> &'a str {
@@ -133,7 +135,7 @@ fn many_blobs(_: usize, x: usize, y: usize) -> u8 {
 
 #[test]
 fn what_a_thin_class_parts_is_learnt_by_pairs_too() {
-    let of = |class, given: &str| Drawn::new((512, 512), 2, class).plan(&format!("{FIXED}{given}"));
+    let of = |class, given: &str| Drawn::new((512, 512), 2, class).plan(&format!("{FIXED}model.width = 32\n{given}"));
     // Lines of 5 pixels: pairs reach over them, 7 apart, and three times as far.
     let plan = of(membranes, "");
     assert_eq!((&plan.config.affinity.distances[..], plan.config.affinity.class), (&[7, 21][..], 1));
@@ -142,6 +144,8 @@ fn what_a_thin_class_parts_is_learnt_by_pairs_too() {
     let turned = of(|i, x, y| 1 - membranes(i, x, y), "");
     assert_eq!((turned.config.affinity.distances.len(), turned.config.affinity.class), (2, 0));
     assert!(of(many_blobs, "").config.affinity.is_none() && of(blobs, "").config.affinity.is_none());
+    let narrow = Drawn::new((512, 512), 2, membranes).plan(FIXED);
+    assert!(narrow.config.affinity.is_none() && why(&narrow, "pairs").contains("narrow"), "{}", why(&narrow, "pairs"));
     let asked = of(membranes, "affinity.distances = []\n");
     assert!(asked.config.affinity.is_none() && why(&asked, "pairs") == "as you asked");
 }
@@ -249,9 +253,8 @@ fn the_same_data_gives_the_same_plan_and_its_file_is_all_of_it() {
 #[test]
 fn more_time_makes_more_steps() {
     let steps = |seconds| {
-        let given = "model.width = 2\nmodel.depth = 2\ndata.patch = 32\ntrain.batch_size = 1\n";
-        let drawn = Drawn::new((64, 64), 2, membranes);
-        let c = drawn.within(Duration::from_secs(seconds), None, given).unwrap().config;
+        let drawn = Drawn::new((640, 640), 2, membranes);
+        let c = drawn.within(Duration::from_secs(seconds), None, TINY).unwrap().config;
         assert!(c.warmup.steps > 0 && c.train.ema_decay > 0.0);
         c.train.epochs * c.data.samples_per_epoch as u64
     };
@@ -259,12 +262,31 @@ fn more_time_makes_more_steps() {
     assert!(steps(400) > 2 * steps(10));
 }
 
+#[test]
+fn no_run_goes_through_the_images_so_often_that_it_learns_them_by_heart() {
+    let of = |size, given: &str| {
+        let given = format!("{TINY}{given}");
+        let plan = Drawn::new(size, 2, membranes).within(Duration::from_secs(7200), None, &given).unwrap();
+        let batches = plan.config.train.epochs * plan.config.data.samples_per_epoch as u64;
+        assert!(why(&plan, "steps").contains("by heart"), "{}", why(&plan, "steps"));
+        batches
+    };
+    // Eight images of 64×64 are 32 patches of 32×32: 42 times these are fewer than 2000.
+    assert!((1900..=2000).contains(&of((64, 64), "")));
+    assert!((3800..=4000).contains(&of((64, 64), "train.accumulate = 2\n")), "steps, not batches");
+    // Of 128×128 they are 128: 5376 batches.
+    assert!((5200..=5376).contains(&of((128, 128), "")));
+    // What is asked for stands.
+    let asked = Drawn::new((64, 64), 2, membranes).plan("train.epochs = 100\n").config;
+    assert_eq!(asked.train.epochs, 100);
+}
+
 /// Guards against steps that are taken for as slow as the first ones, which wait for images that a run loads only once.
 #[test]
 fn slow_files_are_waited_for_once_not_at_every_step() {
     let steps = |seconds| {
         let given = "model.width = 2\nmodel.depth = 2\ndata.patch = 32\ntrain.batch_size = 2\n";
-        let slow = Drawn { slow: Duration::from_millis(200), ..Drawn::new((64, 64), 2, membranes) };
+        let slow = Drawn { slow: Duration::from_millis(200), ..Drawn::new((160, 160), 2, membranes) };
         let c = slow.within(Duration::from_secs(seconds), None, given).unwrap().config;
         c.train.epochs * c.data.samples_per_epoch as u64 / 2
     };

@@ -6,10 +6,10 @@ use unet_data::Dataset;
 
 use super::Draft;
 use super::room::Room;
-use super::rules::Facts;
 use super::watch::{Pace, Watch};
 use crate::TrainError;
 use crate::config::RunConfig;
+use super::rules::{self, Facts};
 
 /// Widths, and the steps below which a narrower network is the better one.
 const WIDTHS: [(usize, f64); 3] = [(16, 0.0), (32, 700.0), (64, 2500.0)];
@@ -27,6 +27,8 @@ const MOST_EPOCHS: f64 = 30.0;
 const STEPS_PER_EPOCH: usize = 50;
 /// Batches from which batch norm's statistics of the averaged weights are taken anew.
 const RECALIBRATED: usize = 8;
+/// The most times that a run goes through the images, unless it makes fewer steps than that: what comes after learns them by heart.
+const MOST: (f64, f64) = (42.0, 2000.0);
 /// The least steps of a run.
 const LEAST_STEPS: f64 = 10.0;
 /// A run that goes through the images fewer times than this, in fewer than so many steps, learns nothing by heart that warps would prevent.
@@ -50,6 +52,7 @@ pub(super) fn fit<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>
         wanted.model.width = WIDTHS[0].0;
         draft.config = (draft.given)(wanted)?;
     }
+    pair(facts, draft)?;
     let room = Room::of(dataset, facts, &draft.config)?;
     let smaller = room.reduce(draft)?;
     let pace = match timed {
@@ -85,6 +88,8 @@ fn width<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
         }
         let mut wider = draft.config.clone();
         wider.model.width = *width;
+        rules::pairs(facts, &mut wider);
+        let wider = (draft.given)(wider)?;
         if *width <= chosen.model.width || !room.holds(&wider)? {
             break;
         }
@@ -97,7 +102,18 @@ fn width<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
     let steps = facts.means.left().as_secs_f64() / pace.step;
     let why = format!("{:.0} ms a step here: about {} of them in the time", 1e3 * pace.step, rounded(steps));
     draft.propose("width", chosen, |c| c.model.width.to_string(), why)?;
+    pair(facts, draft)?;
     Ok(pace)
+}
+
+/// Whether pairs of pixels are learnt, which goes by the width.
+fn pair<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
+    facts: &Facts<'_>,
+    draft: &mut Draft<G>,
+) -> Result<(), E> {
+    let mut wanted = draft.config.clone();
+    let why = rules::pairs(facts, &mut wanted);
+    draft.propose("pairs", wanted, rules::pairs_words, why)
 }
 
 /// Epochs, steps, and what goes by the number of steps: warm-up and the average's decay.
@@ -137,15 +153,14 @@ fn unwarped<E: From<TrainError>, G: Fn(RunConfig) -> Result<RunConfig, E>>(
 ) -> Result<(), E> {
     let c = &draft.config;
     let split = c.data.val.split_of(dataset.as_ref()).map_err(TrainError::from)?;
-    let images = pixels(dataset, &split.train)?;
-    let passes = total * (c.train.batch_size * c.train.accumulate.max(1) * c.data.patch * c.data.patch) as f64 / images;
+    let passes = total * c.train.accumulate.max(1) as f64 / batches(dataset, &split.train, c)?;
     if c.data.patch == 0 || passes >= SHORT.0 || total >= SHORT.1 || c.augment.elastic_sigma == 0.0 {
         return Ok(());
     }
     let mut wanted = c.clone();
     (wanted.augment.elastic_sigma, wanted.augment.scale) = (0.0, 0.0);
-    let why = format!("seen {} times, images are not learnt by heart", super::rules::short(passes));
-    draft.propose("warps", wanted, super::rules::warps_words, why)
+    let why = format!("seen {} times, images are not learnt by heart", rules::short(passes));
+    draft.propose("warps", wanted, rules::warps_words, why)
 }
 
 /// Pixels of these images together.
@@ -154,18 +169,21 @@ fn pixels(dataset: &Arc<dyn Dataset>, indices: &[usize]) -> Result<f64, TrainErr
     Ok(sizes.iter().map(|&(w, h)| (w * h) as f64).sum())
 }
 
-/// Fills the time that is left with steps, and as many validations as its share allows.
+/// Batches that take in as many pixels as these images have.
+fn batches(dataset: &Arc<dyn Dataset>, images: &[usize], c: &RunConfig) -> Result<f64, TrainError> {
+    let samples = match c.data.patch {
+        0 => images.len() as f64,
+        side => pixels(dataset, images)? / (side * side) as f64,
+    };
+    Ok(samples / c.train.batch_size as f64)
+}
+
+/// Fills the time that is left with steps, but with no more than are of use, and as many validations as its share allows.
 fn within(dataset: &Arc<dyn Dataset>, facts: &Facts<'_>, c: &mut RunConfig, pace: Pace) -> Result<String, TrainError> {
     let split = c.data.val.split_of(dataset.as_ref())?;
-    let train = pixels(dataset, &split.train)?;
-    let patch = match c.data.patch {
-        0 => train / split.train.len().max(1) as f64,
-        side => (side * side) as f64,
-    };
-    let held_out = pixels(dataset, &split.val)?;
     let recalibration = VALIDATING * RECALIBRATED as f64 * pace.step;
-    let validation = VALIDATING * pace.step * held_out / (patch * c.train.batch_size as f64)
-        + SCORING * held_out / 1e6
+    let validation = VALIDATING * pace.step * batches(dataset, &split.val, c)?
+        + SCORING * pixels(dataset, &split.val)? / 1e6
         + recalibration
         // Not on all cores, as the images come one by one.
         + 2.0 * pace.load * split.val.len() as f64;
@@ -175,11 +193,16 @@ fn within(dataset: &Arc<dyn Dataset>, facts: &Facts<'_>, c: &mut RunConfig, pace
     let left = (0.98 * facts.means.left().as_secs_f64() - starting).max(0.0);
     let epochs = (VALIDATIONS * left / validation.max(1e-6)).floor().clamp(1.0, MOST_EPOCHS);
     let loading = Loading::of(c, pace, split.train.len());
-    let steps = loading.steps_in(left - epochs * validation).max(LEAST_STEPS);
-    let per_epoch = (steps / epochs / c.train.accumulate.max(1) as f64).floor().max(1.0);
+    let in_time = loading.steps_in(left - epochs * validation).max(LEAST_STEPS);
+    let ((passes, least), accumulated) = (MOST, c.train.accumulate.max(1) as f64);
+    let of_use = (passes * batches(dataset, &split.train, c)?).max(least * accumulated);
+    let per_epoch = (in_time.min(of_use) / epochs / accumulated).floor().max(1.0);
     c.train.epochs = epochs as u64;
     c.data.samples_per_epoch = per_epoch as usize * c.train.accumulate * c.train.batch_size;
-    Ok(format!("as many as {} has room for", time(budget)))
+    Ok(match in_time > of_use {
+        true => format!("more than {passes} times through the images would learn them by heart"),
+        false => format!("as many as {} has room for", time(budget)),
+    })
 }
 
 /// Steps with the loading of what they draw: an image that has room in the cache once, any other at each draw.
@@ -229,9 +252,9 @@ fn rounded(v: f64) -> u64 {
 /// A time as it is typed.
 fn time(seconds: f64) -> String {
     match seconds {
-        s if s >= 3600.0 => format!("{} h", super::rules::short(s / 3600.0).trim_end_matches(".0")),
-        s if s >= 60.0 => format!("{} min", super::rules::short(s / 60.0).trim_end_matches(".0")),
-        s => format!("{} s", super::rules::short(s).trim_end_matches(".0")),
+        s if s >= 3600.0 => format!("{} h", rules::short(s / 3600.0).trim_end_matches(".0")),
+        s if s >= 60.0 => format!("{} min", rules::short(s / 60.0).trim_end_matches(".0")),
+        s => format!("{} s", rules::short(s).trim_end_matches(".0")),
     }
 }
 
