@@ -6,13 +6,13 @@ use unet_data::Dataset;
 
 use super::Draft;
 use super::room::Room;
+use super::rules::{self, Facts};
 use super::watch::{Pace, Watch};
 use crate::TrainError;
 use crate::config::RunConfig;
-use super::rules::{self, Facts};
 
 /// Widths, and the steps below which a narrower network is the better one.
-const WIDTHS: [(usize, f64); 3] = [(16, 0.0), (32, 700.0), (64, 2500.0)];
+const WIDTHS: [(usize, f64); 3] = [(16, 0.0), (32, 700.0), (64, 2000.0)];
 /// A network twice as wide takes so many times as long.
 const TWICE_AS_WIDE: f64 = 2.8;
 /// A validated pixel's time as a share of a trained one's.
