@@ -16,11 +16,13 @@ fn a_run_without_settings_is_planned_and_says_why() {
     let ended = desk.unet(&[&["train", "data", "--budget", "2s", "--out", "run", "--no-report"][..], &SMALL].concat());
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{}", ended.err);
     assert!(ended.err.starts_with("Data: data\nPlan:\n  held out "), "{}", ended.err);
-    for (what, why) in [("patch", "as you asked"), ("steps", "as many as 2 s has room for"), ("loss", "of the pixels")]
-    {
-        let line = ended.err.lines().find(|l| l.starts_with(&format!("  {what} "))).unwrap();
-        assert!(line.contains(why), "{line}");
+    let line = |what: &str| ended.err.lines().find(|l| l.starts_with(&format!("  {what} "))).unwrap();
+    for (what, why) in [("patch", "as you asked"), ("loss", "of the pixels")] {
+        assert!(line(what).contains(why), "{}", line(what));
     }
+    // A fast machine makes all steps of use in the time.
+    let steps = line("steps");
+    assert!(steps.contains("as many as 2 s has room for") || steps.contains("learnt by heart"), "{steps}");
     let config = desk.text("run/config.toml");
     assert!(
         config.contains("recipe = \"auto\"") && config.contains("[why]") && config.contains("tta = \"d4\""),
@@ -59,9 +61,9 @@ fn a_budget_is_for_plans() {
 #[test]
 fn inspect_shows_the_plan_and_takes_it_apart_for_programs() {
     let desk = Desk::with_data();
-    let ended = desk.unet(&["inspect", "data", "--budget", "1m"]);
+    let ended = desk.unet(&["inspect", "data", "--budget", "5s"]);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert!(ended.out.contains("\nPlan:\n") && ended.out.contains("as many as 1 min has room for"), "{}", ended.out);
+    assert!(ended.out.contains("\nPlan:\n") && ended.out.contains("as many as 5 s has room for"), "{}", ended.out);
     let ended = desk.unet(&["inspect", "data", "--json", "--val", "3..4"]);
     let json: Value = serde_json::from_str(&ended.out).unwrap();
     let plan = json["plan"].as_array().unwrap();

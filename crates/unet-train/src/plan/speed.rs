@@ -195,12 +195,13 @@ fn within(dataset: &Arc<dyn Dataset>, facts: &Facts<'_>, c: &mut RunConfig, pace
     let loading = Loading::of(c, pace, split.train.len());
     let in_time = loading.steps_in(left - epochs * validation).max(LEAST_STEPS);
     let ((passes, least), accumulated) = (MOST, c.train.accumulate.max(1) as f64);
-    let of_use = (passes * batches(dataset, &split.train, c)?).max(least * accumulated);
+    let a_pass = batches(dataset, &split.train, c)?;
+    let of_use = (passes * a_pass).max(least * accumulated);
     let per_epoch = (in_time.min(of_use) / epochs / accumulated).floor().max(1.0);
     c.train.epochs = epochs as u64;
     c.data.samples_per_epoch = per_epoch as usize * c.train.accumulate * c.train.batch_size;
     Ok(match in_time > of_use {
-        true => format!("more than {passes} times through the images would learn them by heart"),
+        true => format!("each image seen {} times: what comes after is learnt by heart", rounded(of_use / a_pass)),
         false => format!("as many as {} has room for", time(budget)),
     })
 }
