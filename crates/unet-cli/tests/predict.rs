@@ -18,7 +18,15 @@ fn objects_come_as_labels_outlines_tables_and_regions() {
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{}", ended.err);
     assert_eq!(
         desk.list("out"),
-        ["0_instances.tif", "0_mask.png", "0_objects.csv", "0_objects.json", "0_outlines.png", "0_rois.zip"]
+        [
+            "0_instances.tif",
+            "0_mask.png",
+            "0_objects.csv",
+            "0_objects.json",
+            "0_outlines.png",
+            "0_parted.png",
+            "0_rois.zip"
+        ]
     );
     // Every probability is above 0, so that all of the image is one object.
     let json: Value = serde_json::from_str(&desk.text("out/0_objects.json")).expect("JSON");
@@ -28,6 +36,8 @@ fn objects_come_as_labels_outlines_tables_and_regions() {
     assert_eq!(desk.text("out/0_objects.csv").lines().count(), 2);
     let labels = unet_data::codec::read(&desk.path("out/0_instances.tif")).expect("a label image");
     assert_eq!((labels.bit_depth(), labels.pixels().get(0)), (16, Some(1.0)));
+    let parted = unet_data::codec::read(&desk.path("out/0_parted.png")).expect("a mask");
+    assert!(parted.to_f32().iter().all(|v| *v == 255.0), "one object is not parted from any");
     for (flags, method) in [
         (&["--seed-level", "0.7", "--seed-size", "3", "--smooth", "2"][..], "probability"),
         (&["--seed-distance", "4"], "distance"),

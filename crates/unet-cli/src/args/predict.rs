@@ -15,7 +15,7 @@ use super::{MachineArgs, OnArg, parse_axes, parse_threshold};
 Examples:
   unet predict runs/a new-images -o masks                   NAME_mask.png for each image of the folder
   unet predict runs/a stack.tif --save mask,prob,overlay    a stack in gives stacks out
-  unet predict runs/a new-images --save instances           cells: labels, outlines, tables, ImageJ regions
+  unet predict runs/a new-images --save instances           cells: labels, outlines, masks, tables, regions
   unet predict runs/a big.tif --with runs/b --tta d4        two networks, eight views of each image
   unet predict model.safetensors a.png b.png -o out --force
   unet predict runs/a - < a.png > mask.png                  one image through a pipe
@@ -36,7 +36,7 @@ pub struct PredictArgs {
     pub out: Option<PathBuf>,
     /// What to write for each image: mask (always), prob (32-bit float TIFF), overlay, palette (classes in
     /// colours), uncertainty (where views and networks disagree), instances (objects: labels, outlines,
-    /// tables, ImageJ regions)
+    /// a mask that keeps them apart, tables, ImageJ regions)
     #[arg(long, value_name = "LIST", default_value = "mask", value_parser = parse_save)]
     pub save: OutputList,
     /// Write probabilities in 16 bits (65535 is certainty)

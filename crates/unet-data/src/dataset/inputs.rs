@@ -10,8 +10,8 @@ use crate::codec::{Axes, Pages};
 use crate::{DataError, Image};
 
 /// Endings of the names that predictions are written under.
-const OUTPUT_SUFFIXES: [&str; 7] =
-    ["_mask", "_prob", "_overlay", "_palette", "_uncertainty", "_instances", "_outlines"];
+const OUTPUT_SUFFIXES: [&str; 8] =
+    ["_mask", "_prob", "_overlay", "_palette", "_uncertainty", "_instances", "_outlines", "_parted"];
 
 /// One page of one input file.
 #[derive(Debug, Clone)]

@@ -32,7 +32,8 @@ pub enum Output {
     Palette,
     /// How much views and networks disagree, as 32-bit floats: [`Prediction::uncertainty`].
     Uncertainty,
-    /// Objects of class 1: a label image, their outlines drawn over the image, tables (CSV, JSON), and ImageJ regions.
+    /// Objects of class 1: a label image, their outlines drawn over the image, a mask that keeps them apart, tables (CSV, JSON), and ImageJ
+    /// regions.
     Instances,
 }
 
@@ -62,9 +63,9 @@ impl Output {
             Self::Mask | Self::Overlay | Self::Palette => vec![format!("{}.{drawn}", self.name())],
             Self::Prob | Self::Uncertainty => vec![format!("{}.tif", self.name())],
             Self::Instances => {
-                ["instances.tif", &format!("outlines.{drawn}"), "objects.csv", "objects.json", "rois.zip"]
-                    .map(str::to_owned)
-                    .to_vec()
+                let images = [("instances", "tif"), ("outlines", drawn), ("parted", drawn)];
+                let tables = [("objects", "csv"), ("objects", "json"), ("rois", "zip")];
+                images.into_iter().chain(tables).map(|(name, kind)| format!("{name}.{kind}")).collect()
             }
         }
     }
@@ -285,13 +286,13 @@ fn write_output(
 ) -> Result<(), TrainError> {
     if output == Output::Instances {
         let mut objects = ObjectFiles::new(&config_of(predictor, options), &prediction.weights);
-        let (labels, outlines) =
-            predictor.install(|| objects.add(image, prediction.of_class_one(), None, &paths[0]))?;
-        let mut writer = TiffWriter::create(&paths[0], 4 * labels.len() as u64)?;
-        writer.labels(&labels, (image.width(), image.height()), image.pixel_size())?;
+        let found = predictor.install(|| objects.add(image, prediction.of_class_one(), None, &paths[0]))?;
+        let mut writer = TiffWriter::create(&paths[0], 4 * found.labels.len() as u64)?;
+        writer.labels(&found.labels, (image.width(), image.height()), image.pixel_size())?;
         writer.finish()?;
-        write_png(&paths[1], &outlines)?;
-        return objects.write(&paths[2..]);
+        write_png(&paths[1], &found.outlines)?;
+        write_png(&paths[2], &found.parted)?;
+        return objects.write(&paths[3..]);
     }
     let pages = pages_of(output, predictor, image, prediction, options)?;
     match (output, pages.as_slice(), &paths[0]) {
@@ -328,19 +329,20 @@ fn one_stack(
         writers.push((output, TiffWriter::create(&paths[0], expected)?));
         if output == Output::Instances {
             let config = config_of(predictor, options);
-            objects =
-                Some((ObjectFiles::new(&config, predictor.weights()), TiffWriter::create(&paths[1], expected)?, paths));
+            let drawn = [TiffWriter::create(&paths[1], expected)?, TiffWriter::create(&paths[2], expected)?];
+            objects = Some((ObjectFiles::new(&config, predictor.weights()), drawn, paths));
         }
     }
     for (slice, page) in pages.iter().enumerate() {
         let image = page.load()?;
         let prediction = predictor.predict_with(&image, &page.path, &mut |tiles, all| done.tiles(tiles, all))?;
         for (output, writer) in &mut writers {
-            if let (Output::Instances, Some((objects, drawn, _))) = (*output, &mut objects) {
+            if let (Output::Instances, Some((objects, [outlines, parted], _))) = (*output, &mut objects) {
                 let of_one = prediction.of_class_one();
-                let (labels, outlines) = predictor.install(|| objects.add(&image, of_one, Some(slice), &page.path))?;
-                writer.labels(&labels, (image.width(), image.height()), image.pixel_size())?;
-                drawn.page(&outlines)?;
+                let found = predictor.install(|| objects.add(&image, of_one, Some(slice), &page.path))?;
+                writer.labels(&found.labels, (image.width(), image.height()), image.pixel_size())?;
+                outlines.page(&found.outlines)?;
+                parted.page(&found.parted)?;
                 continue;
             }
             for written in pages_of(*output, predictor, &image, &prediction, options)? {
@@ -351,8 +353,8 @@ fn one_stack(
     }
     writers.into_iter().try_for_each(|(_, writer)| writer.finish())?;
     if let Some((objects, drawn, paths)) = objects {
-        drawn.finish()?;
-        objects.write(&paths[2..])?;
+        drawn.into_iter().try_for_each(TiffWriter::finish)?;
+        objects.write(&paths[3..])?;
     }
     Ok(options.outputs.iter().flat_map(|&output| paths_of(options, pages[0], output)).collect())
 }

@@ -1,5 +1,5 @@
-//! The objects of an image or a stack as files: label images, outlines drawn over the image, a table as CSV and as JSON, and ImageJ's
-//! regions of interest.
+//! The objects of an image or a stack as files: label images, outlines drawn over the image, masks that keep them apart, a table as CSV and as
+//! JSON, and ImageJ's regions of interest.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use super::overlay::gray;
 use crate::TrainError;
 use crate::metric::ScoreError;
 use crate::objects::{
-    Grid, InstanceConfig, RegionProperties, RoiError, instances, outlines, region_properties, roi, roi_zip,
+    Grid, InstanceConfig, RegionProperties, RoiError, instances, outlines, parted, region_properties, roi, roi_zip,
 };
 
 /// Colours of neighbouring objects differ: they take turns by label.
@@ -28,6 +28,16 @@ pub(super) struct ObjectFiles {
     left_out: Vec<RoiError>,
     /// Side of a pixel in the table's unit, as the first image has it: a table has one unit.
     scale: Option<f64>,
+}
+
+/// The objects of one image as images.
+pub(super) struct ObjectImages {
+    /// Numbers from 1, 0 for what is none.
+    pub labels: Vec<u32>,
+    /// Outlines over the image.
+    pub outlines: Image,
+    /// The objects, kept apart.
+    pub parted: Image,
 }
 
 /// The table, as JSON has it.
@@ -58,14 +68,14 @@ impl ObjectFiles {
         Self { table, regions: Vec::new(), left_out: Vec::new(), scale: None }
     }
 
-    /// Finds the objects of an image, or of a slice of a stack. Yields the labels and the outlines over the image.
+    /// Finds the objects of an image, or of a slice of a stack.
     pub fn add(
         &mut self,
         image: &Image,
         probability: &[f32],
         slice: Option<usize>,
         path: &Path,
-    ) -> Result<(Vec<u32>, Image), TrainError> {
+    ) -> Result<ObjectImages, TrainError> {
         let grid = Grid::new(image.width(), image.height());
         let fail = |error: crate::objects::GridError| TrainError::score(path, ScoreError::from(error));
         let found = instances(probability, grid, &self.table.method).map_err(fail)?;
@@ -86,8 +96,11 @@ impl ObjectFiles {
                 Err(error) => self.left_out.push(error),
             }
         }
-        let drawn = draw(image, &found.labels, grid)?;
-        Ok((found.labels, drawn.with_pixel_size(image.pixel_size().cloned())))
+        let sized = |drawn: Image| drawn.with_pixel_size(image.pixel_size().cloned());
+        let outlines = sized(draw(image, &found.labels, grid)?);
+        let mask = parted(&found.labels, grid).map_err(fail)?;
+        let parted = sized(Image::new(grid.width, grid.height, 1, Pixels::U8(mask))?);
+        Ok(ObjectImages { labels: found.labels, outlines, parted })
     }
 
     /// Writes CSV, JSON and regions to the three paths.
@@ -197,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_are_measured_in_the_files_unit_and_written_in_four_ways() {
+    fn objects_are_measured_in_the_files_unit_and_written_in_five_ways() {
         let dir = tempfile::tempdir().unwrap();
         // Two objects of 2×3 pixels.
         let probability: Vec<f32> =
@@ -206,9 +219,11 @@ mod tests {
         let image = image.with_pixel_size(Some(PixelSize { x: 0.5, y: 0.5, unit: "µm".to_owned() }));
         let config = InstanceConfig { min_area: 1, ..InstanceConfig::default() };
         let mut files = ObjectFiles::new(&config, "abc");
-        let (labels, drawn) = files.add(&image, &probability, Some(1), Path::new("a")).unwrap();
+        let ObjectImages { labels, outlines, parted } =
+            files.add(&image, &probability, Some(1), Path::new("a")).unwrap();
         assert_eq!((labels.len(), labels[5]), (32, 2));
-        assert_eq!((drawn.channels(), drawn.pixel_size().unwrap().x), (3, 0.5));
+        assert_eq!((outlines.channels(), outlines.pixel_size().unwrap().x), (3, 0.5));
+        assert_eq!((parted.channels(), parted.pixel_size().unwrap().x, parted.pixels().get(5)), (1, 0.5, Some(255.0)));
         let paths: Vec<PathBuf> = ["t.csv", "t.json", "t.zip"].iter().map(|n| dir.path().join(n)).collect();
         files.write(&paths).unwrap();
         let csv = std::fs::read_to_string(&paths[0]).unwrap();
