@@ -1,7 +1,7 @@
-//! Quality against time, drawn: V_rand and V_info of each run over the logarithm of its seconds. Takes runs; yields an SVG that is legible on
-//! white and on dark.
+//! Quality against time, drawn: V_rand and V_info of each run over the logarithm of its seconds, as the challenge floods and of cells that grow.
+//! Takes runs; yields an SVG that is legible on white and on dark.
 
-use super::recipe::Run;
+use super::recipe::{CellScores, Run, Scores};
 use std::fmt::Write;
 
 const PANEL: (f64, f64) = (330.0, 240.0);
@@ -14,18 +14,43 @@ const FLOOR: f64 = 0.86;
 /// Seconds at both ends.
 const TIMES: (f64, f64) = (5.0, 7200.0);
 
-/// Two panels, a circle for each run, filled for the first split.
+/// One of the two scores, of masks and of cells that grow.
+#[derive(Clone, Copy)]
+struct Score {
+    name: &'static str,
+    flooded: fn(&Scores) -> f64,
+    grown: fn(&CellScores) -> f64,
+}
+
+impl Score {
+    fn both(self, run: &Run) -> impl Iterator<Item = f64> {
+        std::iter::once((self.flooded)(&run.views)).chain(run.grown.as_ref().map(self.grown))
+    }
+}
+
+const SCORES: [Score; 2] = [
+    Score { name: "V_rand", flooded: |s| s.v_rand, grown: |s| s.v_rand },
+    Score { name: "V_info", flooded: |s| s.v_info, grown: |s| s.v_info },
+];
+
+/// Two panels, for each run a circle, filled for the first split, and a diamond where cells grew.
 pub fn svg(runs: &[Run]) -> String {
-    let (width, height) = (2.0 * (LEFT + PANEL.0) + GAP, TOP + PANEL.1 + 52.0);
+    let (width, height) = (2.0 * (LEFT + PANEL.0) + GAP, TOP + PANEL.1 + 72.0);
     let mut body = String::new();
-    let scores = [("V_rand", (|r| r.views.v_rand) as fn(&Run) -> f64), ("V_info", |r| r.views.v_info)];
-    let scale = Scale::of(runs.iter().flat_map(|run| scores.map(|(_, score)| score(run))));
-    for (i, (name, score)) in scores.into_iter().enumerate() {
-        panel(&mut body, LEFT + i as f64 * (PANEL.0 + GAP), name, runs, (score, scale));
+    let scale = Scale::of(runs.iter().flat_map(|run| SCORES.into_iter().flat_map(|score| score.both(run))));
+    for (i, score) in SCORES.into_iter().enumerate() {
+        panel(&mut body, LEFT + i as f64 * (PANEL.0 + GAP), score, runs, scale);
     }
     let article = if runs.iter().any(|run| run.case == "tutorial") { "; gray: the article's recipe" } else { "" };
-    let words = format!("each circle a seed; filled: 24–29 held out, open: 0–5{article}");
-    text(&mut body, (LEFT, TOP + PANEL.1 + 40.0), "start", &words);
+    let marks = if runs.iter().any(|run| run.grown.is_some()) {
+        "circles: flooded, as the challenge does; diamonds: cells that grow along the ridges between them"
+    } else {
+        "circles: flooded, as the challenge does"
+    };
+    let splits = format!("each mark a seed; filled: 24–29 held out, open: 0–5{article}");
+    for (i, words) in [splits.as_str(), marks].into_iter().enumerate() {
+        text(&mut body, (LEFT, TOP + PANEL.1 + 40.0 + 20.0 * i as f64), "start", words);
+    }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
          role=\"img\" aria-label=\"V_rand and V_info over training time\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n{body}</svg>\n"
@@ -53,10 +78,10 @@ impl Scale {
     }
 }
 
-fn panel(body: &mut String, left: f64, name: &str, runs: &[Run], (score, scale): (fn(&Run) -> f64, Scale)) {
+fn panel(body: &mut String, left: f64, score: Score, runs: &[Run], scale: Scale) {
     let x = |s: f64| left + PANEL.0 * (s / TIMES.0).ln().max(0.0) / (TIMES.1 / TIMES.0).ln();
     let y = |v: f64| TOP + PANEL.1 * (1.0 - (v - scale.floor) / (1.0 - scale.floor));
-    text(body, (left, TOP - 16.0), "start", &format!("{name} on held-out slices"));
+    text(body, (left, TOP - 16.0), "start", &format!("{} on held-out slices", score.name));
     for tick in scale.ticks() {
         line(body, (left, y(tick)), (left + PANEL.0, y(tick)));
         text(body, (left - 6.0, y(tick) + 4.0), "end", &format!("{tick:.2}"));
@@ -66,14 +91,17 @@ fn panel(body: &mut String, left: f64, name: &str, runs: &[Run], (score, scale):
         text(body, (x(seconds), TOP + PANEL.1 + 18.0), "middle", words);
     }
     for run in runs {
-        let colour = if run.case.starts_with("auto") { "#2f81f7" } else { "#9aa1ab" };
-        let fill = if run.val == "24..30" { colour } else { "none" };
-        let _ = writeln!(
-            body,
-            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\" fill=\"{fill}\" stroke=\"{colour}\" stroke-width=\"1.5\"/>",
-            x(run.seconds),
-            y(score(run))
-        );
+        let paint = |colour: &str| {
+            let fill = if run.val == "24..30" { colour } else { "none" };
+            format!("fill=\"{fill}\" stroke=\"{colour}\" stroke-width=\"1.5\"")
+        };
+        let (cx, cy) = (x(run.seconds), y((score.flooded)(&run.views)));
+        let flooded = paint(if run.case.starts_with("auto") { "#2f81f7" } else { "#9aa1ab" });
+        let _ = writeln!(body, "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\" {flooded}/>");
+        if let Some(cells) = &run.grown {
+            let top = y((score.grown)(cells)) - 5.0;
+            let _ = writeln!(body, "<path d=\"M{cx:.1} {top:.1}l5 5l-5 5l-5 -5z\" {}/>", paint("#d9822b"));
+        }
     }
 }
 
