@@ -62,6 +62,32 @@ fn objects_come_as_labels_outlines_tables_and_regions() {
 }
 
 #[test]
+fn objects_of_a_stack_come_as_stacks() {
+    let desk = Desk::with_run();
+    let image = unet_data::codec::read(&desk.path("data/image/0.png")).expect("an image");
+    write_tiff(&desk.path("two.tif"), &[image.clone(), image]).expect("a stack");
+    let predict = ["predict", "run", "two.tif", "-o", "out", "--force", "--save"];
+    assert_eq!(desk.unet(&[&predict[..], &["prob"]].concat()).code, Some(0));
+    let mut values = unet_data::codec::read(&desk.path("out/two_prob.tif")).expect("probabilities").to_f32();
+    values.sort_by(f32::total_cmp);
+    // What is above the median grows until all of a page is objects that touch.
+    let median = values[values.len() / 2].to_string();
+    let parts = ["instances", "--threshold", &median, "--no-split", "--min-size", "1", "--grow", "999"];
+    let ended = desk.unet(&[&predict[..], &parts].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let page = |name: &str, page| unet_data::codec::read_page(&desk.path(name), page).expect("a page");
+    for index in 0..2 {
+        let (labels, parted) = (page("out/two_instances.tif", index), page("out/two_parted.tif", index));
+        assert_eq!((parted.width(), parted.height(), parted.bit_depth()), (SIZE.0, SIZE.1, 8));
+        let inside = parted.to_f32().iter().filter(|v| **v == 255.0).count();
+        let objects = labels.to_f32().into_iter().filter(|v| *v > 0.0).count();
+        let count = labels.to_f32().into_iter().fold(0.0, f32::max) as usize;
+        assert!(count > 1 && inside < objects, "{count} objects of {objects} pixels, {inside} kept");
+    }
+    assert_eq!(unet_data::codec::page_count(&desk.path("out/two_outlines.tif")).expect("a stack"), 2);
+}
+
+#[test]
 fn views_and_networks_are_averaged_and_their_disagreement_is_written() {
     let desk = Desk::with_run();
     let predict = ["predict", "run", "data/image/1.png", "--save", "prob,uncertainty"];
