@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct Machine {
     /// The processor's name.
     pub cpu: String,
+    /// Family and model, where several generations share a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Hardware threads that this process may use.
     pub cores: usize,
     /// Those of the instruction sets that matter here which the processor has.
@@ -15,6 +18,9 @@ pub struct Machine {
     pub memory_mb: Option<f64>,
     /// Operating system and architecture.
     pub os: String,
+    /// Instruction set that `UNET_TIER` holds the kernels to, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
     /// Processes that wanted to run in the minute before, where the system tells: well above 0, the numbers are disturbed.
     pub load_before: Option<f64>,
 }
@@ -30,22 +36,36 @@ impl Machine {
             cpu: field(&cpuinfo, &["model name", "Model"])
                 .or_else(cpu_elsewhere)
                 .unwrap_or_else(|| "unknown".to_owned()),
+            model: field(&cpuinfo, &["cpu family"])
+                .zip(field(&cpuinfo, &["model"]))
+                .map(|(family, model)| format!("family {family}, model {model}")),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             features: features(&cpuinfo),
             memory_mb: field(&read("/proc/meminfo"), &["MemTotal"])
                 .and_then(|text| kibibytes(&text))
                 .map(|kib| kib * 1024.0 / 1e6),
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            tier: std::env::var("UNET_TIER").ok(),
             load_before: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()),
         }
     }
 }
 
 impl Machine {
-    /// Whether numbers of the two may stand in one file: the same processor, as many of its cores, the same system.
+    /// What tells it from others.
+    pub fn name(&self) -> String {
+        let Self { cpu, cores, os, .. } = self;
+        let [model, tier] =
+            [&self.model, &self.tier].map(|part| part.iter().map(|p| format!(", {p}")).collect::<String>());
+        format!("{cpu}{model}, {cores} cores{tier}, {os}")
+    }
+
+    /// Whether numbers of the two may stand in one file: the same processor, as many of its cores, the same system,
+    /// kernels that may use the same of it.
     pub fn is_like(&self, other: &Self) -> bool {
-        let key = |machine: &Self| (machine.cpu.clone(), machine.cores, machine.features.clone(), machine.os.clone());
-        key(self) == key(other)
+        let key = |m: &Self| (m.cpu.clone(), m.cores, m.features.clone(), m.os.clone(), m.tier.clone());
+        let same_model = self.model.as_ref().zip(other.model.as_ref()).is_none_or(|(a, b)| a == b);
+        key(self) == key(other) && same_model
     }
 }
 
@@ -81,10 +101,15 @@ mod tests {
 
     #[test]
     fn the_processor_is_read_from_cpuinfo() {
-        let cpuinfo = "processor\t: 0\nmodel name\t: A CPU @ 2 GHz\nflags\t\t: fpu avx2 fma amx_bf16 avx512fp16\n";
+        let cpuinfo = "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: A CPU @ 2 GHz\nflags\t\t: fpu avx2 fma amx_bf16 avx512fp16\n";
         assert_eq!(field(cpuinfo, &["model name"]).as_deref(), Some("A CPU @ 2 GHz"));
+        assert_eq!(field(cpuinfo, &["model"]).as_deref(), Some("2"));
         assert_eq!(features(cpuinfo), ["avx2", "fma", "amx_bf16"]);
         assert_eq!(kibibytes("2048 kB"), Some(2048.0));
-        assert!(Machine::look().cores > 0);
+        let here = Machine::look();
+        assert!(here.cores > 0 && here.is_like(&here));
+        let [older, newer] = ["1", "2"].map(|model| Machine { model: Some(model.to_owned()), ..here.clone() });
+        assert!(!newer.is_like(&older) && newer.is_like(&Machine { model: None, ..here.clone() }), "where it is known");
+        assert!(!here.is_like(&Machine { tier: Some("another".to_owned()), ..here.clone() }));
     }
 }

@@ -44,6 +44,9 @@ pub struct Run {
     /// Of cells that grow along the ridges between them, at the best of the tenths as `views` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grown: Option<CellScores>,
+    /// Of the mask that has a line between those cells, thinned and flooded as any, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parted: Option<CellScores>,
     /// Of the cells as objects, parted as was best on the images trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cells: Option<CellScores>,
@@ -158,13 +161,17 @@ fn train(program: &Path, data: &Path, place: &Path, case: &Case, seed: u16) -> R
     let width = config.lines().find_map(|l| l.strip_prefix("width = ")?.parse().ok()).unwrap_or_default();
     let planned = evaluate(&[])?;
     let (single, views) = (score(&evaluate(&["--tta", "none"])?)?, score(&planned)?);
-    let grown = Some(cell_scores(&planned["isbi"]["grown"]).context("isbi.grown in what unet evaluate --json says")?);
+    let isbi = |key: &str| {
+        cell_scores(&planned["isbi"][key]).with_context(|| format!("isbi.{key} in what unet evaluate --json says"))
+    };
+    let (grown, parted) = (Some(isbi("grown")?), Some(isbi("parted")?));
     let mut tune = Command::new(program);
     tune.arg("tune").arg(place).arg(data).args(["--score", "objects_v_info", "--on", "train", "--json"]);
     process::capture(&mut tune)?;
     let cells = Some(cell_scores(&evaluate(&[])?["objects"]).context("objects in what unet evaluate --json says")?);
     let steps = last["step"].as_u64().unwrap_or_default();
-    Ok(Run { case: case.kind(), val: case.val.to_owned(), seed, seconds, steps, width, single, views, grown, cells })
+    let (case, val) = (case.kind(), case.val.to_owned());
+    Ok(Run { case, val, seed, seconds, steps, width, single, views, grown, parted, cells })
 }
 
 fn cell_scores(section: &Value) -> Option<CellScores> {
@@ -190,8 +197,12 @@ fn read(file: &Path, here: &Machine) -> Result<Vec<Run>> {
     let kept: Runs =
         serde_json::from_str(&text).with_context(|| format!("{}: no runs of bench recipe", file.display()))?;
     if !kept.machine.is_like(here) {
-        let (file, cpu) = (file.display(), &kept.machine.cpu);
-        bail!("{file}: its runs were made on another machine, {cpu}; name another file with --json");
+        bail!(
+            "{}: its runs were made on {}, this is {}; name another file with --json",
+            file.display(),
+            kept.machine.name(),
+            here.name()
+        );
     }
     Ok(kept.runs)
 }
@@ -231,7 +242,9 @@ pub fn table(runs: &[Run]) -> String {
                 column(|s| s.v_info)
             );
         }
-        for (made, side) in [("grown", (|r| r.grown) as fn(&Run) -> Option<CellScores>), ("cells", |r| r.cells)] {
+        let ways: [(&str, fn(&Run) -> Option<CellScores>); 3] =
+            [("grown", |r| r.grown), ("parted", |r| r.parted), ("cells", |r| r.cells)];
+        for (made, side) in ways {
             let cells: Vec<CellScores> = own.iter().filter_map(|r| side(r)).collect();
             if cells.len() < own.len() {
                 continue;
@@ -266,8 +279,8 @@ mod tests {
         let run = |seed, v: f64| {
             let single = Scores { pixel_error: 0.08, membrane_dice: 0.8, v_rand: v, v_info: v };
             let (case, val) = ("auto/1m".to_owned(), "24..30".to_owned());
-            let (grown, cells) = (None, None);
-            Run { case, val, seed, seconds: 60.0, steps: 500, width: 16, single, views: single, grown, cells }
+            let (grown, parted, cells) = (None, None, None);
+            Run { case, val, seed, seconds: 60.0, steps: 500, width: 16, single, views: single, grown, parted, cells }
         };
         vec![run(0, 0.95), run(1, 0.97)]
     }

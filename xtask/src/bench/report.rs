@@ -63,12 +63,10 @@ impl Report {
             all = Self::read_json(path)?;
             if !all.machine.is_like(&self.machine) {
                 bail!(
-                    "{} has the numbers of {} with {} cores, this is {} with {}: name another file",
+                    "{} has the numbers of {}; this is {}: name another file",
                     path.display(),
-                    all.machine.cpu,
-                    all.machine.cores,
-                    self.machine.cpu,
-                    self.machine.cores
+                    all.machine.name(),
+                    self.machine.name()
                 );
             }
             all.machine = self.machine.clone();

@@ -90,6 +90,9 @@ pub struct IsbiSection {
     /// thresholds; `null` where masks were scored.
     #[serde(default)]
     pub grown: Option<GrownScores>,
+    /// The same of the mask that has a line between those cells, thinned as any mask.
+    #[serde(default)]
+    pub parted: Option<GrownScores>,
 }
 
 /// Objects of class 1.

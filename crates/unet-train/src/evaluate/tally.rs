@@ -47,8 +47,8 @@ impl Tally {
             for (image, scores) in self.images.iter_mut().zip(found.slices) {
                 image.isbi = Some(scores);
             }
-            let grown = grown_report(&self.grown);
-            IsbiSection { scores: found.scores, micro: found.micro, curve: found.curve, grown }
+            let (grown, parted) = grown_report(&self.grown).map(|r| (r.cells, r.parted)).unzip();
+            IsbiSection { scores: found.scores, micro: found.micro, curve: found.curve, grown, parted }
         });
         let of_objects = |score: fn(&ImageObjects) -> Option<f64>| {
             mean(self.images.iter().filter_map(|i| score(i.objects.as_ref()?)))
@@ -162,7 +162,8 @@ mod tests {
         let merged = [1u8; 10];
         let as_mask = report(&[(&TRUTH, None), (&merged, None)]);
         let isbi = as_mask.isbi.unwrap();
-        assert_eq!((isbi.curve.len(), isbi.scores.v_rand_threshold, &isbi.grown), (1, None, &None));
+        assert_eq!((isbi.curve.len(), isbi.scores.v_rand_threshold), (1, None));
+        assert_eq!((&isbi.grown, &isbi.parted), (&None, &None));
         // A merger of two equal cells has V_rand 2/3; see the tests of the scores themselves.
         assert!((isbi.scores.v_rand - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
         assert_eq!(as_mask.per_image[0].isbi.unwrap().v_rand, Some(1.0));
@@ -171,8 +172,10 @@ mod tests {
         let swept = report(&[(&merged, Some(&probability))]).isbi.unwrap();
         assert_eq!((swept.curve.len(), swept.scores.v_rand, swept.scores.v_rand_threshold), (11, 1.0, Some(0.6)));
         // Cells of four pixels are specks, and nothing is left to grow.
-        let grown = swept.grown.unwrap();
-        assert_eq!((grown.curve.len(), grown.v_info, grown.v_info_threshold), (11, 0.0, 0.5));
+        for cells in [swept.grown, swept.parted] {
+            let cells = cells.unwrap();
+            assert_eq!((cells.curve.len(), cells.v_info, cells.v_info_threshold), (11, 0.0, 0.5));
+        }
     }
 
     #[test]

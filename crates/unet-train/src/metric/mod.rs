@@ -18,8 +18,8 @@ pub use contingency::{Contingency, Overlap, Partition};
 pub use detection::{IOU_PERCENT, ObjectCounts, ObjectScores};
 pub use error::ScoreError;
 pub use isbi::{
-    GrownPoint, GrownScores, GrownSlice, IsbiCounts, IsbiPoint, IsbiReport, IsbiScores, IsbiSlice, IsbiSliceScores,
-    LabelScores, Proposal, grown_cells, grown_report, isbi_of_labels, isbi_report, isbi_scores,
+    GrownPoint, GrownReport, GrownScores, GrownSlice, IsbiCounts, IsbiPoint, IsbiReport, IsbiScores, IsbiSlice,
+    IsbiSliceScores, LabelScores, Proposal, grown_cells, grown_report, isbi_of_labels, isbi_report, isbi_scores,
 };
 pub use rand_info::{
     AdaptedRand, InformationVariation, PairSums, SplitMerge, adapted_rand_error, variation_of_information,

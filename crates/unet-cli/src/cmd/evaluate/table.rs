@@ -70,9 +70,10 @@ fn isbi(section: &IsbiSection) -> String {
     };
     row("V_rand", mean.v_rand, Some(pooled.v_rand), mean.v_rand_threshold, 4);
     row("V_info", mean.v_info, Some(pooled.v_info), mean.v_info_threshold, 4);
-    if let Some(grown) = &section.grown {
-        row("V_rand, grown", grown.v_rand, None, Some(grown.v_rand_threshold), 4);
-        row("V_info, grown", grown.v_info, None, Some(grown.v_info_threshold), 4);
+    for (name, cells) in [("grown", &section.grown), ("parted", &section.parted)] {
+        let Some(cells) = cells else { continue };
+        row(&format!("V_rand, {name}"), cells.v_rand, None, Some(cells.v_rand_threshold), 4);
+        row(&format!("V_info, {name}"), cells.v_info, None, Some(cells.v_info_threshold), 4);
     }
     row("Rand error", mean.rand_error, Some(pooled.rand_error), None, 4);
     row("pixel error (1 - F)", mean.pixel_error_f, Some(pooled.pixel_error_f), None, 4);

@@ -1,8 +1,10 @@
 //! The challenge's two scores of cells that grow along the ridges of the probability: takes truth and probability, yields V_rand and V_info
-//! at the best of the thresholds.
+//! at the best of the thresholds, of the cells as they meet and of the mask that keeps them apart.
 //!
 //! The challenge thins a mask of membranes without looking at the probability that it was made of: basins meet half way between two
-//! cells. Here they meet where the network is least sure, as the objects do that [`instances`] lets grow.
+//! cells. Here they meet where the network is least sure, as the objects do that [`instances`] lets grow. Labels tell them apart where
+//! they touch; a mask, which is what the challenge takes, needs a line between them, whose pixels it counts against the proposal where
+//! they lie in a cell of the truth.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -11,15 +13,31 @@ use super::counts::THRESHOLDS;
 use super::{IsbiSlice, LabelScores, Proposal, best, isbi_of_labels};
 use crate::metric::ScoreError;
 use crate::metric::rand_info::SplitMerge;
-use crate::objects::{Connectivity, InstanceConfig, Separation, components, instances};
+use crate::objects::{Connectivity, InstanceConfig, Separation, components, instances, parted};
 
 /// The scores of one slice at every threshold; nothing where its truth has no cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GrownSlice {
-    steps: Vec<Option<LabelScores>>,
+    steps: Vec<Option<GrownAt>>,
 }
 
-/// The scores of a stack; serialises to `isbi.grown` of reports.
+/// The scores of one slice at one threshold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct GrownAt {
+    cells: LabelScores,
+    parted: LabelScores,
+}
+
+/// The scores of a stack, in both ways.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrownReport {
+    /// Of the cells as they are labelled, which touch; `isbi.grown` of reports.
+    pub cells: GrownScores,
+    /// Of the mask that has a line between them ([`parted`]), thinned as the challenge thins any; `isbi.parted` of reports.
+    pub parted: GrownScores,
+}
+
+/// The scores of a stack in one way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GrownScores {
     /// Largest V_rand.
@@ -57,7 +75,10 @@ impl GrownSlice {
         let truth = components(&mask, slice.grid, Connectivity::Four)?.labels;
         let at = |tenth: usize| {
             let found = instances(values, slice.grid, &grown_cells(tenth as f64 / 10.0))?;
-            isbi_of_labels(&truth, &found.labels, slice.grid)
+            let mask = components(&parted(&found.labels, slice.grid)?, slice.grid, Connectivity::Four)?;
+            let of = |labels: &[u32]| isbi_of_labels(&truth, labels, slice.grid);
+            let both = of(&found.labels)?.zip(of(&mask.labels)?);
+            Ok::<_, ScoreError>(both.map(|(cells, parted)| GrownAt { cells, parted }))
         };
         Ok(Some(Self { steps: (0..THRESHOLDS).into_par_iter().map(at).collect::<Result<_, _>>()? }))
     }
@@ -70,9 +91,14 @@ pub fn grown_cells(threshold: f64) -> InstanceConfig {
 
 /// Scores of a stack whose slices have been scored one by one: at each threshold the mean over those with a cell, then the best threshold;
 /// of equally good ones the one nearest to 0.5. Nothing where no truth has a cell.
-pub fn grown_report(slices: &[GrownSlice]) -> Option<GrownScores> {
+pub fn grown_report(slices: &[GrownSlice]) -> Option<GrownReport> {
+    Some(GrownReport { cells: scores(slices, |at| at.cells)?, parted: scores(slices, |at| at.parted)? })
+}
+
+fn scores(slices: &[GrownSlice], of: fn(&GrownAt) -> LabelScores) -> Option<GrownScores> {
     let point = |tenth: usize| {
-        let scores: Vec<&LabelScores> = slices.iter().filter_map(|slice| slice.steps.get(tenth)?.as_ref()).collect();
+        let at = |slice: &GrownSlice| slice.steps.get(tenth)?.as_ref().map(of);
+        let scores: Vec<LabelScores> = slices.iter().filter_map(at).collect();
         let mean = |of: &dyn Fn(&LabelScores) -> f64| scores.iter().map(|s| of(s)).sum::<f64>() / scores.len() as f64;
         let means = |of: fn(&LabelScores) -> SplitMerge| SplitMerge {
             score: mean(&|s| of(s).score),
@@ -119,14 +145,34 @@ mod tests {
         let (truth, probability) = slice();
         let slice = IsbiSlice { grid: GRID, truth: &truth, proposal: Proposal::Probability(&probability) };
         let counts = GrownSlice::of(&slice).unwrap().unwrap();
-        let scores = grown_report(&[counts.clone(), counts]).unwrap();
+        let GrownReport { cells: scores, parted } = grown_report(&[counts.clone(), counts]).unwrap();
         assert_eq!((scores.v_rand, scores.v_info, scores.v_rand_threshold), (1.0, 1.0, 0.5), "{scores:?}");
         assert_eq!(scores.curve.len(), 11);
+        // The line of the mask lies on the wall, which is in no cell of the truth.
+        assert_eq!((parted.v_rand, parted.v_info, parted.curve.len()), (1.0, 1.0, 11), "{parted:?}");
         // Everything is one cell below the wall's height.
         assert!(scores.curve[0].v_rand.score < 0.7 && scores.curve[0].v_info.score == 0.0, "{scores:?}");
         // Flooded evenly, the cells meet beyond the wall.
         let flat = crate::metric::isbi_scores(&[slice]).unwrap().curve[5];
         assert!(flat.v_rand.score < 1.0, "{flat:?}");
+    }
+
+    #[test]
+    fn the_mask_scores_as_the_challenge_scores_it() {
+        // Two walls close to each other, of which the truth has one: the line on the other crosses a cell.
+        let (truth, mut probability) = slice();
+        probability.iter_mut().skip(8).step_by(12).for_each(|p| *p = 0.2);
+        let slice = IsbiSlice { grid: GRID, truth: &truth, proposal: Proposal::Probability(&probability) };
+        let counts = GrownSlice::of(&slice).unwrap().unwrap();
+        let GrownReport { cells, parted: of_mask } = grown_report(&[counts]).unwrap();
+        let found = instances(&probability, GRID, &grown_cells(0.3)).unwrap();
+        assert_eq!(found.labels.iter().max(), Some(&3));
+        let mask = parted(&found.labels, GRID).unwrap();
+        let by_mask = IsbiSlice { grid: GRID, truth: &truth, proposal: Proposal::Mask(&mask) };
+        let challenge = crate::metric::isbi_scores(&[by_mask]).unwrap().scores;
+        let point = of_mask.curve[3];
+        assert_eq!((point.v_rand.score, point.v_info.score), (challenge.v_rand, challenge.v_info));
+        assert!(point.v_info.score < cells.curve[3].v_info.score, "eight pixels of a line count as cells: {point:?}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::rand_info::SplitMerge;
 use crate::objects::Grid;
 pub use counts::IsbiCounts;
 use counts::{Counts, THRESHOLDS};
-pub use grown::{GrownPoint, GrownScores, GrownSlice, grown_cells, grown_report};
+pub use grown::{GrownPoint, GrownReport, GrownScores, GrownSlice, grown_cells, grown_report};
 pub use labels::{LabelScores, isbi_of_labels};
 
 /// A slice to score.
