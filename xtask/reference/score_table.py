@@ -26,6 +26,7 @@ from skimage.metrics import adapted_rand_error
 from skimage.segmentation import watershed
 
 TOLERANCE = 2.0
+GROWN = {"max_hole": 64, "smoothing": 0, "seed_level": 0.9, "seed_area": 32, "seed_share": 0.5, "min_area": 16}
 
 
 def outlines(truth, proposal):
@@ -43,19 +44,27 @@ def outlines(truth, proposal):
 
 def instances(p, method):
     """Cells of probabilities by the method that ours.json names: holes filled, smoothed, seeded where that is high, flooded from there."""
+    return relabeled(parted(p, method))
+
+
+def parted(p, method):
+    """The same, not numbered anew."""
     threshold = np.float32(method["threshold"])
     mask = filled(p > threshold, method["max_hole"])
     smoothed = ndi.gaussian_filter(p.astype(float), method["smoothing"], mode="mirror").astype(np.float32)
-    inside = np.sort(smoothed[mask])
+    inside = np.sort(smoothed[mask]) if mask.any() else [threshold]
     level = threshold + np.float32(method["seed_level"]) * (inside[len(inside) * 99 // 100] - threshold)
-    seeds = label(mask & (smoothed > level), connectivity=1)
-    seeds[np.bincount(seeds.ravel())[seeds] < method["seed_area"]] = 0
     parts = label(mask, connectivity=1)
+    areas = np.bincount(parts.ravel())[1:]
+    areas = areas[areas >= method["min_area"]]
+    least = max(method["seed_area"], np.ceil(method["seed_share"] * areas.mean()) if len(areas) else 0)
+    seeds = label(mask & (smoothed > level), connectivity=1)
+    seeds[np.bincount(seeds.ravel())[seeds] < least] = 0
     for part in set(range(1, parts.max() + 1)) - set(np.unique(parts[seeds > 0])):
         seeds.ravel()[np.argmax(np.where(parts == part, smoothed, -1))] = seeds.max() + 1
     found = watershed(-smoothed, seeds, connectivity=1, mask=mask)
     found[np.bincount(found.ravel())[found] < method["min_area"]] = 0
-    return relabeled(found)
+    return found
 
 
 def filled(mask, most):
@@ -66,11 +75,10 @@ def filled(mask, most):
 
 
 def grown(truth, p):
-    """V_rand and V_info at each threshold of the parts above it but for specks, grown along the ridges of the probability."""
+    """V_rand and V_info at each threshold of cells from seeds of half the mean part, grown along the ridges of the probability."""
     truth, rows = label(truth, connectivity=1), []
     for threshold in THRESHOLDS:
-        parts = label(filled(p > np.float32(threshold), 64), connectivity=1)
-        parts[np.bincount(parts.ravel())[parts] < 16] = 0
+        parts = parted(p, GROWN | {"threshold": threshold})
         cells = watershed(-p, parts, connectivity=1) if parts.any() else np.ones(p.shape, int)
         pairs = table(truth, cells)
         rows.append((v_rand(*pairs), v_info(*pairs)))

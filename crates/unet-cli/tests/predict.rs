@@ -40,6 +40,7 @@ fn objects_come_as_labels_outlines_tables_and_regions() {
     assert!(parted.to_f32().iter().all(|v| *v == 255.0), "one object is not parted from any");
     for (flags, method) in [
         (&["--seed-level", "0.7", "--seed-size", "3", "--smooth", "2"][..], "probability"),
+        (&["--seed-share", "0.5"], "probability"),
         (&["--seed-distance", "4"], "distance"),
         (&[], "probability"),
     ] {
@@ -51,6 +52,8 @@ fn objects_come_as_labels_outlines_tables_and_regions() {
             (found["separation"].as_str(), number("min_area"), number("grow")),
             (Some(method), Some(2), Some(3))
         );
+        let share = if flags.contains(&"--seed-share") { 0.5 } else { 0.0 };
+        assert_eq!(json["method"]["seed_share"].as_f64(), Some(share));
         let smoothing = if flags.len() == 6 { 2.0 } else { 1.0 };
         assert_eq!(json["method"]["smoothing"].as_f64(), Some(smoothing));
     }

@@ -57,6 +57,16 @@ fn scores_come_as_documented_keys_and_as_tables() {
         let shown = [digits(number(isbi, key), places), digits(number(&isbi["micro"], key), places)];
         assert_eq!(row(name)[..2], shown, "{name}");
     }
+    for (key, names) in
+        [("grown", ["V_rand, grown", "V_info, grown"]), ("parted", ["V_rand, parted", "V_info, parted"])]
+    {
+        let cells = &isbi[key];
+        assert_eq!(cells["curve"].as_array().map(Vec::len), Some(11), "{key}");
+        for (name, score) in names.into_iter().zip(["v_rand", "v_info"]) {
+            let threshold = number(cells, &format!("{score}_threshold"));
+            assert_eq!(row(name), [digits(number(cells, score), 4), digits(threshold, 1)], "{name}");
+        }
+    }
     let objects = &scores["objects"];
     assert_eq!(row("adapted Rand error"), [digits(number(objects, "adapted_rand_error"), 4)]);
     // A line for each image comes last.

@@ -14,8 +14,8 @@ use crate::checkpoint::{Checkpoint, resolve};
 use crate::error::nearest;
 use crate::evaluate::true_objects;
 use crate::metric::{
-    Confusion, IsbiCounts, IsbiSlice, LabelScores, ObjectCounts, Proposal, ScoreError, Scores, isbi_of_labels,
-    isbi_report,
+    Confusion, IsbiCounts, IsbiSlice, LabelScores, ObjectCounts, Proposal, ScoreError, Scores, grown_cells,
+    isbi_of_labels, isbi_report,
 };
 use crate::objects::{Grid, InstanceConfig, Separation, instances};
 use crate::predict::Predictor;
@@ -25,13 +25,17 @@ const STEPS: u32 = 19;
 /// Levels above which seeds lie that are tried, their smallest sizes in pixels, and deviations of the smoothing in pixels.
 const SEED_LEVELS: [f32; 7] = [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
 const SEED_AREAS: [usize; 5] = [1, 16, 32, 64, 128];
+/// Smallest sizes of seeds that are tried, in mean objects.
+const SEED_SHARES: [f64; 4] = [0.0, 0.25, 0.5, 1.0];
 const SMOOTHINGS: [f64; 3] = [0.0, 1.0, 2.0];
 /// Distances between seeds that are tried, in pixels.
 const DISTANCES: [f64; 7] = [3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0];
 /// Smallest sizes that are tried, in pixels.
 const SIZES: [usize; 7] = [0, 8, 16, 32, 64, 128, 256];
 /// Pixels by which objects grow that are tried, where most of the images is objects.
-const GROWTHS: [usize; 5] = [0, 2, 4, 8, 16];
+const GROWTHS: [usize; 5] = [0, 2, 4, 8, FARTHEST];
+/// More than half of any membrane.
+const FARTHEST: usize = 16;
 /// Times that every parameter is looked at again with the others as they are by then.
 const ROUNDS: usize = 2;
 /// What a change of the objects' parameters has to gain. Less than that says nothing about other images.
@@ -180,7 +184,7 @@ pub fn store(path: &Path, tuned: &Tuned) -> Result<(), TrainError> {
     Checkpoint::save(&file, &model, &meta)
 }
 
-/// The best threshold; for objects from two starts, the parameters as they are and the connected parts. The latter stay unless the former
+/// The best threshold; for objects from two starts, the parameters as they are and the plain ones. The latter stay unless the former
 /// gain enough: what has fewer parameters has been fitted less to these images.
 fn search(
     images: &[Image],
@@ -192,7 +196,7 @@ fn search(
     let mut best = start;
     if score.is_of_objects() {
         let found = Objects { images, score, grow: mostly_objects(images) };
-        let (plain, usual) = (found.descend(found.parts(start)?)?, found.descend(start)?);
+        let (plain, usual) = (found.descend(found.plain(start)?)?, found.descend(start)?);
         best = enough(plain, usual);
         // Of two that are about as good, that which was there may be the better one.
         best = if best.0 < start.0 { start } else { best };
@@ -229,11 +233,16 @@ impl Objects<'_> {
         Ok(best)
     }
 
-    /// The connected parts at their best threshold, as they are or grown.
-    fn parts(&self, start: Candidate) -> Result<Candidate, ScoreError> {
-        let grows = if self.grow { vec![0, GROWTHS[GROWTHS.len() - 1]] } else { vec![start.2.grow] };
-        let parts = |grow| InstanceConfig { separation: Separation::Components, grow, ..start.2 };
-        let settings = grows.into_iter().flat_map(|grow| thresholds().map(move |t| at(t, parts(grow))));
+    /// The connected parts at their best threshold, or, where objects fill the image, cells as they are usually grown at theirs.
+    fn plain(&self, start: Candidate) -> Result<Candidate, ScoreError> {
+        let InstanceConfig { separation, seed_level, seed_share, smoothing, .. } = grown_cells(start.1);
+        let parts = InstanceConfig { separation: Separation::Components, ..start.2 };
+        let seeded = InstanceConfig { separation, seed_level, seed_share, smoothing, ..start.2 };
+        let plain = match self.grow {
+            true => vec![InstanceConfig { grow: 0, ..parts }, InstanceConfig { grow: FARTHEST, ..seeded }],
+            false => vec![parts],
+        };
+        let settings = plain.into_iter().flat_map(|config| thresholds().map(move |t| at(t, config)));
         Ok(self.best_of(settings)?.unwrap_or(start))
     }
 
@@ -258,7 +267,7 @@ impl Objects<'_> {
     }
 
     /// What each parameter may become.
-    fn kinds(&self) -> [Vec<Change>; 8] {
+    fn kinds(&self) -> [Vec<Change>; 9] {
         use Separation::{Components, Distance, Probability};
         let growths: &[usize] = if self.grow { &GROWTHS } else { &[] };
         [
@@ -266,6 +275,7 @@ impl Objects<'_> {
             vec![set(|c| c.separation = Components)],
             SEED_LEVELS.map(|level| set(move |c| (c.separation, c.seed_level) = (Probability, level))).into(),
             SEED_AREAS.map(|area| set(move |c| c.seed_area = area)).into(),
+            SEED_SHARES.map(|share| set(move |c| c.seed_share = share)).into(),
             SMOOTHINGS.map(|smoothing| set(move |c| c.smoothing = smoothing)).into(),
             DISTANCES.map(|distance| set(move |c| (c.separation, c.seed_distance) = (Distance, distance))).into(),
             SIZES.map(|size| set(move |c| c.min_area = size)).into(),
@@ -279,8 +289,8 @@ fn used(config: InstanceConfig) -> InstanceConfig {
     let usual = InstanceConfig::default();
     let mut counting = config;
     if config.separation != Separation::Probability {
-        (counting.seed_level, counting.seed_area, counting.smoothing) =
-            (usual.seed_level, usual.seed_area, usual.smoothing);
+        (counting.seed_level, counting.seed_area, counting.seed_share, counting.smoothing) =
+            (usual.seed_level, usual.seed_area, usual.seed_share, usual.smoothing);
     }
     if config.separation != Separation::Distance {
         counting.seed_distance = usual.seed_distance;
@@ -453,7 +463,9 @@ mod tests {
             search(&[image], TuneScore::Ap, (0.5, usual))
         };
         let full = tuned(found_small(27, 14)).unwrap();
-        assert!(full.objects.unwrap().grow > 0 && full.after > full.before, "{full:?}");
+        let objects = full.objects.unwrap();
+        assert!(objects.grow > 0 && full.after > full.before, "{full:?}");
+        assert_eq!((objects.separation, objects.seed_share), (Separation::Probability, 0.5), "as cells usually grow");
         assert_eq!(tuned(found_small(80, 60)).unwrap().objects.unwrap().grow, 0);
     }
 

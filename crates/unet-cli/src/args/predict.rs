@@ -93,11 +93,16 @@ pub struct ObjectArgs {
     /// Take no such place of fewer pixels [default: as tuned, or 32]
     #[arg(long, value_name = "N")]
     pub seed_size: Option<usize>,
+    /// Nor one smaller than so much of the mean object: of 0.5, a gap in a membrane does not join large cells, and small
+    /// parts stay with their neighbours [default: as tuned, or 0]
+    #[arg(long, value_name = "SHARE", value_parser = parse_part)]
+    pub seed_share: Option<f64>,
     /// Smooth the probability for that by so many pixels (σ); 0 does not [default: as tuned, or 1]
     #[arg(long, value_name = "PX", value_parser = parse_smoothing)]
     pub smooth: Option<f64>,
     /// Part touching objects by their form instead: where they are narrow, their middles at least so many pixels apart
-    #[arg(long, value_name = "PX", value_parser = parse_distance, conflicts_with_all = ["seed_level", "seed_size", "smooth"])]
+    #[arg(long, value_name = "PX", value_parser = parse_distance,
+          conflicts_with_all = ["seed_level", "seed_size", "seed_share", "smooth"])]
     pub seed_distance: Option<f64>,
     /// Fill holes of at most N pixels [default: as tuned, or 64]
     #[arg(long, value_name = "N")]
@@ -110,7 +115,7 @@ pub struct ObjectArgs {
     #[arg(long)]
     pub clear_border: bool,
     /// Do not part touching objects: each connected part is one
-    #[arg(long, conflicts_with_all = ["seed_distance", "seed_level", "seed_size", "smooth"])]
+    #[arg(long, conflicts_with_all = ["seed_distance", "seed_level", "seed_size", "seed_share", "smooth"])]
     pub no_split: bool,
 }
 
@@ -167,6 +172,13 @@ fn parse_share(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(p) if (0.0..=1.0).contains(&p) => Ok(p),
         _ => Err("expected a share, 0 to 1".to_owned()),
+    }
+}
+
+fn parse_part(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(part) if (0.0..=100.0).contains(&part) => Ok(part),
+        _ => Err("expected a part of the mean object, 0 to 100".to_owned()),
     }
 }
 

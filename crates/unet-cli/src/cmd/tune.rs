@@ -61,10 +61,16 @@ fn facts(found: &Tuned) -> Facts {
     if let Some(objects) = &found.objects {
         let parted = match objects.separation {
             Separation::Components => "not parted where they touch".to_owned(),
-            Separation::Probability => format!(
-                "parted where the network is least sure: seed level {}, of {} pixels or more, smoothed by {} pixels",
-                objects.seed_level, objects.seed_area, objects.smoothing
-            ),
+            Separation::Probability => {
+                let share = match objects.seed_share {
+                    0.0 => String::new(),
+                    share => format!(" and {share} of the mean object"),
+                };
+                format!(
+                    "parted where the network is least sure: seed level {}, of {} pixels{share} or more, smoothed by {} pixels",
+                    objects.seed_level, objects.seed_area, objects.smoothing
+                )
+            }
             Separation::Distance => format!("parted where narrow: seeds {} pixels apart", objects.seed_distance),
         };
         facts.add("objects", parted);

@@ -47,6 +47,10 @@ pub struct InstanceConfig {
     pub seed_level: f32,
     /// For [`Separation::Probability`]: seeds of fewer pixels are none.
     pub seed_area: usize,
+    /// For [`Separation::Probability`]: seeds smaller than so much of the mean object are none either; the mean is over the connected parts of
+    /// the mask that have `min_area` pixels. Of 0.5, two large cells that a gap in their membrane joins are parted, and what
+    /// hangs together by a neck stays with the larger part. 0 leaves it at `seed_area`.
+    pub seed_share: f64,
     /// For [`Separation::Probability`]: deviation of the smoothing, in pixels; 0 smooths nothing.
     pub smoothing: f64,
     /// For [`Separation::Distance`]: smallest distance between the seeds of two parts of one component, in pixels; anything below 1 acts
@@ -78,6 +82,7 @@ impl Default for InstanceConfig {
             separation: Separation::Probability,
             seed_level: 0.9,
             seed_area: 32,
+            seed_share: 0.0,
             smoothing: 1.0,
             seed_distance: 10.0,
             min_area: 16,
@@ -112,7 +117,8 @@ fn inside(probability: &[f32], grid: Grid, config: &InstanceConfig) -> Result<Co
         Separation::Probability => {
             let smoothed = smooth(probability, grid, config.smoothing)?;
             let level = seed_level(&mask, &smoothed, config.threshold, config.seed_level);
-            let seeds = confident_seeds(&mask, &smoothed, grid, level, config.seed_area)?;
+            let least = config.seed_area.max(share_of_mean(&mask, grid, config)?);
+            let seeds = confident_seeds(&mask, &smoothed, grid, level, least)?;
             let landscape: Vec<f32> = smoothed.iter().map(|&p| -p).collect();
             watershed(&landscape, &seeds.labels, &mask, grid, Connectivity::Four)?
         }
@@ -168,6 +174,19 @@ pub fn seed_level(mask: &[u8], probability: &[f32], threshold: f32, share: f32) 
     let place = inside.len() * 99 / 100;
     let top = if inside.is_empty() { threshold } else { *inside.select_nth_unstable_by(place, f32::total_cmp).1 };
     threshold + share * (top - threshold).max(0.0)
+}
+
+/// `seed_share` of the mean object in pixels, rounded up; 0 where there is none.
+fn share_of_mean(mask: &[u8], grid: Grid, config: &InstanceConfig) -> Result<usize, GridError> {
+    if config.seed_share <= 0.0 {
+        return Ok(0);
+    }
+    let found = components(mask, grid, Connectivity::Four)?;
+    let mut areas = vec![0usize; found.count as usize + 1];
+    found.labels.iter().for_each(|&label| areas[label as usize] += 1);
+    let objects = areas.iter().skip(1).filter(|&&area| area >= config.min_area);
+    let (count, pixels) = objects.fold((0, 0), |(count, pixels), area| (count + 1, pixels + area));
+    Ok((config.seed_share * pixels as f64 / f64::from(count.max(1))).ceil() as usize)
 }
 
 /// Marks the connected parts of a mask where `probability` is above `level` and that have at least `seed_area` pixels; in a
@@ -315,6 +334,31 @@ mod tests {
         let raw = InstanceConfig { smoothing: 0.0, seed_level: 1.0, ..config };
         assert_eq!(instances(&unsure, grid, &raw).map(|found| found.count), Ok(1));
         assert_eq!(instances(&unsure, grid, &InstanceConfig { seed_area: 1, ..raw }).map(|found| found.count), Ok(2));
+    }
+
+    #[test]
+    fn seeds_are_as_large_as_objects_are_here() {
+        // Two large cells joined through a gap, one of them with a bulge behind a neck, and four small cells: of 14×16, 15×16, 4×5 and 8×8.
+        let grid = Grid::new(60, 30);
+        let probability: Vec<f32> = (0..grid.pixels())
+            .map(|pixel| match (pixel % 60, pixel / 60) {
+                (2..=15, 2..=17) | (18..=32, 2..=17) | (35..=38, 6..=10) => 0.99,
+                (16..=17, 8..=11) | (33..=34, 8) => 0.7,
+                (x, 20..=27) if x % 12 < 8 && x < 48 => 0.99,
+                _ => 0.01,
+            })
+            .collect();
+        let count = |seed_share| {
+            let config = InstanceConfig { seed_area: 8, seed_share, smoothing: 0.0, ..InstanceConfig::default() };
+            instances(&probability, grid, &config).expect("sizes fit")
+        };
+        assert_eq!(count(0.0).count, 7, "the bulge is a seed, too");
+        // The five parts of the mask have (224 + 240 + 20 + 8 + 2 + 4 · 64) / 5 = 150 pixels in the mean.
+        let found = count(0.5);
+        assert_eq!((found.count, found.labels[60 * 8 + 36]), (6, found.labels[60 * 8 + 20]), "it is of its cell");
+        assert_eq!([count(1.4).count, count(1.55).count, count(9.0).count], [6, 5, 5], "224 and 240 pixels");
+        let all_small = InstanceConfig { seed_share: 0.5, min_area: 9999, ..InstanceConfig::default() };
+        assert_eq!(instances(&probability, grid, &all_small).map(|found| found.count), Ok(0));
     }
 
     #[test]

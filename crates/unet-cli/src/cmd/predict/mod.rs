@@ -117,17 +117,18 @@ fn with_flags(args: &ObjectArgs, predictor: &Predictor) -> Option<InstanceConfig
         return None;
     }
     let base = predictor.objects();
-    let by_probability = args.seed_level.is_some() || args.seed_size.is_some() || args.smooth.is_some();
+    let seeds = [args.seed_level.is_some(), args.seed_size.is_some(), args.seed_share.is_some(), args.smooth.is_some()];
     let separation = match (args.no_split, args.seed_distance) {
         (true, _) => Separation::Components,
         (_, Some(_)) => Separation::Distance,
-        _ if by_probability => Separation::Probability,
+        _ if seeds.contains(&true) => Separation::Probability,
         _ => base.separation,
     };
     Some(InstanceConfig {
         min_area: args.min_size.unwrap_or(base.min_area),
         seed_level: args.seed_level.unwrap_or(base.seed_level),
         seed_area: args.seed_size.unwrap_or(base.seed_area),
+        seed_share: args.seed_share.unwrap_or(base.seed_share),
         smoothing: args.smooth.unwrap_or(base.smoothing),
         seed_distance: args.seed_distance.unwrap_or(base.seed_distance),
         max_hole: args.fill_holes.unwrap_or(base.max_hole),
