@@ -44,10 +44,10 @@ def outlines(truth, proposal):
 
 def instances(p, method):
     """Cells of probabilities by the method that ours.json names: holes filled, smoothed, seeded where that is high, flooded from there."""
-    return relabeled(parted(p, method))
+    return relabeled(flooded(p, method))
 
 
-def parted(p, method):
+def flooded(p, method):
     """The same, not numbered anew."""
     threshold = np.float32(method["threshold"])
     mask = filled(p > threshold, method["max_hole"])
@@ -78,7 +78,7 @@ def grown(truth, p):
     """V_rand and V_info at each threshold of cells from seeds of half the mean part, grown along the ridges of the probability."""
     truth, rows = label(truth, connectivity=1), []
     for threshold in THRESHOLDS:
-        parts = parted(p, GROWN | {"threshold": threshold})
+        parts = flooded(p, GROWN | {"threshold": threshold})
         cells = watershed(-p, parts, connectivity=1) if parts.any() else np.ones(p.shape, int)
         pairs = table(truth, cells)
         rows.append((v_rand(*pairs), v_info(*pairs)))

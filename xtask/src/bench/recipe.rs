@@ -66,22 +66,14 @@ pub struct CellScores {
     pub v_info: f64,
 }
 
+/// The scores of cells that were made in one way, where a run has them.
+type Way = fn(&Run) -> Option<CellScores>;
+
 /// What is kept.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Runs {
     pub machine: Machine,
     pub runs: Vec<Run>,
-}
-
-impl Run {
-    /// Scores of cells that were made in this way.
-    fn made(&self, way: &str) -> Option<CellScores> {
-        match way {
-            "grown" => self.grown,
-            "parted" => self.parted,
-            _ => self.cells,
-        }
-    }
 }
 
 impl Case {
@@ -253,8 +245,9 @@ pub fn table(runs: &[Run]) -> String {
                 column(|s| s.v_info)
             );
         }
-        for made in ["grown", "parted", "cells"] {
-            let cells: Vec<CellScores> = own.iter().filter_map(|r| r.made(made)).collect();
+        let ways: [(&str, Way); 3] = [("grown", |r| r.grown), ("parted", |r| r.parted), ("cells", |r| r.cells)];
+        for (made, way) in ways {
+            let cells: Vec<CellScores> = own.iter().filter_map(|r| way(r)).collect();
             if cells.len() < own.len() {
                 continue;
             }
