@@ -90,6 +90,28 @@ fn a_model_is_used_as_its_plan_says_unless_told_otherwise() {
     assert_ne!(loss(&[]), loss(&["--tta", "none"]));
 }
 
+#[test]
+fn objects_that_fill_the_images_are_made_so_by_the_model() {
+    let desk = Desk::with_data();
+    let method = |run: &str, objects: &str| {
+        std::fs::write(desk.path("run.toml"), format!("[predict]\nobjects = {objects}\n")).unwrap();
+        let flags = ["--config", "run.toml", "--epochs", "2", "--val", "3..4", "--out", run, "--no-report"];
+        let trained = desk.unet(&[&["train", "data"], &flags[..], &SMALL].concat());
+        assert_eq!(trained.code, Some(0), "{}", trained.err);
+        let ended = desk.unet(&["evaluate", run, "data", "--on", "val", "--json"]);
+        let json: Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!(json["threshold"], json["objects"]["method"]["threshold"], "at the threshold of the pixels");
+        ["seed_share", "smoothing", "of_class"].map(|key| json["objects"]["method"][key].as_f64().unwrap())
+    };
+    assert_eq!(method("packed", "{ kind = 'packed', class = 0 }"), [0.5, 0.0, 0.0]);
+    assert_eq!(method("scattered", "{ kind = 'scattered' }"), [0.0, 1.0, 1.0]);
+    std::fs::write(desk.path("run.toml"), "[predict]\nobjects = { kind = 'packed', class = 2 }\n").unwrap();
+    desk.fails(
+        &["train", "data", "--config", "run.toml", "--epochs", "2"],
+        &["predict.objects", "class 2", "class 0 or 1"],
+    );
+}
+
 /// Guards against findings made with a split that no run would use.
 #[test]
 fn what_is_found_is_found_with_the_split_that_training_would_use() {

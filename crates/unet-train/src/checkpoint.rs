@@ -30,7 +30,7 @@ pub struct CheckpointMeta {
     /// From which sides images are looked at where nobody says otherwise.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tta: Augmentation,
-    /// How objects are made of probabilities, where that was tuned for this network.
+    /// How objects are made of probabilities, where that was planned or tuned for this network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<InstanceConfig>,
     /// Epochs done, the current one included.

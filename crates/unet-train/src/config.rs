@@ -20,6 +20,7 @@ pub use train::{Decay, GroupSection, NonFinite, Selection, TrainSection, Warmup}
 
 use crate::TrainError;
 use crate::loss::{AffinityConfig, LossConfig};
+use crate::objects::Arrangement;
 use crate::optim::OptimizerConfig;
 use crate::predict::Augmentation;
 use crate::recipe::recipe;
@@ -71,6 +72,28 @@ pub struct RunConfig {
 pub struct PredictSection {
     /// Test-time augmentation: `none`, `flip`, `d4`, `rot7`.
     pub tta: Augmentation,
+    /// How objects lie: `{ kind = "scattered" }`, or `"packed"` with their `class`.
+    #[serde(default, skip_serializing_if = "Arrangement::is_scattered")]
+    pub objects: Arrangement,
+}
+
+impl PredictSection {
+    /// Whether the class of objects is one of the classes that there are, which are two.
+    ///
+    /// # Errors
+    /// Says what is expected.
+    pub(crate) fn check_classes(&self, classes: usize) -> Result<(), TrainError> {
+        let (found, expected) = match self.objects {
+            Arrangement::Scattered => return Ok(()),
+            Arrangement::Packed { class: 0 | 1 } if classes == 2 => return Ok(()),
+            Arrangement::Packed { class } if classes == 2 => (format!("class {class}"), "class 0 or 1".to_owned()),
+            Arrangement::Packed { .. } => (
+                "packed".to_owned(),
+                format!("scattered: objects are made of two classes, and these masks have {classes}"),
+            ),
+        };
+        Err(TrainError::config("predict.objects", found, expected))
+    }
 }
 
 /// Which images, and how they reach the network.
@@ -465,6 +488,7 @@ impl RunConfig {
             ("data.mask_threshold", data.mask_threshold.is_some()),
             ("data.weight_map", data.weight_map.is_some()),
             ("affinity.distances", !self.affinity.is_none()),
+            ("predict.objects", !self.predict.objects.is_scattered()),
         ];
         if let Some((key, _)) = of_one.into_iter().find(|(_, is_set)| data.multi_label && *is_set) {
             let expected = "nothing with data.multi_label: it is for masks of one class a pixel";

@@ -50,6 +50,7 @@ pub(crate) fn split(config: &RunConfig, dataset: &dyn Dataset) -> Result<Split, 
         let expected = format!("{}, as the masks of {} are", dataset.classes().is_layered(), dataset.name());
         return Err(TrainError::config("data.multi_label", config.data.multi_label, expected));
     }
+    config.predict.check_classes(dataset.classes().len())?;
     let split = config.data.val.split_of(dataset)?;
     check_sizes(config, dataset, &split)?;
     Ok(split)

@@ -14,8 +14,8 @@ use crate::checkpoint::{Checkpoint, resolve};
 use crate::error::nearest;
 use crate::evaluate::true_objects;
 use crate::metric::{
-    Confusion, IsbiCounts, IsbiSlice, LabelScores, ObjectCounts, Proposal, ScoreError, Scores, grown_cells,
-    isbi_of_labels, isbi_report,
+    Confusion, IsbiCounts, IsbiSlice, LabelScores, ObjectCounts, Proposal, ScoreError, Scores, isbi_of_labels,
+    isbi_report,
 };
 use crate::objects::{Grid, InstanceConfig, Separation, instances};
 use crate::predict::Predictor;
@@ -235,7 +235,7 @@ impl Objects<'_> {
 
     /// The connected parts at their best threshold, or, where objects fill the image, cells as they are usually grown at theirs.
     fn plain(&self, start: Candidate) -> Result<Candidate, ScoreError> {
-        let InstanceConfig { separation, seed_level, seed_share, smoothing, .. } = grown_cells(start.1);
+        let InstanceConfig { separation, seed_level, seed_share, smoothing, .. } = InstanceConfig::packed(start.1);
         let parts = InstanceConfig { separation: Separation::Components, ..start.2 };
         let seeded = InstanceConfig { separation, seed_level, seed_share, smoothing, ..start.2 };
         let plain = match self.grow {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use unet_data::{ClassTable, DataError, Dataset, Image, LabelMap, Pixels, Sample, Sampler, Symmetry};
 use unet_train::config::NormalizationKind;
 use unet_train::loss::LossConfig;
+use unet_train::objects::Arrangement;
 use unet_train::predict::Augmentation;
 use unet_train::{Means, Plan, RunConfig, TrainError, plan};
 
@@ -148,6 +149,23 @@ fn what_a_thin_class_parts_is_learnt_by_pairs_too() {
     assert!(narrow.config.affinity.is_none() && why(&narrow, "pairs").contains("narrow"), "{}", why(&narrow, "pairs"));
     let asked = of(membranes, "affinity.distances = []\n");
     assert!(asked.config.affinity.is_none() && why(&asked, "pairs") == "as you asked");
+}
+
+#[test]
+fn objects_that_fill_the_images_are_known_by_it() {
+    let of = |class, given: &str| Drawn::new((512, 512), 2, class).plan(&format!("{FIXED}{given}"));
+    let plan = of(membranes, "");
+    assert_eq!(plan.config.predict.objects, Arrangement::Packed { class: 1 });
+    assert!(why(&plan, "objects").contains("76 % of the pixels, 169 parts"), "{}", why(&plan, "objects"));
+    let turned = of(|i, x, y| 1 - membranes(i, x, y), "");
+    assert_eq!(turned.config.predict.objects, Arrangement::Packed { class: 0 });
+    // Dense, but with more between them than in them; few; of three classes.
+    assert!(of(many_blobs, "").config.predict.objects.is_scattered());
+    assert!(of(blobs, "").config.predict.objects.is_scattered());
+    let street = Drawn { channels: 3, ..Drawn::new((320, 192), 3, street) }.plan(FIXED);
+    assert!(street.config.predict.objects.is_scattered());
+    let asked = of(membranes, "predict.objects.kind = 'scattered'\n");
+    assert!(asked.config.predict.objects.is_scattered() && why(&asked, "objects") == "as you asked");
 }
 
 /// Guards against warps in a run that sees each place of the images a time or two.

@@ -1,4 +1,4 @@
-//! Quality against time, drawn: V_rand and V_info of each run over the logarithm of its seconds, as the challenge floods and of cells that grow.
+//! Quality against time, drawn: V_rand and V_info of each run over the logarithm of its seconds, as the challenge floods and of the masks of cells that grow.
 //! Takes runs; yields an SVG that is legible on white and on dark.
 
 use super::recipe::{CellScores, Run, Scores};
@@ -14,23 +14,23 @@ const FLOOR: f64 = 0.86;
 /// Seconds at both ends.
 const TIMES: (f64, f64) = (5.0, 7200.0);
 
-/// One of the two scores, of masks and of cells that grow.
+/// One of the two scores, of masks and of the masks of cells that grow.
 #[derive(Clone, Copy)]
 struct Score {
     name: &'static str,
     flooded: fn(&Scores) -> f64,
-    grown: fn(&CellScores) -> f64,
+    parted: fn(&CellScores) -> f64,
 }
 
 impl Score {
     fn both(self, run: &Run) -> impl Iterator<Item = f64> {
-        std::iter::once((self.flooded)(&run.views)).chain(run.grown.as_ref().map(self.grown))
+        std::iter::once((self.flooded)(&run.views)).chain(run.parted.as_ref().map(self.parted))
     }
 }
 
 const SCORES: [Score; 2] = [
-    Score { name: "V_rand", flooded: |s| s.v_rand, grown: |s| s.v_rand },
-    Score { name: "V_info", flooded: |s| s.v_info, grown: |s| s.v_info },
+    Score { name: "V_rand", flooded: |s| s.v_rand, parted: |s| s.v_rand },
+    Score { name: "V_info", flooded: |s| s.v_info, parted: |s| s.v_info },
 ];
 
 /// Two panels, for each run a circle, filled for the first split, and a diamond where cells grew.
@@ -42,10 +42,10 @@ pub fn svg(runs: &[Run]) -> String {
         panel(&mut body, LEFT + i as f64 * (PANEL.0 + GAP), score, runs, scale);
     }
     let article = if runs.iter().any(|run| run.case == "tutorial") { "; gray: the article's recipe" } else { "" };
-    let marks = if runs.iter().any(|run| run.grown.is_some()) {
-        "circles: flooded, as the challenge does; diamonds: cells that grow along the ridges between them"
+    let marks = if runs.iter().any(|run| run.parted.is_some()) {
+        "as the challenge scores masks; circles: above the threshold; diamonds: of cells that grow until they meet"
     } else {
-        "circles: flooded, as the challenge does"
+        "as the challenge scores masks above the threshold"
     };
     let splits = format!("each mark a seed; filled: 24–29 held out, open: 0–5{article}");
     for (i, words) in [splits.as_str(), marks].into_iter().enumerate() {
@@ -98,8 +98,8 @@ fn panel(body: &mut String, left: f64, score: Score, runs: &[Run], scale: Scale)
         let (cx, cy) = (x(run.seconds), y((score.flooded)(&run.views)));
         let flooded = paint(if run.case.starts_with("auto") { "#2f81f7" } else { "#9aa1ab" });
         let _ = writeln!(body, "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\" {flooded}/>");
-        if let Some(cells) = &run.grown {
-            let top = y((score.grown)(cells)) - 5.0;
+        if let Some(cells) = &run.parted {
+            let top = y((score.parted)(cells)) - 5.0;
             let _ = writeln!(body, "<path d=\"M{cx:.1} {top:.1}l5 5l-5 5l-5 -5z\" {}/>", paint("#d9822b"));
         }
     }

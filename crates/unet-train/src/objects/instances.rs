@@ -31,6 +31,35 @@ pub enum Separation {
     Distance,
 }
 
+/// How the objects of a model of two classes lie, from which follows how they are made where that is neither tuned nor asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Arrangement {
+    /// In a background: they are of class 1, and made as usual ([`InstanceConfig::at`]).
+    #[default]
+    Scattered,
+    /// They fill the images, as cells do that membranes part ([`InstanceConfig::packed`]).
+    Packed {
+        /// The class that they are of, in the order of mask values: 0, or 1.
+        class: u8,
+    },
+}
+
+impl Arrangement {
+    /// Whether nothing is known of them.
+    pub fn is_scattered(&self) -> bool {
+        *self == Self::Scattered
+    }
+
+    /// How they are made at a threshold; nothing where that is as usual.
+    pub fn config(self, threshold: f64) -> Option<InstanceConfig> {
+        match self {
+            Self::Scattered => None,
+            Self::Packed { class } => Some(InstanceConfig { of_class: class, ..InstanceConfig::packed(threshold) }),
+        }
+    }
+}
+
 /// The parameters of [`instances`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -71,6 +100,12 @@ impl InstanceConfig {
     /// The usual parameters at a threshold.
     pub fn at(threshold: f64) -> Self {
         Self { threshold: threshold as f32, ..Self::default() }
+    }
+
+    /// For objects that fill the image, at a threshold: the connected parts but for specks, those with several sure places of half a mean
+    /// part's size parted between these. A gap in what lies between them does not join two large ones so.
+    pub fn packed(threshold: f64) -> Self {
+        Self { separation: Separation::Probability, seed_share: 0.5, smoothing: 0.0, ..Self::at(threshold) }
     }
 }
 

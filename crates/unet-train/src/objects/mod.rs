@@ -18,7 +18,9 @@ pub use components::{Components, components, components_of_labels};
 pub use distance::distance_transform;
 pub use grid::{Connectivity, Grid, GridError};
 pub use imagej::{RoiError, roi, roi_zip};
-pub use instances::{InstanceConfig, Separation, confident_seeds, distance_seeds, grow, instances, seed_level};
+pub use instances::{
+    Arrangement, InstanceConfig, Separation, confident_seeds, distance_seeds, grow, instances, seed_level,
+};
 pub use outline::{Outline, outlines};
 pub use parted::{INSIDE, parted};
 pub use properties::{RegionProperties, region_properties};

@@ -7,6 +7,7 @@ use unet_data::{ClassSurvey, DataError, Dataset, Interpolation, Sampler, Survey,
 use super::Means;
 use crate::config::{NormalizationKind, RunConfig};
 use crate::loss::{AffinityConfig, LossConfig, Scope};
+use crate::objects::Arrangement;
 use crate::predict::Augmentation;
 
 /// Side of a patch that holds enough context for most textures.
@@ -53,6 +54,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { what: "turns", choose: symmetry, show: turns_words },
     Rule { what: "warps", choose: warps, show: warps_words },
     Rule { what: "views", choose: views, show: |c| c.predict.tta.name().to_owned() },
+    Rule { what: "objects", choose: objects, show: objects_words },
 ];
 
 /// What to hold out, and why.
@@ -251,6 +253,24 @@ fn views(facts: &Facts<'_>, c: &mut RunConfig) -> String {
             c.predict.tta = Augmentation::D4;
             "predictions are the mean over all turns and mirrorings".to_owned()
         }
+    }
+}
+
+/// Objects that fill the images are not parted where they are narrow, but where a gap joins large ones.
+fn objects(facts: &Facts<'_>, c: &mut RunConfig) -> String {
+    c.predict.objects = Arrangement::Scattered;
+    let Some((class, thickness)) = parted(facts.survey).filter(|(i, _)| facts.survey.classes[*i].share > 0.5) else {
+        return "no class fills the images in many parts".to_owned();
+    };
+    c.predict.objects = Arrangement::Packed { class: class as u8 };
+    let found = &facts.survey.classes[class];
+    format!("{} of the pixels, {:.0} parts an image, {} px apart", percent(found.share), found.parts, short(thickness))
+}
+
+fn objects_words(c: &RunConfig) -> String {
+    match c.predict.objects {
+        Arrangement::Scattered => "as usual".to_owned(),
+        Arrangement::Packed { class } => format!("packed, class {class}: large ones that a gap joins are parted"),
     }
 }
 

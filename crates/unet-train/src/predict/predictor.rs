@@ -135,16 +135,16 @@ impl Predictor {
         &self.meta
     }
 
-    /// How objects are made of probabilities: as tuned for the (first) checkpoint, or else as usual; at the threshold that was asked for,
-    /// or else the tuned one, or else the checkpoint's.
+    /// How objects are made of probabilities: as the (first) checkpoint has it, tuned or planned, or else as usual; at the threshold that
+    /// was asked for, or else that of its objects, or else of its pixels.
     pub fn objects(&self) -> InstanceConfig {
         let at = InstanceConfig::at(self.meta.threshold);
-        let tuned = self.meta.objects.unwrap_or(at);
-        let threshold = if self.options.threshold.is_some() { at.threshold } else { tuned.threshold };
-        InstanceConfig { threshold, of_class: self.objects_of.unwrap_or(tuned.of_class), ..tuned }
+        let stored = self.meta.objects.unwrap_or(at);
+        let threshold = if self.options.threshold.is_some() { at.threshold } else { stored.threshold };
+        InstanceConfig { threshold, of_class: self.objects_of.unwrap_or(stored.of_class), ..stored }
     }
 
-    /// Makes objects of the class of this mask value, one of two, whatever was tuned.
+    /// Makes objects of the class of this mask value, one of two, whatever was tuned or planned.
     ///
     /// # Errors
     /// There is no such value, or there are other than two classes.

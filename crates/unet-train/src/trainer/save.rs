@@ -119,12 +119,13 @@ impl Trainer {
         // That of the newest validation; one half before the first, and without any.
         let newest = self.last.as_ref().and_then(|r| r.val.as_ref()?.threshold);
         let of_start = self.start.as_ref().filter(|s| s.scored).map(|s| s.threshold);
+        let threshold = newest.or(of_start).unwrap_or(0.5);
         CheckpointMeta {
             normalization: untouched.map_or(&self.setup.normalization, |s| &s.normalization).clone(),
             classes: self.dataset.classes().clone(),
-            threshold: newest.or(of_start).unwrap_or(0.5),
+            threshold,
             tta: self.config.predict.tta,
-            objects: untouched.and_then(|s| s.objects),
+            objects: untouched.map_or(self.config.predict.objects.config(threshold), |s| s.objects),
             epoch: self.progress.epoch + u64::from(self.progress.batch > 0),
             step: self.learner.steps(),
             best: self.selected.best(&self.measure),

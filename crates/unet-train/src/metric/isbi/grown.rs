@@ -13,7 +13,7 @@ use super::counts::THRESHOLDS;
 use super::{IsbiSlice, LabelScores, Proposal, best, isbi_of_labels};
 use crate::metric::ScoreError;
 use crate::metric::rand_info::SplitMerge;
-use crate::objects::{Connectivity, InstanceConfig, Separation, components, instances, parted};
+use crate::objects::{Connectivity, InstanceConfig, components, instances, parted};
 
 /// The scores of one slice at every threshold; nothing where its truth has no cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,11 +84,9 @@ impl GrownSlice {
     }
 }
 
-/// How cells are made at a threshold: the connected parts above it but for specks, those with several sure places of half a mean cell's size
-/// parted between these, grown until they meet. A gap in a membrane does not merge large cells so, which costs V_rand most.
+/// How cells are made at a threshold: those that fill the image ([`InstanceConfig::packed`]), grown until they meet.
 pub fn grown_cells(threshold: f64) -> InstanceConfig {
-    let usual = InstanceConfig::at(threshold);
-    InstanceConfig { separation: Separation::Probability, seed_share: 0.5, smoothing: 0.0, grow: usize::MAX, ..usual }
+    InstanceConfig { grow: usize::MAX, ..InstanceConfig::packed(threshold) }
 }
 
 /// Scores of a stack whose slices have been scored one by one: at each threshold the mean over those with a cell, then the best threshold;
