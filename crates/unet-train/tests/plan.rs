@@ -156,7 +156,7 @@ fn objects_that_fill_the_images_are_known_by_it() {
     let of = |class, given: &str| Drawn::new((512, 512), 2, class).plan(&format!("{FIXED}{given}"));
     let plan = of(membranes, "");
     assert_eq!(plan.config.predict.objects, Arrangement::Packed { class: 1 });
-    assert!(why(&plan, "objects").contains("76 % of the pixels, 169 parts"), "{}", why(&plan, "objects"));
+    assert!(why(&plan, "objects").contains("76 % of the pixels in 169 parts"), "{}", why(&plan, "objects"));
     let turned = of(|i, x, y| 1 - membranes(i, x, y), "");
     assert_eq!(turned.config.predict.objects, Arrangement::Packed { class: 0 });
     // Dense, but with more between them than in them; few; of three classes.

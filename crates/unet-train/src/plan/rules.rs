@@ -259,18 +259,19 @@ fn views(facts: &Facts<'_>, c: &mut RunConfig) -> String {
 /// Objects that fill the images are not parted where they are narrow, but where a gap joins large ones.
 fn objects(facts: &Facts<'_>, c: &mut RunConfig) -> String {
     c.predict.objects = Arrangement::Scattered;
-    let Some((class, thickness)) = parted(facts.survey).filter(|(i, _)| facts.survey.classes[*i].share > 0.5) else {
+    let Some((class, _)) = parted(facts.survey).filter(|(i, _)| facts.survey.classes[*i].share > 0.5) else {
         return "no class fills the images in many parts".to_owned();
     };
     c.predict.objects = Arrangement::Packed { class: class as u8 };
     let found = &facts.survey.classes[class];
-    format!("{} of the pixels, {:.0} parts an image, {} px apart", percent(found.share), found.parts, short(thickness))
+    let (share, parts) = (percent(found.share), found.parts);
+    format!("{share} of the pixels in {parts:.0} parts an image: large ones that a gap joins are parted")
 }
 
 fn objects_words(c: &RunConfig) -> String {
     match c.predict.objects {
         Arrangement::Scattered => "as usual".to_owned(),
-        Arrangement::Packed { class } => format!("packed, class {class}: large ones that a gap joins are parted"),
+        Arrangement::Packed { class } => format!("packed, class {class}"),
     }
 }
 
