@@ -43,11 +43,11 @@ pub fn svg(runs: &[Run]) -> String {
     }
     let article = if runs.iter().any(|run| run.case == "tutorial") { "; gray: the article's recipe" } else { "" };
     let marks = if runs.iter().any(|run| run.parted.is_some()) {
-        "as the challenge scores masks; circles: above the threshold; diamonds: of cells that grow until they meet"
+        "circles: the mask above the threshold; diamonds: the mask of cells that grow until they meet"
     } else {
-        "as the challenge scores masks above the threshold"
+        "circles: the mask above the threshold"
     };
-    let splits = format!("each mark a seed; filled: 24–29 held out, open: 0–5{article}");
+    let splits = format!("each mark a seed, scored as the challenge does; filled: 24–29 held out, open: 0–5{article}");
     for (i, words) in [splits.as_str(), marks].into_iter().enumerate() {
         text(&mut body, (LEFT, TOP + PANEL.1 + 40.0 + 20.0 * i as f64), "start", words);
     }
@@ -91,13 +91,13 @@ fn panel(body: &mut String, left: f64, score: Score, runs: &[Run], scale: Scale)
         text(body, (x(seconds), TOP + PANEL.1 + 18.0), "middle", words);
     }
     for run in runs {
-        let paint = |colour: &str| {
+        let paint = |ours: &'static str| {
+            let colour = if run.case.starts_with("auto") { ours } else { "#9aa1ab" };
             let fill = if run.val == "24..30" { colour } else { "none" };
             format!("fill=\"{fill}\" stroke=\"{colour}\" stroke-width=\"1.5\"")
         };
         let (cx, cy) = (x(run.seconds), y((score.flooded)(&run.views)));
-        let flooded = paint(if run.case.starts_with("auto") { "#2f81f7" } else { "#9aa1ab" });
-        let _ = writeln!(body, "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\" {flooded}/>");
+        let _ = writeln!(body, "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\" {}/>", paint("#2f81f7"));
         if let Some(cells) = &run.parted {
             let top = y((score.parted)(cells)) - 5.0;
             let _ = writeln!(body, "<path d=\"M{cx:.1} {top:.1}l5 5l-5 5l-5 -5z\" {}/>", paint("#d9822b"));
