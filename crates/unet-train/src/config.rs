@@ -13,16 +13,16 @@ use unet_data::{
 };
 use unet_model::{Norm, Options, UNetConfig, Upsampling, geometry};
 
+mod predict;
 mod text;
 mod train;
 
+pub use predict::PredictSection;
 pub use train::{Decay, GroupSection, NonFinite, Selection, TrainSection, Warmup};
 
 use crate::TrainError;
 use crate::loss::{AffinityConfig, LossConfig};
-use crate::objects::Arrangement;
 use crate::optim::OptimizerConfig;
-use crate::predict::Augmentation;
 use crate::recipe::recipe;
 use crate::schedule::Schedule;
 
@@ -64,36 +64,6 @@ pub struct RunConfig {
     /// Why what was planned was chosen so. Informative.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub why: BTreeMap<String, String>,
-}
-
-/// How a trained network is used where nobody says otherwise; goes into its checkpoints.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PredictSection {
-    /// Test-time augmentation: `none`, `flip`, `d4`, `rot7`.
-    pub tta: Augmentation,
-    /// How objects lie: `{ kind = "scattered" }`, or `"packed"` with their `class`.
-    #[serde(default, skip_serializing_if = "Arrangement::is_scattered")]
-    pub objects: Arrangement,
-}
-
-impl PredictSection {
-    /// Whether the class of objects is one of the classes that there are, which are two.
-    ///
-    /// # Errors
-    /// Says what is expected.
-    pub(crate) fn check_classes(&self, classes: usize) -> Result<(), TrainError> {
-        let (found, expected) = match self.objects {
-            Arrangement::Scattered => return Ok(()),
-            Arrangement::Packed { class: 0 | 1 } if classes == 2 => return Ok(()),
-            Arrangement::Packed { class } if classes == 2 => (format!("class {class}"), "class 0 or 1".to_owned()),
-            Arrangement::Packed { .. } => (
-                "packed".to_owned(),
-                format!("scattered: objects are made of two classes, and these masks have {classes}"),
-            ),
-        };
-        Err(TrainError::config("predict.objects", found, expected))
-    }
 }
 
 /// Which images, and how they reach the network.
