@@ -256,7 +256,7 @@ fn views(facts: &Facts<'_>, c: &mut RunConfig) -> String {
     }
 }
 
-/// Objects that fill the images are not parted where they are narrow, but where a gap joins large ones.
+/// Objects that fill the images are not parted wherever the network is unsure, but where a gap joins large ones.
 fn objects(facts: &Facts<'_>, c: &mut RunConfig) -> String {
     c.predict.objects = Arrangement::Scattered;
     let Some((class, _)) = parted(facts.survey).filter(|(i, _)| facts.survey.classes[*i].share > 0.5) else {
